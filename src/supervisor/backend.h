@@ -1,0 +1,106 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#pragma once
+
+/* Where actors live. Three backends behind one vtable: `scope` (slices and transient scopes by systemd), `cgroup`
+ * (directories of our own in cgroup v2), `process` (neither). A backend knows nothing of the core, of trees or
+ * of requests: it is told of nodes by their names and calls back through BackendEvents.
+ *
+ * A Home is what one node owns: for a supervisor its slice or directory; for an actor its slice or directory, that
+ * holds one room a generation (scope or leaf) for its processes. A Home lives from backend_home_new() until
+ * backend_home_free(), which the manager calls when the node leaves the tree: it outlives generations, so that
+ * the counters of memory.events and usage can be read after a death.
+ *
+ * Spawning is asynchronous and in two calls, since the keeper stands between: home_prepare() makes what must be
+ * there before the clone and says how to clone (SpawnPlan); after the keeper's SPAWNED the manager calls
+ * home_adopt(), and when the room is verified the backend calls events->adopted() (at once in the `cgroup` and
+ * `process` backends, after JobRemoved in `scope`), whereupon the manager releases a held child. */
+
+#include <systemd/sd-event.h>
+
+#include "supervisor/config.h"
+
+typedef struct Backend Backend;
+typedef struct Home Home;
+
+typedef enum BackendKind {
+        BACKEND_SCOPE,
+        BACKEND_CGROUP,
+        BACKEND_PROCESS,
+        _BACKEND_MAX,
+        _BACKEND_INVALID = -1,
+} BackendKind;
+
+const char *backend_kind_to_string(BackendKind k);
+BackendKind backend_kind_from_string(const char *s);
+
+typedef struct SpawnPlan {
+        bool held;     /* clone held, release after adopted() */
+        int cgroup_fd; /* borrowed from the Home; -EBADF: none */
+} SpawnPlan;
+
+typedef struct Usage {
+        uint64_t cpu_usec, memory, memory_peak, tasks; /* UINT64_MAX: unknown */
+        double pressure;                               /* memory.pressure some avg10; negative: unknown */
+} Usage;
+
+/* Calls back into the manager. `userdata` is the one given to backend_home_new(). */
+typedef struct BackendEvents {
+        /* home_adopt() ended: r == 0, or negative errno with a sentence (borrowed). */
+        void (*adopted)(void *userdata, int r, const char *why);
+        /* The room of the current generation went from populated to empty (after home_watch_empty()). */
+        void (*emptied)(void *userdata);
+        /* Someone outside asked to stop this actor (systemctl stop X.scope). */
+        void (*stop_requested)(void *userdata);
+} BackendEvents;
+
+typedef struct BackendOptions {
+        sd_event *event;
+        const char *instance;    /* "sys", "usr", "r<6 hex>" */
+        int keeper_pid;          /* embedded scope mode: gets a scope of its own, actors bind to it */
+        const char *keeper_unit; /* service mode: "tractord.service"; NULL: make a scope for the keeper */
+        const BackendEvents *events;
+} BackendOptions;
+
+typedef struct BackendVtable {
+        BackendKind kind;
+        void (*free)(Backend *b);
+        /* parent NULL: directly below the instance's own slice or directory. `limits` may be NULL. Creates the slice
+         * or directory (asynchronously in scope; later calls queue behind it). 0 or negative errno; -ENAMETOOLONG
+         * when unit names end; -EOPNOTSUPP when a limit can't be enforced here: *ret_limit names it. */
+        int (*home_new)(Backend *b, Home *parent, const char *name, const char *path, bool actor,
+                        const Limits *limits, void *userdata, Home **ret, Limit *ret_limit);
+        void (*home_free)(
+                        Home *h); /* ends what is left in it (cgroup.kill), stops or removes slice or directory */
+        int (*home_prepare)(Home *h, uint32_t generation, const char *actor_id, uint64_t stop_usec,
+                        SpawnPlan *ret);
+        int (*home_adopt)(Home *h, int pid, int pidfd);
+        /* The spawn came to nothing or the generation is over and reaped: forget the room. */
+        void (*home_leave)(Home *h);
+        bool (*home_populated)(
+                        Home *h); /* anything left in the room of this generation? Zombies don't count */
+        int (*home_watch_empty)(Home *h); /* then emptied() comes once, also when it is empty already */
+        int (*home_signal)(Home *h, int signo); /* to every process in the room */
+        int (*home_kill)(Home *h);              /* SIGKILL to all of the room at once */
+        int (*home_freeze)(Home *h, bool frozen);
+        int (*home_set_limits)(Home *h, const Limits *limits, Limit *ret_limit);
+        int (*home_usage)(Home *h, Usage *ret);
+        /* memory.events oom_kill of the node's subtree since the last call: the cause `oom` comes from here. */
+        uint64_t (*home_oom_kills)(Home *h);
+        const char *(*home_unit)(Home *h);   /* scope (actor) or slice name; NULL without systemd */
+        const char *(*home_cgroup)(Home *h); /* of the room or slice, below the cgroup root; NULL: none */
+        /* Kills whatever belongs to this instance, at once and synchronously: the keeper is gone. */
+        void (*kill_all)(Backend *b);
+} BackendVtable;
+
+struct Backend {
+        const BackendVtable *vtable;
+        char *controllers; /* effective, space-separated; "" none */
+        char *cgroup;      /* of the instance, below the cgroup root; NULL: none */
+};
+struct Home {
+        Backend *backend; /* weak */
+};
+
+/* Chooses (or tries `forced` alone, _BACKEND_INVALID: choose) and opens. *ret_why is a sentence for status and the
+ * first log line, the caller's to free; on failure it says why not. */
+int backend_open(const BackendOptions *options, BackendKind forced, Backend **ret, char **ret_why);

@@ -1,0 +1,56 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#pragma once
+
+/* One non-blocking byte-stream socket of JSON lines on an sd-event loop: a framer for what comes in, a bounded
+ * queue for what goes out, descriptors both ways. It knows lines, not messages. The output quota is the peer's:
+ * past `output_max` the stream is no longer read from (so a client that does not read its replies can't ask for
+ * more), and after `stall_usec` without progress it is closed. One unit of work a turn: at most
+ * STREAM_LINES_PER_TURN lines are handed up before other sources get their chance. */
+
+#include <systemd/sd-event.h>
+
+#include "base/macro.h"
+#include "wire/json.h"
+
+#define STREAM_OUTPUT_MAX_DEFAULT (1024U * 1024)
+#define STREAM_STALL_USEC_DEFAULT (30U * 1000 * 1000)
+#define STREAM_LINES_PER_TURN 32
+
+typedef struct Stream Stream;
+
+typedef enum StreamEnd {
+        STREAM_END_EOF,
+        STREAM_END_ERROR,    /* errno in `error` */
+        STREAM_END_TOO_LONG, /* a line over max_line: the owner answers -32700, then frees */
+        STREAM_END_BAD_FDS,  /* undeclared, missing or truncated descriptors */
+        STREAM_END_STALLED,
+} StreamEnd;
+
+/* on_line may free the stream. Descriptors are claimed by stream_take_fds() from within on_line. on_end is called
+ * at most once; the owner frees the stream (stream_flush_and_free() to let a last error out). */
+typedef struct StreamVtable {
+        void (*on_line)(Stream *s, char *line, size_t n, void *userdata);
+        void (*on_end)(Stream *s, StreamEnd end, int error, void *userdata);
+        void (*on_drained)(Stream *s, void *userdata); /* may be NULL: the queue went below half its quota */
+} StreamVtable;
+
+/* Consumes fd, on failure too. */
+int stream_new(sd_event *event, int fd, size_t max_line, const StreamVtable *vtable, void *userdata,
+                Stream **ret);
+Stream *stream_free(Stream *s);
+DEFINE_CLEANUP(Stream *, stream_free);
+/* Writes what is queued if the socket takes it at once, then frees. */
+void stream_flush_and_free(Stream *s);
+void stream_set_output_max(Stream *s, size_t bytes, uint64_t stall_usec);
+
+/* Queues one JSON value as a line with descriptors (consumed, on failure too); writes at once where possible.
+ * `v` is borrowed. 0, -ENOMEM, -EPIPE after the end, -ENOBUFS when four times the quota is queued. */
+int stream_send(Stream *s, Json *v, int *fds, size_t n_fds);
+int stream_send_text(Stream *s, const char *text, size_t n); /* n without newline, which is added */
+/* Takes n of the descriptors that came with the current line; -EBADMSG when fewer are there. */
+int stream_take_fds(Stream *s, int *fds, size_t n);
+size_t stream_queued(const Stream *s); /* bytes not yet written */
+size_t stream_output_max(const Stream *s);
+int stream_fd(const Stream *s);
+/* Stop and resume reading (back-pressure from above). */
+void stream_pause(Stream *s, bool paused);
