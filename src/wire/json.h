@@ -3,8 +3,8 @@
 
 /* The one place that knows json-c. A Json is a reference-counted value (json-c's own struct, opaque here).
  * Parsing is strict RFC 8259: scan.c bounds depth and value count and refuses what json-c lets pass before
- * json-c sees a byte; duplicate keys are found afterwards by comparing member counts. Integers up to int64 are
- * exact; strings may hold NUL (use json_string_length), keys may not. */
+ * json-c sees a byte; duplicate keys are found while the tree is built, by an object that does not grow.
+ * Integers up to int64 are exact; strings may hold NUL (use json_string_length), keys may not. */
 
 #include <stdarg.h>
 
@@ -33,7 +33,8 @@ typedef struct JsonError {
         const char *message;
 } JsonError;
 
-/* Parses exactly one value with optional white space around. 0, -EBADMSG (see *reterr, may be NULL) or -ENOMEM. */
+/* Parses exactly one value with optional white space around; a depth above 256 is taken as 256. A number keeps the
+ * text it came with, -0 is the integer 0. 0, -EBADMSG (see *reterr, may be NULL) or -ENOMEM. */
 int json_parse(const char *text, size_t n, const JsonLimits *limits, Json **ret, JsonError *reterr);
 /* Line and column (from 1) of an offset, for errors about files. */
 void json_position(const char *text, size_t offset, unsigned *ret_line, unsigned *ret_column);
@@ -63,7 +64,8 @@ typedef struct JsonIterator {
 bool json_next(const Json *object, JsonIterator *i);
 bool json_equal(const Json *a, const Json *b);
 
-/* Convenience for members: the default when absent or of another type. */
+/* Convenience for members: the default when absent or of another type; a string that holds a NUL counts as of
+ * another type, because a C string would show something else than what was sent. */
 const char *json_get_string(const Json *object, const char *key, const char *otherwise);
 int64_t json_get_integer(const Json *object, const char *key, int64_t otherwise);
 bool json_get_boolean(const Json *object, const char *key, bool otherwise);
@@ -72,7 +74,8 @@ bool json_get_boolean(const Json *object, const char *key, bool otherwise);
  *   {  }  object: string keys in single quotes or bare words: "{jsonrpc:s, id:i}"
  *   [  ]  array          n  null          b  int as boolean
  *   s  const char * (NULL: null)          s?  const char * (NULL: the member is left out)
- *   i  int      I  int64_t      U  uint64_t (above INT64_MAX: saturates)      f  double
+ *   i  int      I  int64_t      U  uint64_t (above INT64_MAX: saturates)
+ *   f  double (not finite: null)
  *   o  Json *, ownership taken, on failure too (NULL: null)      o?  same (NULL: the member is left out)
  *   O  Json *, a new reference is taken (NULL: null)             O?  same (NULL: left out)
  * 0 or -ENOMEM; a description that is wrong is a bug and asserts. */
@@ -81,7 +84,8 @@ int json_vpack(Json **ret, const char *format, va_list ap);
 /* Takes `value` on failure too. Setting replaces. */
 int json_set(Json *object, const char *key, Json *value);
 int json_append(Json *array, Json *value);
-Json *json_new_string(const char *s, size_t n); /* NULL when out of memory; n may be SIZE_MAX for strlen */
+/* NULL when out of memory; n may be SIZE_MAX for strlen. Bytes that are no UTF-8 become U+FFFD. */
+Json *json_new_string(const char *s, size_t n);
 
 /* Serialises compactly, no newline; the text lives until the next call on the same value or its end. */
 const char *json_print(Json *v, size_t *ret_n);

@@ -45,13 +45,13 @@ typedef struct Message {
         unsigned n_fds;
 } Message;
 
-/* 0 with *ret_fault; -ENOMEM. On a fault *ret holds nothing but, where it could be read, `id`'s root, and
- * *ret_why (may be NULL) names the trouble (a constant). */
+/* 0 with *ret_fault; -ENOMEM. On a fault *ret holds at most `id` and its root, where the line was surely meant as a
+ * request, and *ret_why (may be NULL) names the trouble (a constant). Names and keys that hold a NUL are faults. */
 int message_parse(const char *line, size_t n, const JsonLimits *limits, Message *ret,
                 MessageFault *ret_fault, const char **ret_why);
 void message_done(Message *m);
 
-/* Builders: complete envelopes. `params`, `result`, `error` are consumed, on failure too. */
+/* Builders: complete envelopes. `params`, `result`, `error` are consumed, on failure too; `id` is borrowed. */
 int message_request(Json **ret, Json *id, const char *method, Json *params);
 int message_notification(Json **ret, const char *method, Json *params);
 int message_result(Json **ret, Json *id, Json *result);

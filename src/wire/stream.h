@@ -4,8 +4,9 @@
 /* One non-blocking byte-stream socket of JSON lines on an sd-event loop: a framer for what comes in, a bounded
  * queue for what goes out, descriptors both ways. It knows lines, not messages. The output quota is the peer's:
  * past `output_max` the stream is no longer read from (so a client that does not read its replies can't ask for
- * more), and after `stall_usec` without progress it is closed. One unit of work a turn: at most
- * STREAM_LINES_PER_TURN lines are handed up before other sources get their chance. */
+ * more) until half of it is gone, and after `stall_usec` without progress it is closed. One unit of work a turn:
+ * at most STREAM_LINES_PER_TURN lines are handed up before other sources get their chance. Callbacks come from
+ * the loop only, never from within a call on the stream. An idle stream holds no buffers. */
 
 #include <systemd/sd-event.h>
 
@@ -26,12 +27,16 @@ typedef enum StreamEnd {
         STREAM_END_STALLED,
 } StreamEnd;
 
-/* on_line may free the stream. Descriptors are claimed by stream_take_fds() from within on_line. on_end is called
- * at most once; the owner frees the stream (stream_flush_and_free() to let a last error out). */
+/* Every callback may free the stream. Descriptors are claimed by stream_take_fds() from within on_line. on_end is
+ * called at most once; the owner frees the stream (stream_flush_and_free() to let a last error out: what is sent
+ * after TOO_LONG and BAD_FDS still goes out). A last line without its newline may be cut and is dropped. */
 typedef struct StreamVtable {
         void (*on_line)(Stream *s, char *line, size_t n, void *userdata);
         void (*on_end)(Stream *s, StreamEnd end, int error, void *userdata);
         void (*on_drained)(Stream *s, void *userdata); /* may be NULL: the queue went below half its quota */
+        /* May be NULL. The peer will send no more but may still read. True: keep the stream for output;
+         * on_end(EOF) follows when the peer is gone or after stream_finish(). False or NULL: on_end at once. */
+        bool (*on_half_closed)(Stream *s, void *userdata);
 } StreamVtable;
 
 /* Consumes fd, on failure too. */
@@ -44,9 +49,10 @@ void stream_flush_and_free(Stream *s);
 void stream_set_output_max(Stream *s, size_t bytes, uint64_t stall_usec);
 
 /* Queues one JSON value as a line with descriptors (consumed, on failure too); writes at once where possible.
- * `v` is borrowed. 0, -ENOMEM, -EPIPE after the end, -ENOBUFS when four times the quota is queued. */
+ * `v` is borrowed. 0, -ENOMEM, -EPIPE after the end, -ENOBUFS when four times the quota would be queued. */
 int stream_send(Stream *s, Json *v, int *fds, size_t n_fds);
 int stream_send_text(Stream *s, const char *text, size_t n); /* n without newline, which is added */
+int stream_send_line(Stream *s, const char *text, size_t n, int *fds, size_t n_fds); /* both */
 /* Takes n of the descriptors that came with the current line; -EBADMSG when fewer are there. */
 int stream_take_fds(Stream *s, int *fds, size_t n);
 size_t stream_queued(const Stream *s); /* bytes not yet written */
@@ -54,3 +60,6 @@ size_t stream_output_max(const Stream *s);
 int stream_fd(const Stream *s);
 /* Stop and resume reading (back-pressure from above). */
 void stream_pause(Stream *s, bool paused);
+/* Ends the stream from the loop, with on_end: with EOF once all is written, or at once with an error. */
+void stream_finish(Stream *s);
+void stream_fail(Stream *s, int error);
