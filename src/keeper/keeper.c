@@ -1,0 +1,249 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include <errno.h>
+#include <inttypes.h>
+#include <signal.h>
+#include <sys/epoll.h>
+#include <sys/prctl.h>
+#include <sys/syscall.h>
+#include <systemd/sd-daemon.h>
+#include <unistd.h>
+
+#include "base/io.h"
+#include "base/log.h"
+#include "base/usec.h"
+#include "keeper/keeper.h"
+
+/* How long a supervisor has for its tree once the owner is gone. */
+#define OWNER_LOST_LIMIT_USEC (3 * USEC_PER_SEC)
+/* Room for later, longer structs before the record. */
+#define MESSAGE_MAX (4096 + KEEPER_RECORD_MAX)
+
+typedef struct Message {
+        const KeeperHeader *header;
+        size_t n;
+        int *fds;
+        size_t n_fds;
+        bool fds_lost; /* there were some, but no room in our table */
+} Message;
+
+static void handle_spawn(Keeper *k, const Message *m)
+{
+        KeeperSpawn spawn = { 0 };
+
+        memcpy(&spawn, m->header, MIN((size_t) m->header->size, sizeof(spawn)));
+        if (m->fds_lost)
+                keeper_refuse(k, spawn.header.key, -EMFILE);
+        else
+                keeper_spawn(k, spawn.header.key, spawn.flags, m->fds, m->n_fds);
+}
+
+static void handle_store(Keeper *k, const Message *m)
+{
+        KeeperStore store = { 0 };
+        const uint8_t *record = (const uint8_t *) m->header + m->header->size;
+        int r = -EBADMSG;
+
+        memcpy(&store, m->header, MIN((size_t) m->header->size, sizeof(store)));
+        if (m->n - m->header->size == store.record_size)
+                r = keeper_store(k, store.header.key, record, store.record_size, m->fds, m->n_fds);
+        if (m->fds_lost)
+                r = -EMFILE; /* the record is kept without them */
+        if (r < 0)
+                log_errno(r, "storing under key %" PRIu64, store.header.key);
+}
+
+static void dispatch(Keeper *k, const Message *m)
+{
+        uint64_t key = m->header->key;
+        Entry *e = map_get_u64(&k->entries, key);
+
+        switch (m->header->type) {
+        case KEEPER_HELLO:
+                supervisor_alive(k, false);
+                keeper_hello(k);
+                return;
+        case KEEPER_BEAT:
+                supervisor_alive(k, true);
+                return;
+        case KEEPER_SPAWN:
+                handle_spawn(k, m);
+                return;
+        case KEEPER_STORE:
+                handle_store(k, m);
+                return;
+        case KEEPER_RELEASE:
+                if (e)
+                        entry_release(e);
+                return;
+        case KEEPER_FORGET:
+                if (e)
+                        keeper_forget(e);
+                return;
+        case KEEPER_REAP:
+                if (e)
+                        entry_acknowledge(e);
+                return;
+        default:
+                log_warning("message of unknown type %u ignored", m->header->type);
+        }
+}
+
+int keeper_receive(Keeper *k)
+{
+        static union {
+                KeeperHeader header;
+                uint8_t bytes[MESSAGE_MAX];
+        } in;
+        int fds[SCM_FDS_MAX], fd = k->supervisor.fd;
+        Message m = { .header = &in.header, .fds = fds, .n_fds = ELEMENTSOF(fds) };
+        /* The length is asked for first: where descriptors are cut off, recv_fds() can't give it. */
+        ssize_t length = recv(fd, NULL, 0, MSG_PEEK | MSG_TRUNC | MSG_DONTWAIT), n;
+
+        if (length < 0)
+                return errno == EINTR ? -EAGAIN : -errno;
+        n = recv_fds(fd, &in, sizeof(in), fds, &m.n_fds, MSG_DONTWAIT);
+        if (n == 0)
+                return 0;
+        if (n == -EXFULL) {
+                m.fds_lost = true;
+                m.n_fds = 0;
+                n = length;
+        } else if (n == -EMSGSIZE) {
+                log_warning("message of %zd bytes ignored", length);
+                return 1;
+        } else if (n < 0) {
+                return (int) n;
+        }
+        m.n = (size_t) n;
+        if (m.n >= sizeof(KeeperHeader) && in.header.size >= sizeof(KeeperHeader) && in.header.size <= m.n)
+                dispatch(k, &m);
+        else
+                log_warning("malformed message of %zd bytes ignored", n);
+        close_many(fds, m.n_fds);
+        return 1;
+}
+
+void keeper_finish(Keeper *k, int code)
+{
+        (void) sd_event_exit(k->event, code);
+}
+
+static int on_sigchld(sd_event_source *s, const struct signalfd_siginfo *si, void *userdata)
+{
+        keeper_reap_orphans(userdata);
+        return 0;
+}
+
+static int on_stop_signal(sd_event_source *s, const struct signalfd_siginfo *si, void *userdata)
+{
+        Keeper *k = userdata;
+
+        log_info("stopping on signal %u", si->ssi_signo);
+        if (!k->stopping && !k->embedded)
+                (void) sd_notify(0, "STOPPING=1");
+        k->stopping = true;
+        supervisor_signal(k, SIGTERM);
+        return 0;
+}
+
+static int on_owner_limit(sd_event_source *s, uint64_t usec, void *userdata)
+{
+        log_warning("the supervisor did not end its tree in time after the owner's end");
+        keeper_finish(userdata, EXIT_FAILURE);
+        return 0;
+}
+
+static int on_owner_lost(sd_event_source *s, int fd, uint32_t revents, void *userdata)
+{
+        Keeper *k = userdata;
+        int r;
+
+        (void) sd_event_source_set_enabled(s, SD_EVENT_OFF);
+        if (k->owner_lost)
+                return 0;
+        log_info("the owner ended");
+        k->owner_lost = k->stopping = true;
+        r = sd_event_add_time_relative(k->event, &k->stop_timer, CLOCK_MONOTONIC, OWNER_LOST_LIMIT_USEC, 1,
+                        on_owner_limit, k);
+        if (r < 0 || !k->supervisor.served)
+                keeper_finish(k, EXIT_FAILURE);
+        supervisor_signal(k, SIGHUP);
+        return 0;
+}
+
+static int watch_owner(Keeper *k)
+{
+        int r;
+
+        if (k->owner_fd < 0)
+                return 0;
+        r = sd_event_add_io(
+                        k->event, &k->owner_source, k->owner_fd, EPOLLHUP | EPOLLRDHUP, on_owner_lost, k);
+        if (r < 0)
+                return r;
+        /* A copy of the socket in some child of the owner's may outlive it. */
+        if (k->owner_pid <= 0)
+                return 0;
+        k->owner_pidfd = (int) syscall(SYS_pidfd_open, k->owner_pid, 0);
+        if (k->owner_pidfd < 0)
+                return -errno;
+        return sd_event_add_io(k->event, &k->owner_pidfd_source, k->owner_pidfd, EPOLLIN, on_owner_lost, k);
+}
+
+static int set_up(Keeper *k)
+{
+        static const struct {
+                int signo;
+                sd_event_signal_handler_t handler;
+        } signals[] = { { SIGCHLD, on_sigchld }, { SIGTERM, on_stop_signal }, { SIGINT, on_stop_signal } };
+        int r = sd_event_new(&k->event);
+
+        if (r < 0)
+                return r;
+        for (size_t i = 0; i < ELEMENTSOF(signals); i++) {
+                sigset_t set;
+
+                sigemptyset(&set);
+                sigaddset(&set, signals[i].signo);
+                if (sigprocmask(SIG_BLOCK, &set, NULL) < 0)
+                        return -errno;
+                r = sd_event_add_signal(k->event, NULL, signals[i].signo, signals[i].handler, k);
+                if (r < 0)
+                        return r;
+        }
+        if (prctl(PR_SET_CHILD_SUBREAPER, 1) < 0)
+                return -errno;
+        return watch_owner(k);
+}
+
+int keeper_run(Keeper *k)
+{
+        int r;
+
+        k->pid = getpid();
+        k->start_usec = now_usec(CLOCK_MONOTONIC);
+        k->next_key = 1;
+        k->supervisor.fd = k->supervisor.pidfd = k->owner_pidfd = -EBADF;
+        list_init(&k->all);
+        list_init(&k->pending);
+        list_init(&k->zombies);
+        r = set_up(k);
+        if (r >= 0) {
+                supervisor_start(k);
+                r = sd_event_loop(k->event);
+        }
+        if (r < 0) {
+                log_errno(r, "the keeper's loop");
+                r = EXIT_FAILURE;
+        }
+        keeper_kill_all(k);
+        supervisor_clear(k);
+        keeper_clear(k);
+        sd_event_source_disable_unref(k->owner_source);
+        sd_event_source_disable_unref(k->owner_pidfd_source);
+        sd_event_source_disable_unref(k->stop_timer);
+        sd_event_source_disable_unref(k->reap_timer);
+        sd_event_unref(k->event);
+        safe_close(k->owner_pidfd);
+        return r;
+}

@@ -34,8 +34,15 @@
 #define KEEPER_FDS_MAX 16
 #define KEEPER_BEAT_USEC (1000U * 1000)
 #define KEEPER_BEAT_LIMIT_USEC (5U * 1000 * 1000)
+/* The first BEAT may take longer: the program has to load and to open its bus. */
+#define KEEPER_START_LIMIT_USEC (15U * 1000 * 1000)
 /* A zombie nobody acknowledges is reaped after this long: pids are not held for ever. */
 #define KEEPER_REAP_LIMIT_USEC (30U * 1000 * 1000)
+
+/* What a supervisor's exit code means. Death by a signal always starts a successor. */
+#define KEEPER_EXIT_STOPPED 0 /* nothing is left to do: the keeper ends as well */
+#define KEEPER_EXIT_SUCCESSOR                                                                               \
+        113 /* start a successor, also in embedded mode, where other codes become the keeper's own */
 
 typedef enum KeeperMessageType {
         KEEPER_HELLO = 1,
@@ -116,7 +123,8 @@ typedef struct KeeperExit {
         uint64_t time_usec; /* when the keeper saw it, CLOCK_MONOTONIC */
 } KeeperExit;
 
-/* Followed by record_size bytes; descriptors: [pidfd while there is a child], then those stored. */
+/* Followed by record_size bytes; descriptors: [pidfd while the child is not reaped], then those stored (the last
+ * n_stored_fds). It tells the whole state: of what it tells no SPAWNED, SETUP or EXITED follows. */
 typedef struct KeeperEntry {
         KeeperHeader header;
         uint32_t child_state;
@@ -124,6 +132,7 @@ typedef struct KeeperEntry {
         KeeperExit exit;
         uint32_t record_size;
         uint32_t n_stored_fds;
+        int32_t setup_error, setup_step; /* as in SETUP, once the state is RUNNING or EXITED */
 } KeeperEntry;
 
 typedef struct KeeperSpawned {

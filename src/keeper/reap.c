@@ -1,0 +1,185 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+
+/* A child's end is noticed on its pidfd and looked at with WNOWAIT: the zombie keeps its pid, so that the supervisor
+ * can read and log what it wants, until it acknowledges or the limit passes. An orphan adopted by us is nobody's
+ * business and reaped at once, found by waitid(P_ALL), which shows the oldest zombie only: a held one hides those
+ * behind it, so that the search is repeated whenever one goes. */
+
+#include <errno.h>
+#include <inttypes.h>
+#include <signal.h>
+#include <stdio.h>
+#include <sys/epoll.h>
+#include <sys/syscall.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include "base/io.h"
+#include "base/log.h"
+#include "base/usec.h"
+#include "keeper/keeper.h"
+
+#define ORPHANS_A_TURN 256
+#define KILL_LIMIT_USEC (3 * USEC_PER_SEC)
+#define KILL_PAUSE_NSEC (20 * 1000 * 1000)
+
+static uint64_t timeval_usec(const struct timeval *t)
+{
+        return (uint64_t) t->tv_sec * USEC_PER_SEC + (uint64_t) t->tv_usec;
+}
+
+static int on_child_ended(sd_event_source *s, int fd, uint32_t revents, void *userdata)
+{
+        Entry *e = userdata;
+        siginfo_t si = { 0 };
+        struct rusage ru = { 0 };
+
+        /* The C library's waitid() hides the fifth argument. */
+        if (syscall(SYS_waitid, P_PIDFD, fd, &si, WEXITED | WNOHANG | WNOWAIT, &ru) < 0)
+                log_errno(errno, "waitid for %d", e->pid); /* code 0: how it ended is unknown */
+        else if (si.si_pid == 0)
+                return 0;
+        (void) sd_event_source_set_enabled(s, SD_EVENT_OFF);
+        entry_finish_setup(e);
+        e->exit = (KeeperExit){
+                .code = si.si_code,
+                .status = si.si_status,
+                .utime_usec = timeval_usec(&ru.ru_utime),
+                .stime_usec = timeval_usec(&ru.ru_stime),
+                .maxrss_kib = (uint64_t) ru.ru_maxrss,
+                .time_usec = now_usec(CLOCK_MONOTONIC),
+        };
+        e->state = KEEPER_CHILD_EXITED;
+        e->zombie = true;
+        list_append(&e->keeper->zombies, &e->zombies);
+        (void) keeper_arm_reap_timer(e->keeper);
+        entry_tell(e, DUE_EXITED);
+        return 0;
+}
+
+int entry_watch_exit(Entry *e)
+{
+        return sd_event_add_io(e->keeper->event, &e->pidfd_source, e->pidfd, EPOLLIN, on_child_ended, e);
+}
+
+/* Lets the zombie go; how it ended stays in the entry. */
+void entry_reap(Entry *e)
+{
+        siginfo_t si;
+
+        if (!e->zombie)
+                return;
+        while (waitid(P_PIDFD, (id_t) e->pidfd, &si, WEXITED) < 0 && errno == EINTR)
+                ;
+        e->zombie = false;
+        list_unlink(&e->zombies);
+        if (map_get_u64(&e->keeper->children, (uint64_t) e->pid) == e)
+                (void) map_remove_u64(&e->keeper->children, (uint64_t) e->pid);
+        e->pidfd_source = sd_event_source_disable_unref(e->pidfd_source);
+        e->pidfd = safe_close(e->pidfd);
+}
+
+void entry_acknowledge(Entry *e)
+{
+        Keeper *k = e->keeper;
+
+        /* Only what was told can be acknowledged. */
+        if (e->state != KEEPER_CHILD_EXITED || (e->due & DUE_EXITED)) {
+                log_warning("REAP for key %" PRIu64 " comes too early: ignored", e->key);
+                return;
+        }
+        entry_reap(e);
+        e->state = KEEPER_CHILD_NONE;
+        e->pid = 0;
+        entry_settle(e);
+        keeper_reap_orphans(k);
+}
+
+void keeper_reap_orphans(Keeper *k)
+{
+        for (int i = 0; i < ORPHANS_A_TURN; i++) {
+                siginfo_t si = { 0 };
+
+                if (waitid(P_ALL, 0, &si, WEXITED | WNOHANG | WNOWAIT) < 0 || si.si_pid == 0)
+                        return;
+                if (si.si_pid == k->supervisor.pid || map_get_u64(&k->children, (uint64_t) si.si_pid))
+                        return;
+                (void) waitid(P_PID, (id_t) si.si_pid, &si, WEXITED | WNOHANG);
+        }
+        (void) kill(k->pid, SIGCHLD); /* the rest in another turn of the loop */
+}
+
+static int on_reap_timer(sd_event_source *s, uint64_t usec, void *userdata)
+{
+        Keeper *k = userdata;
+
+        LIST_FOREACH_SAFE(i, &k->zombies) {
+                Entry *e = LIST_ENTRY(i, Entry, zombies);
+
+                if (e->exit.time_usec + KEEPER_REAP_LIMIT_USEC > now_usec(CLOCK_MONOTONIC))
+                        break;
+                log_warning("nobody acknowledged the end of %d: reaped", e->pid);
+                entry_reap(e);
+        }
+        keeper_reap_orphans(k);
+        return keeper_arm_reap_timer(k);
+}
+
+int keeper_arm_reap_timer(Keeper *k)
+{
+        uint64_t at;
+
+        if (list_is_empty(&k->zombies))
+                return 0;
+        at = LIST_ENTRY(k->zombies.next, Entry, zombies)->exit.time_usec + KEEPER_REAP_LIMIT_USEC;
+        if (!k->reap_timer)
+                return sd_event_add_time(k->event, &k->reap_timer, CLOCK_MONOTONIC, at, USEC_PER_SEC,
+                                on_reap_timer, k);
+        (void) sd_event_source_set_time(k->reap_timer, at);
+        return sd_event_source_set_enabled(k->reap_timer, SD_EVENT_ONESHOT);
+}
+
+static void kill_children(void)
+{
+        _cleanup_free_ char *line = NULL;
+        size_t cap = 0;
+        FILE *f = fopen("/proc/thread-self/children", "re");
+
+        if (!f)
+                return;
+        if (getline(&line, &cap, f) > 0)
+                for (char *p = line, *end; *p; p = end) {
+                        long pid = strtol(p, &end, 10);
+
+                        if (end == p)
+                                break;
+                        (void) kill((pid_t) pid, SIGKILL); /* unreaped, so it is still ours */
+                }
+        (void) fclose(f);
+}
+
+/* The end of everything: as their parents die, descendants become our children, until there are none. Bounded, since
+ * a process stuck in the kernel can't be waited for. */
+void keeper_kill_all(Keeper *k)
+{
+        const struct timespec pause = { .tv_nsec = KILL_PAUSE_NSEC };
+        uint64_t end = now_usec(CLOCK_MONOTONIC) + KILL_LIMIT_USEC;
+        sigset_t set;
+
+        sigemptyset(&set);
+        sigaddset(&set, SIGCHLD);
+        while (now_usec(CLOCK_MONOTONIC) < end) {
+                siginfo_t si;
+                int r;
+
+                kill_children();
+                do
+                        si.si_pid = 0;
+                while ((r = waitid(P_ALL, 0, &si, WEXITED | WNOHANG)) == 0 && si.si_pid != 0);
+                if (r < 0 && errno == ECHILD)
+                        return;
+                (void) sigtimedwait(&set, NULL, &pause);
+        }
+        log_error("children are left that SIGKILL did not end within %u s",
+                        (unsigned) (KILL_LIMIT_USEC / USEC_PER_SEC));
+}

@@ -1,0 +1,146 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include <errno.h>
+#include <inttypes.h>
+#include <linux/sched.h>
+#include <signal.h>
+#include <sys/epoll.h>
+#include <sys/syscall.h>
+#include <unistd.h>
+
+#include "base/io.h"
+#include "base/log.h"
+#include "keeper/keeper.h"
+
+pid_t clone_process(int cgroup_fd, int *ret_pidfd)
+{
+        int pidfd = -EBADF;
+        struct clone_args args = {
+                .flags = CLONE_PIDFD | CLONE_CLEAR_SIGHAND | (cgroup_fd >= 0 ? CLONE_INTO_CGROUP : 0),
+                .pidfd = (uintptr_t) &pidfd,
+                .exit_signal = SIGCHLD,
+                .cgroup = cgroup_fd >= 0 ? (uint64_t) cgroup_fd : 0,
+        };
+        pid_t pid = (pid_t) syscall(SYS_clone3, &args, sizeof(args));
+
+        if (pid < 0)
+                return -errno;
+        if (pid > 0)
+                *ret_pidfd = pidfd;
+        return pid;
+}
+
+/* Reads what the child has said so far. True at the end: exec has closed its side, or it is dead. */
+static bool read_setup(Entry *e)
+{
+        for (;;) {
+                SetupMessage m;
+                ssize_t k = recv(e->setup_fd, &m, sizeof(m), MSG_DONTWAIT);
+
+                if (k < 0 && errno == EINTR)
+                        continue;
+                if (k < 0 && errno == EAGAIN)
+                        return false;
+                if (k != sizeof(m))
+                        return true;
+                e->step = m.step;
+                e->error = m.error;
+        }
+}
+
+static void close_setup(Entry *e)
+{
+        e->setup_source = sd_event_source_disable_unref(e->setup_source);
+        e->setup_fd = safe_close(e->setup_fd);
+}
+
+void entry_finish_setup(Entry *e)
+{
+        if (e->setup_fd < 0 || !read_setup(e))
+                return;
+        close_setup(e);
+        if (e->error == 0 && e->step != SPAWN_STEP_EXEC)
+                e->error = -ECHILD;
+        e->state = KEEPER_CHILD_RUNNING;
+        entry_tell(e, DUE_SETUP);
+}
+
+static int on_setup(sd_event_source *s, int fd, uint32_t revents, void *userdata)
+{
+        entry_finish_setup(userdata);
+        return 0;
+}
+
+void entry_release(Entry *e)
+{
+        if (e->state != KEEPER_CHILD_HELD)
+                return;
+        e->state = KEEPER_CHILD_SETUP;
+        /* A child that died meanwhile is told of by its own sources. */
+        (void) send(e->setup_fd, "", 1, MSG_NOSIGNAL | MSG_DONTWAIT);
+}
+
+static int watch(Entry *e)
+{
+        /* No event asked for but the hang-up, which is always told: the steps are read in one go at the end. */
+        int r = sd_event_add_io(e->keeper->event, &e->setup_source, e->setup_fd, EPOLLHUP, on_setup, e);
+
+        return r < 0 ? r : entry_watch_exit(e);
+}
+
+/* Clones and begins to watch. On failure nothing runs and the entry has no child. */
+static int spawn(Entry *e, unsigned flags, const int *fds, size_t n_fds)
+{
+        Keeper *k = e->keeper;
+        size_t skip = (flags & KEEPER_SPAWN_CGROUP) ? 2 : 1;
+        int pair[2], r;
+        ChildStart start = { .held = flags & KEEPER_SPAWN_HELD, .keeper = k };
+
+        if (n_fds < skip)
+                return -EINVAL;
+        if (socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, pair) < 0)
+                return -errno;
+        start.setup_fd = pair[1];
+        start.spec_fd = fds[0];
+        start.fds = fds + skip;
+        start.n_fds = n_fds - skip;
+        e->pid = clone_process(skip == 2 ? fds[1] : -EBADF, &e->pidfd);
+        if (e->pid == 0)
+                child_run(&start);
+        e->setup_fd = pair[0];
+        safe_close(pair[1]);
+        r = e->pid < 0 ? e->pid : map_put_u64(&k->children, (uint64_t) e->pid, e);
+        if (r >= 0)
+                r = watch(e);
+        if (r >= 0)
+                return 0;
+        close_setup(e);
+        if (e->pid > 0) {
+                (void) kill(e->pid, SIGKILL);
+                e->zombie = true; /* soon: entry_reap() waits for the end of a killed child that has done nothing */
+                entry_reap(e);
+        }
+        return r;
+}
+
+void keeper_spawn(Keeper *k, uint64_t key, unsigned flags, int *fds, size_t n_fds)
+{
+        Entry *e;
+        int r = entry_acquire(k, key, &e);
+
+        if (r < 0) {
+                keeper_refuse(k, key, r);
+                return;
+        }
+        if (e->state != KEEPER_CHILD_NONE || (e->due & DUE_SPAWNED)) {
+                keeper_refuse(k, key, -EEXIST);
+                return;
+        }
+        e->step = SPAWN_STEP_CLONE;
+        e->error = 0;
+        r = e->spawn_error = spawn(e, flags, fds, n_fds);
+        if (r < 0)
+                log_warning("spawn for key %" PRIu64 " failed: %s", key, strerror(-r));
+        else
+                e->state = (flags & KEEPER_SPAWN_HELD) ? KEEPER_CHILD_HELD : KEEPER_CHILD_SETUP;
+        entry_tell(e, DUE_SPAWNED);
+}

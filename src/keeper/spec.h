@@ -67,8 +67,8 @@ typedef struct StdioSpec {
 
 typedef struct SpawnSpec {
         char *const *argv; /* at least one; argv[0] is looked up in env's PATH when it has no '/' */
-        char *const *envp; /* complete: nothing is added but TRACTOR_CHANNEL_FD */
-        const char *cwd;   /* absolute, or NULL for "/" */
+        char *const *envp; /* complete: nothing is added but TRACTOR_CHANNEL_FD (decoded: a spare slot follows NULL) */
+        const char *cwd; /* absolute, or NULL for "/" */
         StdioSpec stdio[3];
         int exec_fd_index;    /* run this descriptor instead of argv[0]; -1: none */
         int channel_fd_index; /* left open across exec, its number put into TRACTOR_CHANNEL_FD; -1: none */

@@ -1,0 +1,243 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+
+/* One supervisor at a time. What it sent before it died is read to the end before the next one starts; the next one
+ * starts at once, unless the last came to an end before it served, which backs off. Its death is told by its pidfd:
+ * EOF on the socket can come late (a copy elsewhere) or early (it closed its own). */
+
+#include <errno.h>
+#include <fcntl.h>
+#include <linux/close_range.h>
+#include <signal.h>
+#include <sys/epoll.h>
+#include <sys/syscall.h>
+#include <sys/wait.h>
+#include <systemd/sd-daemon.h>
+#include <unistd.h>
+
+#include "base/io.h"
+#include "base/log.h"
+#include "base/usec.h"
+#include "keeper/keeper.h"
+
+#define BACKOFF_MIN_USEC (100 * USEC_PER_MSEC)
+#define BACKOFF_MAX_USEC (10 * USEC_PER_SEC)
+#define MESSAGES_A_TURN 64
+
+static _Noreturn void exec_supervisor(const Keeper *k, int fd)
+{
+        const int first = 3, n = 1 + (int) k->n_listen_fds;
+        int src[1 + KEEPER_LISTEN_MAX];
+        sigset_t none;
+
+        sigemptyset(&none);
+        (void) sigprocmask(SIG_SETMASK, &none, NULL);
+        src[0] = fd;
+        for (int i = 1; i < n; i++)
+                src[i] = k->listen_fds[i - 1];
+        for (int i = 0; i < n; i++) /* first out of the way, then into place */
+                if ((src[i] = fcntl(src[i], F_DUPFD_CLOEXEC, first + n)) < 0)
+                        goto fail;
+        for (int i = 0; i < n; i++)
+                if (dup2(src[i], first + i) < 0)
+                        goto fail;
+        if (close_range((unsigned) (first + n), ~0U, 0) < 0)
+                goto fail;
+        fd = open("/dev/null", O_RDONLY | O_CLOEXEC);
+        if (fd < 0 || dup2(fd, 0) < 0 || dup2(2, 1) < 0)
+                goto fail;
+        (void) execv(k->supervisor_argv[0], k->supervisor_argv);
+fail:
+        log_errno(errno, "starting %s", k->supervisor_argv[0]);
+        _exit(127);
+}
+
+static void forget_supervisor(Keeper *k)
+{
+        Supervisor *s = &k->supervisor;
+
+        s->pidfd_source = sd_event_source_disable_unref(s->pidfd_source);
+        s->fd_source = sd_event_source_disable_unref(s->fd_source);
+        s->beat = sd_event_source_disable_unref(s->beat);
+        s->pidfd = safe_close(s->pidfd);
+        s->fd = safe_close(s->fd);
+        s->pid = 0;
+        s->hello = s->served = false;
+}
+
+static int on_retry(sd_event_source *source, uint64_t usec, void *userdata)
+{
+        Keeper *k = userdata;
+
+        k->supervisor.retry = sd_event_source_disable_unref(k->supervisor.retry);
+        supervisor_start(k);
+        return 0;
+}
+
+static void start_later(Keeper *k)
+{
+        Supervisor *s = &k->supervisor;
+        uint64_t delay = MIN(BACKOFF_MIN_USEC << MIN(s->failures, 10U), BACKOFF_MAX_USEC);
+        int r;
+
+        s->failures++;
+        log_notice("the next supervisor starts in %u ms", (unsigned) (delay / USEC_PER_MSEC));
+        r = sd_event_add_time_relative(k->event, &s->retry, CLOCK_MONOTONIC, delay, 1, on_retry, k);
+        if (r < 0) {
+                log_errno(r, "timer for the next supervisor");
+                keeper_finish(k, EXIT_FAILURE);
+        }
+}
+
+static void drain(Keeper *k)
+{
+        while (keeper_receive(k) > 0)
+                ;
+}
+
+/* Whether its end is also ours, with which exit code; -1: it has a successor. */
+static int verdict(const Keeper *k, const siginfo_t *si, bool served)
+{
+        bool exited = si->si_code == CLD_EXITED;
+
+        if (exited && si->si_status == KEEPER_EXIT_STOPPED)
+                return EXIT_SUCCESS;
+        if (exited && k->embedded && si->si_status != KEEPER_EXIT_SUCCESSOR)
+                return si->si_status;
+        /* One that is asked to stop and dies has a successor that goes on with it, but no endless row of them. */
+        if (k->owner_lost || (k->stopping && !served))
+                return EXIT_FAILURE;
+        return -1;
+}
+
+static int on_ended(sd_event_source *source, int fd, uint32_t revents, void *userdata)
+{
+        Keeper *k = userdata;
+        siginfo_t si = { 0 };
+        bool served = k->supervisor.served;
+        int code;
+
+        if (waitid(P_PIDFD, (id_t) fd, &si, WEXITED | WNOHANG) == 0 && si.si_pid == 0)
+                return 0;
+        k->supervisor.hello = false;
+        drain(k);
+        forget_supervisor(k);
+        keeper_owe_nothing(k);
+        keeper_reap_orphans(k); /* its zombie may have hidden some */
+        code = verdict(k, &si, served);
+        log_full(code == EXIT_SUCCESS ? LOG_DEBUG : LOG_WARNING, "the supervisor ended: %s %d",
+                        si.si_code == CLD_EXITED ? "exit code" : "signal", si.si_status);
+        if (code >= 0)
+                keeper_finish(k, code);
+        else if (served)
+                supervisor_start(k);
+        else
+                start_later(k);
+        return 0;
+}
+
+static int on_message(sd_event_source *source, int fd, uint32_t revents, void *userdata)
+{
+        Keeper *k = userdata;
+        int r = 1;
+
+        for (int i = 0; i < MESSAGES_A_TURN && r > 0; i++)
+                r = keeper_receive(k);
+        if (r == 0) { /* EOF: nothing more to hear; its pidfd or the missing BEAT tells the rest */
+                k->supervisor.hello = false;
+                (void) sd_event_source_set_enabled(source, SD_EVENT_OFF);
+        }
+        keeper_flush(k);
+        return 0;
+}
+
+static int on_beat_missed(sd_event_source *source, uint64_t usec, void *userdata)
+{
+        Keeper *k = userdata;
+        Supervisor *s = &k->supervisor;
+        uint64_t now = now_usec(CLOCK_MONOTONIC);
+
+        /* Late ourselves: the machine stood still, and the supervisor has had no more time than we. */
+        if (now > s->deadline + KEEPER_BEAT_USEC)
+                s->deadline = now + KEEPER_BEAT_USEC;
+        if (now < s->deadline) {
+                (void) sd_event_source_set_time(source, s->deadline);
+                return sd_event_source_set_enabled(source, SD_EVENT_ONESHOT);
+        }
+        log_error("the supervisor missed its heartbeat: killed");
+        (void) syscall(SYS_pidfd_send_signal, s->pidfd, SIGKILL, NULL, 0);
+        return 0;
+}
+
+static int start(Keeper *k)
+{
+        Supervisor *s = &k->supervisor;
+        _cleanup_close_ int theirs = -EBADF;
+        int pair[2], r;
+
+        if (socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC | SOCK_NONBLOCK, 0, pair) < 0)
+                return -errno;
+        s->fd = pair[0];
+        theirs = pair[1];
+        s->deadline = now_usec(CLOCK_MONOTONIC) + KEEPER_START_LIMIT_USEC;
+        r = sd_event_add_io(k->event, &s->fd_source, s->fd, EPOLLIN, on_message, k);
+        if (r < 0)
+                return r;
+        r = sd_event_add_time(k->event, &s->beat, CLOCK_MONOTONIC, s->deadline, 1, on_beat_missed, k);
+        if (r < 0)
+                return r;
+        s->pid = clone_process(-EBADF, &s->pidfd);
+        if (s->pid < 0)
+                return s->pid;
+        if (s->pid == 0)
+                exec_supervisor(k, theirs);
+        r = sd_event_add_io(k->event, &s->pidfd_source, s->pidfd, EPOLLIN, on_ended, k);
+        if (r < 0) {
+                (void) kill(s->pid, SIGKILL);
+                (void) waitid(P_PID, (id_t) s->pid, &(siginfo_t){ 0 }, WEXITED);
+                return r;
+        }
+        /* What it has sent is read before its end or its silence is looked at. */
+        (void) sd_event_source_set_priority(s->fd_source, SD_EVENT_PRIORITY_NORMAL - 10);
+        (void) sd_event_source_set_priority(s->beat, SD_EVENT_PRIORITY_NORMAL + 10);
+        return 0;
+}
+
+void supervisor_start(Keeper *k)
+{
+        int r = start(k);
+
+        if (r >= 0)
+                return;
+        log_errno(r, "starting the supervisor");
+        forget_supervisor(k);
+        start_later(k);
+}
+
+void supervisor_alive(Keeper *k, bool beat)
+{
+        Supervisor *s = &k->supervisor;
+
+        s->deadline = now_usec(CLOCK_MONOTONIC) + KEEPER_BEAT_LIMIT_USEC;
+        if (!beat || !s->hello || s->served)
+                return;
+        s->served = true;
+        s->failures = 0;
+        if (!k->ready_sent && !k->embedded)
+                (void) sd_notify(0, "READY=1");
+        k->ready_sent = true;
+        if (k->owner_lost || k->stopping)
+                supervisor_signal(k, k->owner_lost ? SIGHUP : SIGTERM);
+}
+
+/* One that does not serve yet may not have its handlers: it is told when it does. */
+void supervisor_signal(Keeper *k, int signo)
+{
+        if (k->supervisor.served)
+                (void) syscall(SYS_pidfd_send_signal, k->supervisor.pidfd, signo, NULL, 0);
+}
+
+void supervisor_clear(Keeper *k)
+{
+        forget_supervisor(k);
+        k->supervisor.retry = sd_event_source_disable_unref(k->supervisor.retry);
+}
