@@ -1,0 +1,74 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include <errno.h>
+
+#include "supervisor/core/core-internal.h"
+
+/* splitmix64: small, and good enough to spread restarts. */
+uint64_t random_next(uint64_t *state)
+{
+        uint64_t x = *state += 0x9e3779b97f4a7c15ULL;
+
+        x = (x ^ (x >> 30)) * 0xbf58476d1ce4e5b9ULL;
+        x = (x ^ (x >> 27)) * 0x94d049bb133111ebULL;
+        return x ^ (x >> 31);
+}
+
+int window_reserve(RestartWindow *w, uint32_t max)
+{
+        w->max = MIN(max, (uint32_t) MAX_RESTARTS_CAP);
+        if (w->max == 0)
+                return 0;
+        w->at = calloc(w->max, sizeof(*w->at));
+        return w->at ? 0 : -ENOMEM;
+}
+
+void window_clear(RestartWindow *w)
+{
+        w->n = w->next = 0;
+}
+
+/* The window is closed at both ends: of max + 1 restarts in a row the first and the last are more than `within`
+ * apart. */
+bool window_admit(RestartWindow *w, uint64_t within_usec, uint64_t now)
+{
+        if (w->max == 0)
+                return false;
+        if (w->n == w->max && now - w->at[w->next] <= within_usec)
+                return false;
+        w->at[w->next] = now;
+        w->next = (w->next + 1) % w->max;
+        w->n = MIN(w->n + 1, w->max);
+        return true;
+}
+
+static double jitter(const Backoff *b, uint64_t *random)
+{
+        double unit = (double) (random_next(random) >> 11) / (double) (1ULL << 53);
+
+        return 1.0 + b->jitter * (2.0 * unit - 1.0);
+}
+
+/* delay(1) = 0, delay(2) = initial, then × factor up to max; jitter comes on top of the cap. A generation that lived
+ * for reset_after begins the count anew. */
+uint64_t backoff_delay(Node *n)
+{
+        static const Backoff supervisor_backoff = BACKOFF_DEFAULT;
+        const Backoff *b = is_supervisor(n) ? &supervisor_backoff : &n->spec.backoff;
+        NodePriv *p = priv(n);
+        uint64_t lived = n->core->now - n->started_usec;
+        double delay = (double) b->initial_usec, max = (double) b->max_usec;
+
+        if (lived >= b->reset_after_usec)
+                p->failures = 0;
+        /* A branch that failed in the very step it was started in (a dependency was lost already) would fail again
+         * in the same step, at every level above as well: there the first delay is not 0. */
+        if (is_supervisor(n) && lived == 0 && p->failures == 0)
+                p->failures = 1;
+        p->failures += p->failures < UINT32_MAX;
+        if (p->failures == 1)
+                return 0;
+        for (uint32_t i = 2; i < MIN(p->failures, (uint32_t) 1000) && delay < max; i++)
+                delay *= b->factor;
+        delay = MIN(delay, max) * jitter(b, &n->core->random);
+        return delay < 9e18 ? (uint64_t) delay : USEC_INFINITY / 2;
+}
