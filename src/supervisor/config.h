@@ -61,6 +61,7 @@ typedef enum ReadyKind {
 
 typedef enum OutputKind {
         OUTPUT_DEFAULT, /* journal where there is one, else a bounded file */
+        OUTPUT_JOURNAL, /* asked for by name: without a journal it is the bounded file, too */
         OUTPUT_INHERIT,
         OUTPUT_NULL,
         OUTPUT_FILE,
@@ -68,7 +69,7 @@ typedef enum OutputKind {
 
 typedef struct Output {
         OutputKind kind;
-        char *path;
+        char *path; /* OUTPUT_FILE: absolute */
 } Output;
 
 typedef enum ChannelKind {
@@ -96,14 +97,16 @@ struct TreeSpec {
         mode_t umask;
         int stop_signal;
         ReadyKind ready;
-        char *ready_path; /* socket, file */
+        char *ready_path; /* socket, file; absolute */
         char **ready_command;
         uint64_t ready_interval_usec;
         ChannelKind channel;
         Output out, err;
         uint32_t rlimit_mask;
         struct rlimit rlimits[RLIM_NLIMITS];
-        bool has_nice, has_oom_score_adj, has_affinity, has_caps, has_groups;
+        bool has_nice, has_oom_score_adj, has_affinity, has_caps;
+        bool has_groups;  /* the supplementary groups are to be set: given, or none because `user` is */
+        bool has_backoff; /* given, not the default */
         int nice, oom_score_adj;
         cpu_set_t affinity;
         uint64_t caps;
@@ -129,6 +132,8 @@ typedef struct ConfigProblem {
 typedef struct ConfigProblems {
         ConfigProblem *items;
         size_t n, cap;
+        size_t bytes; /* of all texts */
+        bool full;    /* the last item says that there are more */
 } ConfigProblems;
 
 void config_problems_done(ConfigProblems *p);
