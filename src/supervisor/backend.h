@@ -74,6 +74,9 @@ typedef struct BackendVtable {
         int (*home_prepare)(Home *h, uint32_t generation, const char *actor_id, uint64_t stop_usec,
                         SpawnPlan *ret);
         int (*home_adopt)(Home *h, int pid, int pidfd);
+        /* How to clone one more process into the room of the running generation (a readiness command); where the room
+         * can't be entered by clone, cgroup_fd is -EBADF and the process is found by its environment. */
+        int (*home_command)(Home *h, SpawnPlan *ret);
         /* The spawn came to nothing or the generation is over and reaped: forget the room. */
         void (*home_leave)(Home *h);
         bool (*home_populated)(
