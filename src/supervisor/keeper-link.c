@@ -1,0 +1,278 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include <errno.h>
+#include <fcntl.h>
+#include <sys/epoll.h>
+#include <unistd.h>
+
+#include "base/io.h"
+#include "base/list.h"
+#include "base/usec.h"
+#include "supervisor/keeper-link.h"
+
+/* One message that the socket did not take. */
+typedef struct Pending {
+        ListNode queue;
+        size_t n_fds;
+        int fds[2];
+        size_t size;
+        unsigned char data[];
+} Pending;
+
+struct KeeperLink {
+        int fd;
+        sd_event_source *io, *beat;
+        const KeeperLinkEvents *events;
+        void *userdata;
+        ListNode queue;
+        bool gone;
+};
+
+typedef union KeeperAny {
+        KeeperHeader header;
+        KeeperWelcome welcome;
+        KeeperEntry entry;
+        KeeperSpawned spawned;
+        KeeperSetup setup;
+        KeeperExited exited;
+        unsigned char bytes[sizeof(KeeperEntry) + KEEPER_RECORD_MAX];
+} KeeperAny;
+
+static int link_enqueue(KeeperLink *l, const void *p, size_t n, const int *fds, size_t n_fds)
+{
+        Pending *pending = calloc(1, sizeof(Pending) + n);
+        int r;
+
+        if (!pending)
+                return -ENOMEM;
+        memcpy(pending->data, p, n);
+        pending->size = n;
+        for (; pending->n_fds < n_fds; pending->n_fds++) {
+                int fd = fcntl(fds[pending->n_fds], F_DUPFD_CLOEXEC, 3);
+
+                if (fd < 0) {
+                        r = -errno;
+                        close_many(pending->fds, pending->n_fds);
+                        free(pending);
+                        return r;
+                }
+                pending->fds[pending->n_fds] = fd;
+        }
+        list_append(&l->queue, &pending->queue);
+        return sd_event_source_set_io_events(l->io, EPOLLIN | EPOLLOUT);
+}
+
+static int link_send(KeeperLink *l, const void *p, size_t n, const int *fds, size_t n_fds)
+{
+        ssize_t k;
+
+        if (l->gone)
+                return -EPIPE;
+        if (!list_is_empty(&l->queue))
+                return link_enqueue(l, p, n, fds, n_fds);
+        k = send_fds(l->fd, p, n, fds, n_fds, MSG_DONTWAIT);
+        if (k == -EAGAIN || k == -ENOBUFS)
+                return link_enqueue(l, p, n, fds, n_fds);
+        return k < 0 ? (int) k : 0;
+}
+
+static void pending_free(Pending *p)
+{
+        list_unlink(&p->queue);
+        close_many(p->fds, p->n_fds);
+        free(p);
+}
+
+static int link_flush(KeeperLink *l)
+{
+        LIST_FOREACH_SAFE(i, &l->queue) {
+                Pending *p = LIST_ENTRY(i, Pending, queue);
+                ssize_t k = send_fds(l->fd, p->data, p->size, p->fds, p->n_fds, MSG_DONTWAIT);
+
+                if (k == -EAGAIN || k == -ENOBUFS)
+                        return 0;
+                if (k < 0)
+                        return (int) k;
+                pending_free(p);
+        }
+        return sd_event_source_set_io_events(l->io, EPOLLIN);
+}
+
+static int send_simple(KeeperLink *l, uint16_t type, uint64_t key)
+{
+        KeeperSimple m;
+
+        m.header = KEEPER_HEADER(m, type, key);
+        return link_send(l, &m, sizeof(m), NULL, 0);
+}
+
+static void link_lost(KeeperLink *l)
+{
+        if (l->gone)
+                return;
+        l->gone = true;
+        l->io = sd_event_source_disable_unref(l->io);
+        l->beat = sd_event_source_disable_unref(l->beat);
+        l->events->gone(l->userdata);
+}
+
+/* Decodes one message; a keeper of another version may send shorter structs, so the rest reads as zero. */
+static int link_dispatch(KeeperLink *l, KeeperAny *m, size_t n, int *fds, size_t n_fds)
+{
+        int first = n_fds > 0 ? TAKE_FD(fds[0]) : -EBADF;
+
+        if (n < sizeof(KeeperHeader) || m->header.size < sizeof(KeeperHeader) || m->header.size > n) {
+                safe_close(first);
+                return -EBADMSG;
+        }
+        switch (m->header.type) {
+        case KEEPER_WELCOME:
+                safe_close(first);
+                l->events->welcome(&m->welcome, l->userdata);
+                return 0;
+        case KEEPER_ENTRY:
+                l->events->entry(&m->entry, first, l->userdata);
+                return 0;
+        case KEEPER_TABLE_END:
+                safe_close(first);
+                l->events->table_end(l->userdata);
+                return 0;
+        case KEEPER_SPAWNED:
+                l->events->spawned(m->header.key, m->spawned.pid, first, m->spawned.error, m->spawned.step,
+                                l->userdata);
+                return 0;
+        case KEEPER_SETUP:
+                safe_close(first);
+                l->events->setup(m->header.key, m->setup.error, m->setup.step, l->userdata);
+                return 0;
+        case KEEPER_EXITED:
+                safe_close(first);
+                l->events->exited(m->header.key, m->exited.pid, &m->exited.exit, l->userdata);
+                return 0;
+        default:
+                safe_close(first); /* a newer keeper's word: nothing we could have asked for */
+                return 0;
+        }
+}
+
+static int link_receive(KeeperLink *l)
+{
+        static KeeperAny m; /* 32 KiB: too much for a stack that signals may share, one loop a process */
+        int fds[KEEPER_FDS_MAX + 1];
+        size_t n_fds = ELEMENTSOF(fds);
+        ssize_t n;
+        int r;
+
+        n = recv_fds(l->fd, &m, sizeof(m), fds, &n_fds, MSG_DONTWAIT);
+        if (n < 0)
+                return (int) n;
+        if (n == 0)
+                return -EPIPE;
+        if ((size_t) n < sizeof(KeeperEntry))
+                memset(m.bytes + n, 0, sizeof(KeeperEntry) - (size_t) n);
+        r = link_dispatch(l, &m, (size_t) n, fds, n_fds);
+        close_many(fds, n_fds);
+        return r;
+}
+
+static int on_link_io(sd_event_source *s, int fd, uint32_t revents, void *userdata)
+{
+        KeeperLink *l = userdata;
+        int r = 0;
+
+        if (revents & EPOLLOUT)
+                r = link_flush(l);
+        /* A burst of exits is taken in one turn, but not without end. */
+        for (int i = 0; i < 64 && r >= 0 && !l->gone && (revents & (EPOLLIN | EPOLLHUP | EPOLLERR)); i++)
+                r = link_receive(l);
+        if (r < 0 && r != -EAGAIN)
+                link_lost(l);
+        return 0;
+}
+
+static int on_beat(sd_event_source *s, uint64_t usec, void *userdata)
+{
+        KeeperLink *l = userdata;
+
+        if (list_is_empty(&l->queue) && send_simple(l, KEEPER_BEAT, 0) == -EPIPE) {
+                link_lost(l);
+                return 0;
+        }
+        (void) sd_event_source_set_time_relative(s, KEEPER_BEAT_USEC);
+        (void) sd_event_source_set_enabled(s, SD_EVENT_ONESHOT);
+        return 0;
+}
+
+int keeper_link_new(
+                sd_event *event, int fd, const KeeperLinkEvents *events, void *userdata, KeeperLink **ret)
+{
+        _cleanup_(keeper_link_freep) KeeperLink *l = calloc(1, sizeof(KeeperLink));
+        int r;
+
+        if (!l) {
+                safe_close(fd);
+                return -ENOMEM;
+        }
+        *l = (KeeperLink){ .fd = fd, .events = events, .userdata = userdata };
+        list_init(&l->queue);
+        r = fd_set_nonblock(fd, true);
+        if (r < 0)
+                return r;
+        r = fd_set_cloexec(fd, true);
+        if (r < 0)
+                return r;
+        r = sd_event_add_io(event, &l->io, fd, EPOLLIN, on_link_io, l);
+        if (r < 0)
+                return r;
+        /* Before everything else a turn has to do: the keeper's news are why we are here. */
+        (void) sd_event_source_set_priority(l->io, SD_EVENT_PRIORITY_IMPORTANT);
+        r = sd_event_add_time_relative(event, &l->beat, CLOCK_MONOTONIC, KEEPER_BEAT_USEC,
+                        KEEPER_BEAT_USEC / 8, on_beat, l);
+        if (r < 0)
+                return r;
+        r = send_simple(l, KEEPER_HELLO, 0);
+        if (r < 0)
+                return r;
+        *ret = TAKE_PTR(l);
+        return 0;
+}
+
+KeeperLink *keeper_link_free(KeeperLink *l)
+{
+        if (!l)
+                return NULL;
+        sd_event_source_disable_unref(l->io);
+        sd_event_source_disable_unref(l->beat);
+        LIST_FOREACH_SAFE(i, &l->queue)
+                pending_free(LIST_ENTRY(i, Pending, queue));
+        safe_close(l->fd);
+        free(l);
+        return NULL;
+}
+
+int keeper_link_spawn(KeeperLink *l, uint64_t key, uint32_t flags, int spec_fd, int cgroup_fd)
+{
+        KeeperSpawn m = { .flags = flags };
+        int fds[2] = { spec_fd, cgroup_fd }, r;
+
+        m.header = KEEPER_HEADER(m, KEEPER_SPAWN, key);
+        if (cgroup_fd >= 0)
+                m.flags |= KEEPER_SPAWN_CGROUP;
+        r = link_send(l, &m, sizeof(m), fds, cgroup_fd >= 0 ? 2 : 1);
+        safe_close(spec_fd);
+        return r;
+}
+
+int keeper_link_release(KeeperLink *l, uint64_t key)
+{
+        return send_simple(l, KEEPER_RELEASE, key);
+}
+
+int keeper_link_reap(KeeperLink *l, uint64_t key)
+{
+        return send_simple(l, KEEPER_REAP, key);
+}
+
+int keeper_link_forget(KeeperLink *l, uint64_t key)
+{
+        return send_simple(l, KEEPER_FORGET, key);
+}

@@ -1,0 +1,37 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#pragma once
+
+/* The supervisor's end of the conversation with the keeper (keeper/protocol.h). The socket is non-blocking; what
+ * it does not take at once waits in a queue bounded by the number of children (each has at most a spawn, a
+ * release and a reap outstanding), so the loop never stalls on a slow keeper. EOF means the keeper is gone. */
+
+#include <systemd/sd-event.h>
+
+#include "keeper/protocol.h"
+#include "keeper/spec.h"
+
+typedef struct KeeperLink KeeperLink;
+
+typedef struct KeeperLinkEvents {
+        void (*welcome)(const KeeperWelcome *w, void *userdata);
+        /* pidfd is consumed; stored descriptors were closed by the link: none are stored yet. */
+        void (*entry)(const KeeperEntry *e, int pidfd, void *userdata);
+        void (*table_end)(void *userdata);
+        void (*spawned)(uint64_t key, int pid, int pidfd, int error, int step,
+                        void *userdata); /* pidfd consumed */
+        void (*setup)(uint64_t key, int error, int step, void *userdata);
+        void (*exited)(uint64_t key, int pid, const KeeperExit *exit, void *userdata);
+        void (*gone)(void *userdata); /* the last call */
+} KeeperLinkEvents;
+
+/* Consumes fd, on failure too; says HELLO and beats from then on. */
+int keeper_link_new(
+                sd_event *event, int fd, const KeeperLinkEvents *events, void *userdata, KeeperLink **ret);
+KeeperLink *keeper_link_free(KeeperLink *l);
+DEFINE_CLEANUP(KeeperLink *, keeper_link_free);
+
+/* Consumes spec_fd; cgroup_fd (or -EBADF) is borrowed. -ENOMEM, -EPIPE. */
+int keeper_link_spawn(KeeperLink *l, uint64_t key, uint32_t flags, int spec_fd, int cgroup_fd);
+int keeper_link_release(KeeperLink *l, uint64_t key);
+int keeper_link_reap(KeeperLink *l, uint64_t key);
+int keeper_link_forget(KeeperLink *l, uint64_t key);

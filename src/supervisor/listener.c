@@ -1,0 +1,264 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include <errno.h>
+#include <fcntl.h>
+#include <sys/epoll.h>
+#include <sys/socket.h>
+#include <sys/un.h>
+#include <unistd.h>
+
+#include "base/error.h"
+#include "base/io.h"
+#include "base/log.h"
+#include "supervisor/listener.h"
+#include "supervisor/methods.h"
+#include "wire/message.h"
+
+#define ACCEPTS_PER_TURN 16
+
+typedef struct Connection {
+        ListNode queue;
+        Listener *listener; /* weak */
+        Session *session;
+        Peer peer;
+} Connection;
+
+typedef struct ListeningSocket {
+        Listener *listener; /* weak */
+        int fd;
+        sd_event_source *source;
+} ListeningSocket;
+
+struct Listener {
+        Manager *manager; /* weak */
+        ListeningSocket *sockets;
+        size_t n_sockets;
+        ListNode connections;
+        size_t n_connections;
+        int reserve; /* given up to answer a newcomer when descriptors have run out */
+        bool paused;
+};
+
+static void listener_pause(Listener *l, bool paused)
+{
+        l->paused = paused;
+        for (size_t i = 0; i < l->n_sockets; i++)
+                if (l->sockets[i].source)
+                        (void) sd_event_source_set_enabled(
+                                        l->sockets[i].source, paused ? SD_EVENT_OFF : SD_EVENT_ON);
+}
+
+static int open_reserve(void)
+{
+        return open("/dev/null", O_RDONLY | O_CLOEXEC);
+}
+
+static void connection_free(Connection *c)
+{
+        Listener *l = c->listener;
+
+        list_unlink(&c->queue);
+        l->n_connections--;
+        c->session = session_free(c->session);
+        free(c);
+        if (l->reserve < 0)
+                l->reserve = open_reserve();
+        if (l->paused)
+                listener_pause(l, false);
+}
+
+static void on_request(Session *s, Call *call, const Message *m, void *userdata)
+{
+        Connection *c = userdata;
+
+        methods_dispatch(c->listener->manager, &c->peer, call, m);
+}
+
+static void on_session_end(Session *s, void *userdata)
+{
+        connection_free(userdata);
+}
+
+static const SessionVtable session_vtable = {
+        .on_request = on_request,
+        .on_end = on_session_end,
+};
+
+/* One line and good-bye, without a session: for those who can't be served. Consumes fd. */
+static void turn_away(int fd, const char *why)
+{
+        _cleanup_json_ Json *m = NULL;
+        Json *error = NULL;
+        const char *text;
+        size_t n;
+
+        if (message_error_object(&error, ERROR_LIMIT_EXCEEDED, NULL, "%s", why) >= 0 &&
+                        message_error(&m, NULL, error) >= 0) {
+                text = json_print(m, &n);
+                if (text && send(fd, text, n, MSG_NOSIGNAL | MSG_DONTWAIT | MSG_MORE) >= 0)
+                        (void) send(fd, "\n", 1, MSG_NOSIGNAL | MSG_DONTWAIT);
+        }
+        safe_close(fd);
+}
+
+static size_t count_uid(const Listener *l, uid_t uid)
+{
+        size_t n = 0;
+
+        LIST_FOREACH(i, &l->connections)
+                n += LIST_ENTRY(i, Connection, queue)->peer.uid == uid;
+        return n;
+}
+
+/* Consumes fd. */
+static int connection_new(Listener *l, int fd)
+{
+        SessionOptions options = { .name = "tractor-supervisor", .path = "/" };
+        struct ucred cred;
+        socklen_t size = sizeof(cred);
+        Connection *c;
+        int r;
+
+        if (getsockopt(fd, SOL_SOCKET, SO_PEERCRED, &cred, &size) < 0) {
+                r = -errno;
+                safe_close(fd);
+                return r;
+        }
+        if (count_uid(l, cred.uid) >= LISTENER_CONNECTIONS_PER_UID) {
+                turn_away(fd, "too many connections of this user; close some");
+                return 0;
+        }
+        c = calloc(1, sizeof(Connection));
+        if (!c) {
+                turn_away(fd, "out of memory");
+                return -ENOMEM;
+        }
+        *c = (Connection){ .listener = l, .peer = { cred.uid, cred.gid, cred.pid } };
+        r = session_new(l->manager->event, fd, &options, &session_vtable, c, &c->session);
+        if (r < 0) {
+                free(c);
+                return r;
+        }
+        list_append(&l->connections, &c->queue);
+        l->n_connections++;
+        return 0;
+}
+
+/* Descriptors have run out: the reserve takes the newcomer just long enough to tell it. */
+static void on_exhausted(Listener *l, int listening)
+{
+        int fd;
+
+        l->reserve = safe_close(l->reserve);
+        fd = accept4(listening, NULL, NULL, SOCK_CLOEXEC | SOCK_NONBLOCK);
+        if (fd >= 0)
+                turn_away(fd, "the supervisor is out of descriptors; try again later");
+        l->reserve = open_reserve();
+        if (fd < 0 || l->reserve < 0) {
+                log_warning("Out of descriptors: no new connection until one ends");
+                listener_pause(l, l->n_connections > 0);
+        }
+}
+
+static int on_connection(sd_event_source *s, int fd, uint32_t revents, void *userdata)
+{
+        ListeningSocket *socket = userdata;
+        Listener *l = socket->listener;
+
+        for (int i = 0; i < ACCEPTS_PER_TURN && !l->paused; i++) {
+                int r, client = accept4(fd, NULL, NULL, SOCK_CLOEXEC | SOCK_NONBLOCK);
+
+                if (client < 0) {
+                        if (errno == EMFILE || errno == ENFILE || errno == ENOMEM || errno == ENOBUFS)
+                                on_exhausted(l, fd);
+                        return 0; /* EAGAIN, ECONNABORTED …: the kernel tells again when there is more */
+                }
+                r = connection_new(l, client);
+                if (r < 0)
+                        log_errno(r, "Can't serve a connection");
+        }
+        return 0;
+}
+
+/* Actors find their supervisor by it; abstract and unnamed sockets have no path to tell. */
+static void remember_path(Manager *m, int fd)
+{
+        union {
+                struct sockaddr sa;
+                struct sockaddr_un un;
+        } addr = { 0 };
+        socklen_t size = sizeof(addr);
+
+        if (m->socket_path || getsockname(fd, &addr.sa, &size) < 0 || addr.un.sun_path[0] != '/')
+                return;
+        m->socket_path = strndup(addr.un.sun_path, sizeof(addr.un.sun_path));
+}
+
+static int listen_on(Listener *l, ListeningSocket *socket)
+{
+        int r;
+
+        socket->listener = l;
+        r = fd_set_nonblock(socket->fd, true);
+        if (r < 0)
+                return r;
+        remember_path(l->manager, socket->fd);
+        return sd_event_add_io(
+                        l->manager->event, &socket->source, socket->fd, EPOLLIN, on_connection, socket);
+}
+
+int listener_new(Manager *m, int *fds, size_t n_fds, Listener **ret)
+{
+        Listener *l = calloc(1, sizeof(Listener));
+        int r = 0;
+
+        if (l)
+                l->sockets = calloc(n_fds + 1, sizeof(ListeningSocket));
+        if (!l || !l->sockets) {
+                free(l);
+                close_many(fds, n_fds);
+                return -ENOMEM;
+        }
+        l->manager = m;
+        list_init(&l->connections);
+        l->reserve = open_reserve();
+        for (; l->n_sockets < n_fds; l->n_sockets++) {
+                l->sockets[l->n_sockets].fd = TAKE_FD(fds[l->n_sockets]);
+                if (r >= 0)
+                        r = listen_on(l, &l->sockets[l->n_sockets]);
+        }
+        if (r < 0) {
+                listener_free(l);
+                return r;
+        }
+        *ret = l;
+        return 0;
+}
+
+void listener_close(Listener *l)
+{
+        if (!l)
+                return;
+        for (size_t i = 0; i < l->n_sockets; i++) {
+                l->sockets[i].source = sd_event_source_disable_unref(l->sockets[i].source);
+                l->sockets[i].fd = safe_close(l->sockets[i].fd);
+        }
+}
+
+Listener *listener_free(Listener *l)
+{
+        if (!l)
+                return NULL;
+        listener_close(l);
+        l->paused = false;
+        LIST_FOREACH_SAFE(i, &l->connections)
+                connection_free(LIST_ENTRY(i, Connection, queue));
+        safe_close(l->reserve);
+        free(l->sockets);
+        free(l);
+        return NULL;
+}
+
+size_t listener_n_connections(const Listener *l)
+{
+        return l ? l->n_connections : 0;
+}

@@ -1,0 +1,285 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include <errno.h>
+#include <signal.h>
+#include <stdio.h>
+#include <sys/wait.h>
+
+#include "base/log.h"
+#include "base/usec.h"
+#include "supervisor/lifecycle-log.h"
+#include "supervisor/manager.h"
+
+#define LAST_WORDS 20U
+
+/* What is to be written of an end, copied while its member is sure to be there: the member may be gone, or at its next
+ * generation, when the last words have been found. */
+struct Obituary {
+        Life *life; /* weak: the obituary is the life's */
+        char *path, *unit, *text, *last_words;
+        JournalTail *tail;
+        ExitInfo exit;
+        uint32_t restarts;
+        uint64_t memory_peak, cpu_usec, restart_usec;
+        bool abnormal, ask_journal;
+};
+
+Obituary *obituary_free(Obituary *o)
+{
+        if (!o)
+                return NULL;
+        o->tail = journal_tail_free(o->tail);
+        free(o->path);
+        free(o->unit);
+        free(o->text);
+        free(o->last_words);
+        free(o);
+        return NULL;
+}
+
+/* --- why --- */
+
+static void explain_failure(const Life *life, ExitInfo *ret)
+{
+        Member *member = life->member;
+
+        ret->cause = CAUSE_SPAWN;
+        ret->spawn_step = life->fail_step;
+        ret->spawn_errno = -life->fail_errno;
+        (void) free_and_strdup(&member->trouble, life->fail_why);
+        if (!life->fail_why && life->fail_errno == -ECHILD) {
+                free(member->trouble);
+                member->trouble = xasprintf("ended there without an error of its own");
+        }
+}
+
+/* 137 is not OOM: only the kernel's own count of the actor's slice says so, and only of a SIGKILL. */
+static bool killed_for_memory(const Life *life)
+{
+        Home *home = life->member->home;
+        uint64_t kills = home->backend->vtable->home_oom_kills(home);
+
+        return life->exit.code != CLD_EXITED && life->exit.status == SIGKILL && kills > 0 &&
+               !life->killed_by_us;
+}
+
+void life_explain(Life *life, ExitInfo *ret)
+{
+        const KeeperExit *exit = &life->exit;
+
+        *ret = (ExitInfo){
+                .code = -1, .pid = life->pid, .runtime_usec = usec_sub(exit->time_usec, life->started_usec)
+        };
+        if (exit->code == CLD_EXITED) {
+                ret->cause = CAUSE_EXIT;
+                ret->code = exit->status;
+        } else if (exit->code == CLD_KILLED || exit->code == CLD_DUMPED) {
+                ret->cause = CAUSE_SIGNAL;
+                ret->signal = exit->status;
+                ret->core_dumped = exit->code == CLD_DUMPED;
+        } else {
+                ret->cause = CAUSE_UNKNOWN;
+        }
+        if (life->fail_errno < 0)
+                explain_failure(life, ret);
+        else if (killed_for_memory(life))
+                ret->cause = CAUSE_OOM;
+}
+
+/* --- the record --- */
+
+static void take_usage(const Life *life, Obituary *o)
+{
+        Home *home = life->member->home;
+        Usage u = { UINT64_MAX, UINT64_MAX, UINT64_MAX, UINT64_MAX, -1 };
+
+        (void) home->backend->vtable->home_usage(home, &u);
+        o->memory_peak = u.memory_peak != UINT64_MAX ? u.memory_peak : life->exit.maxrss_kib * 1024;
+        o->cpu_usec = u.cpu_usec != UINT64_MAX ? usec_sub(u.cpu_usec, life->cpu_base_usec)
+                                               : life->exit.utime_usec + life->exit.stime_usec;
+}
+
+/* Files are read at once, before a next generation appends to them; the journal is asked later. */
+static void take_last_words(const Member *member, Obituary *o)
+{
+        const Output *err = &member->spec->err;
+
+        if (err->kind == OUTPUT_FILE) {
+                o->last_words = file_tail(err->path, LAST_WORDS);
+        } else if (err->kind == OUTPUT_DEFAULT || err->kind == OUTPUT_JOURNAL) {
+                o->ask_journal = journal_available(member->manager->journal);
+                if (!o->ask_journal && member->output_path)
+                        o->last_words = file_tail(member->output_path, LAST_WORDS);
+        }
+}
+
+static char *spawn_text(const Member *member, const ExitInfo *e)
+{
+        return xasprintf("can't start: %s: %s", strna(spawn_step_name(e->spawn_step)),
+                        member->trouble ?: strerror(e->spawn_errno));
+}
+
+void life_write_obituary(Life *life, const ExitInfo *exit)
+{
+        Member *member = life->member;
+        Obituary *o = calloc(1, sizeof(Obituary));
+
+        if (!o)
+                return;
+        life->obituary = o;
+        o->life = life;
+        o->exit = *exit;
+        o->path = strdup(member->node->path);
+        o->unit = life->unit ? strdup(life->unit) : NULL;
+        o->restarts = member->node->restarts;
+        o->restart_usec = UINT64_MAX;
+        o->abnormal = exit->cause != CAUSE_STOP && (exit->cause != CAUSE_EXIT || exit->code != 0);
+        take_usage(life, o);
+        if (exit->cause == CAUSE_SPAWN)
+                o->text = spawn_text(member, exit);
+        else if (o->abnormal)
+                take_last_words(member, o);
+}
+
+static LifecycleKind obituary_kind(const Obituary *o)
+{
+        if (o->abnormal)
+                return LIFECYCLE_CRASHED;
+        return o->exit.cause == CAUSE_STOP ? LIFECYCLE_STOPPED : LIFECYCLE_EXITED;
+}
+
+static void obituary_log(const Obituary *o)
+{
+        const Life *life = o->life;
+        LifecycleRecord r = LIFECYCLE_RECORD(obituary_kind(o), o->path);
+
+        r.actor_id = life->id;
+        r.generation = life->generation;
+        r.cause = exit_cause_to_string(o->exit.cause);
+        r.exit_code = o->exit.code;
+        r.signal = o->exit.signal;
+        r.core_dumped = o->exit.core_dumped;
+        r.restarts = o->restarts;
+        r.runtime_usec = o->exit.runtime_usec;
+        r.memory_peak = o->memory_peak;
+        r.cpu_usec = o->cpu_usec;
+        r.restart_usec = o->restart_usec;
+        r.stderr_tail = o->last_words;
+        r.object_pid = life->pid;
+        r.unit = o->unit;
+        r.text = o->text;
+        lifecycle_log(life->manager->journal, &r);
+}
+
+static void on_tail(const char *text, void *userdata)
+{
+        Life *life = userdata;
+
+        (void) free_and_strdup(&life->obituary->last_words, *text ? text : NULL);
+        obituary_log(life->obituary);
+        life_end(life);
+}
+
+/* How long until the next generation, once the core has decided. */
+static uint64_t time_to_restart(Manager *m, const char *path)
+{
+        Node *node = path ? core_find(m->core, path) : NULL;
+        uint64_t at;
+
+        if (!node || !node_member(node))
+                return UINT64_MAX;
+        if (node->state == NODE_STARTING)
+                return 0;
+        if (node->state != NODE_BACKOFF || !node_member(node)->timer ||
+                        sd_event_source_get_time(node_member(node)->timer, &at) < 0)
+                return UINT64_MAX;
+        return usec_sub(at, now_usec(CLOCK_MONOTONIC));
+}
+
+void life_bury(Life *life)
+{
+        Manager *m = life->manager;
+        Obituary *o = life->obituary;
+
+        if (o) {
+                o->restart_usec = time_to_restart(m, o->path);
+                if (o->ask_journal && journal_tail(m->journal, life->pid, JOURNAL_PRIORITY_STDERR,
+                                                      LAST_WORDS, on_tail, life, &o->tail) >= 0)
+                        return; /* the zombie stands until its record is written */
+                obituary_log(o);
+        }
+        life_end(life);
+}
+
+/* --- what happens to nodes --- */
+
+void manager_log_spawn_failure(Manager *m, const Member *member, const ExitInfo *exit)
+{
+        LifecycleRecord r = LIFECYCLE_RECORD(LIFECYCLE_CRASHED, member->node->path);
+        _cleanup_free_ char *text = spawn_text(member, exit);
+
+        r.actor_id = member->id;
+        r.generation = member->node->generation;
+        r.cause = exit_cause_to_string(exit->cause);
+        r.restarts = member->node->restarts;
+        r.text = text;
+        lifecycle_log(m->journal, &r);
+}
+
+static void log_node(Manager *m, LifecycleKind kind, const Node *node, const char *text)
+{
+        const Member *member = node_member(node);
+        LifecycleRecord r = LIFECYCLE_RECORD(kind, node->path);
+
+        r.text = text;
+        if (member && node->spec.kind == NODE_ACTOR) {
+                r.actor_id = member->id;
+                r.generation = node->generation;
+                r.restarts = node->restarts;
+                if (member->life) {
+                        r.object_pid = member->life->pid;
+                        r.unit = member->life->unit;
+                }
+        }
+        lifecycle_log(m->journal, &r);
+}
+
+void manager_log_started(Manager *m, const Node *node)
+{
+        log_node(m, LIFECYCLE_STARTED, node, NULL);
+}
+
+void manager_log_state(Manager *m, Node *node, NodeState to)
+{
+        bool tree = !node_member(node->parent) && node->spec.kind == NODE_SUPERVISOR;
+
+        switch (to) {
+        case NODE_READY:
+                if (tree)
+                        log_node(m, LIFECYCLE_TREE_LOADED, node, NULL);
+                else if (node->spec.kind == NODE_ACTOR && node_member(node)->spec->ready != READY_EXEC)
+                        log_node(m, LIFECYCLE_READY, node, NULL);
+                break;
+        case NODE_FAILED:
+                if (node->exit.cause == CAUSE_NONE && node->spec.kind == NODE_ACTOR)
+                        log_node(m, LIFECYCLE_FAILED, node, "not started: what it depends on failed");
+                else
+                        log_node(m, LIFECYCLE_FAILED, node, NULL);
+                break;
+        case NODE_DEAD:
+                if (tree)
+                        log_node(m, LIFECYCLE_TREE_UNLOADED, node, NULL);
+                break;
+        default:
+                break;
+        }
+}
+
+void manager_log_give_up(Manager *m, Node *node, Node *about)
+{
+        _cleanup_free_ char *text = NULL;
+
+        text = xasprintf("gave up: more than %u restarts within %g s, the last of %s",
+                        node->spec.intensity.max_restarts, (double) node->spec.intensity.within_usec / 1e6,
+                        about ? about->path : "a child");
+        log_node(m, LIFECYCLE_GAVE_UP, node, text);
+}

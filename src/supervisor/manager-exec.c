@@ -1,0 +1,216 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include <errno.h>
+#include <signal.h>
+#include <stdio.h>
+#include <unistd.h>
+
+#include "base/log.h"
+#include "base/usec.h"
+#include "supervisor/manager.h"
+#include "supervisor/policy.h"
+
+extern char **environ;
+
+/* What our own service manager said to us and an actor must not take for itself. */
+static bool is_ours(const char *assignment)
+{
+        static const char *const names[] = { "LISTEN_PID=", "LISTEN_FDS=", "LISTEN_FDNAMES=",
+                "NOTIFY_SOCKET=", "WATCHDOG_PID=", "WATCHDOG_USEC=", "JOURNAL_STREAM=", "INVOCATION_ID=",
+                "SYSTEMD_EXEC_PID=", "MAINPID=", "RUNTIME_DIRECTORY=", "STATE_DIRECTORY=", "TRACTOR_" };
+
+        for (size_t i = 0; i < ELEMENTSOF(names); i++)
+                if (startswith(assignment, names[i]))
+                        return true;
+        return false;
+}
+
+/* A vector of "NAME=value" in which a later setting replaces an earlier one. */
+typedef struct Env {
+        char **strv;
+        size_t n, cap;
+        bool failed;
+} Env;
+
+static void env_take(Env *e, char *assignment)
+{
+        size_t name;
+
+        if (!assignment || GROW(e->strv, e->cap, e->n + 2) < 0) {
+                free(assignment);
+                e->failed = true;
+                return;
+        }
+        name = strcspn(assignment, "=") + 1;
+        for (size_t i = 0; i < e->n; i++)
+                if (strncmp(e->strv[i], assignment, name) == 0) {
+                        free(e->strv[i]);
+                        e->strv[i] = assignment;
+                        return;
+                }
+        e->strv[e->n++] = assignment;
+        e->strv[e->n] = NULL;
+}
+
+static void env_set(Env *e, const char *name, const char *value)
+{
+        if (value)
+                env_take(e, xasprintf("%s=%s", name, value));
+}
+
+static void env_inherit(Env *e)
+{
+        for (char **s = environ; *s; s++) {
+                if (is_ours(*s))
+                        continue;
+                if (GROW(e->strv, e->cap, e->n + 2) < 0 || !(e->strv[e->n] = strdup(*s))) {
+                        e->failed = true;
+                        return;
+                }
+                e->strv[++e->n] = NULL;
+        }
+}
+
+static void env_own(Env *e, const Member *member)
+{
+        const Manager *m = member->manager;
+        char text[32];
+
+        env_set(e, "TRACTOR_INSTANCE", m->instance);
+        env_set(e, "TRACTOR_PATH", member->node->path);
+        env_set(e, "TRACTOR_ACTOR_ID", member->id);
+        (void) snprintf(text, sizeof(text), "%u", member->node->generation);
+        env_set(e, "TRACTOR_GENERATION", text);
+        env_set(e, "TRACTOR_SOCKET", m->socket_path);
+        if (!member->probe || !probe_notify_path(member->probe))
+                return;
+        env_set(e, "NOTIFY_SOCKET", probe_notify_path(member->probe));
+        if (member->spec->node.watchdog_usec > 0) {
+                (void) snprintf(text, sizeof(text), "%llu",
+                                (unsigned long long) member->spec->node.watchdog_usec);
+                env_set(e, "WATCHDOG_USEC", text);
+        }
+}
+
+static int build_env(const Member *member, char ***ret)
+{
+        JsonIterator i = { 0 };
+        Env e = { 0 };
+
+        if (!member->spec->env_clear)
+                env_inherit(&e);
+        env_own(&e, member);
+        while (member->spec->env && json_next(member->spec->env, &i))
+                env_set(&e, i.key, json_string(i.value));
+        if (e.failed) {
+                strv_free(e.strv);
+                return -ENOMEM;
+        }
+        *ret = e.strv;
+        return 0;
+}
+
+static StdioSpec build_output(const Member *member, const Output *output, int priority)
+{
+        switch (output->kind) {
+        case OUTPUT_INHERIT:
+                return (StdioSpec){ .kind = STDIO_INHERIT };
+        case OUTPUT_NULL:
+                return (StdioSpec){ .kind = STDIO_NULL };
+        case OUTPUT_FILE:
+                return (StdioSpec){ .kind = STDIO_FILE, .path = output->path };
+        default:
+                if (journal_available(member->manager->journal))
+                        return (StdioSpec){
+                                .kind = STDIO_JOURNAL, .identifier = member->node->name, .priority = priority
+                        };
+                if (member->output_path)
+                        return (StdioSpec){ .kind = STDIO_FILE, .path = member->output_path };
+                return (StdioSpec){ .kind = STDIO_NULL };
+        }
+}
+
+static int build_limits(const TreeSpec *spec, SpawnSpec *ret, int *ret_step)
+{
+        int r;
+
+        ret->rlimit_mask = spec->rlimit_mask;
+        memcpy(ret->rlimits, spec->rlimits, sizeof(ret->rlimits));
+        ret->has_nice = spec->has_nice;
+        ret->nice = spec->nice;
+        ret->has_oom_score_adj = spec->has_oom_score_adj;
+        ret->oom_score_adj = spec->oom_score_adj;
+        ret->has_affinity = spec->has_affinity;
+        ret->affinity = spec->affinity;
+        ret->has_umask = true;
+        ret->umask = spec->umask;
+        ret->no_new_privs = spec->no_new_privs;
+        if (!spec->seccomp)
+                return 0;
+        *ret_step = SPAWN_STEP_SECCOMP;
+        r = policy_seccomp(spec->seccomp, &ret->seccomp, &ret->seccomp_size);
+        return r < 0 ? r : 0;
+}
+
+static int build_identity(const TreeSpec *spec, SpawnSpec *ret, int *ret_step)
+{
+        ret->has_uid = spec->user != NULL;
+        ret->uid = spec->uid;
+        ret->has_gid = spec->user || spec->group;
+        ret->gid = spec->gid;
+        ret->has_groups = spec->user || spec->has_groups;
+        ret->has_caps = spec->has_caps;
+        ret->caps = spec->caps;
+        if (spec->n_gids > SPAWN_GROUPS_MAX) {
+                *ret_step = SPAWN_STEP_GROUP;
+                return -E2BIG;
+        }
+        ret->n_groups = spec->n_gids;
+        if (spec->n_gids > 0)
+                memcpy(ret->groups, spec->gids, spec->n_gids * sizeof(gid_t));
+        return 0;
+}
+
+static int encode(const Member *member, char *const *argv, bool quiet, int *ret_step)
+{
+        const TreeSpec *spec = member->spec;
+        _cleanup_(strv_freep) char **env = NULL;
+        SpawnSpec *child = NULL;
+        int r;
+
+        r = build_env(member, &env);
+        if (r < 0)
+                return r;
+        child = calloc(1, sizeof(SpawnSpec)); /* groups and rlimits make it too large for a stack frame */
+        if (!child)
+                return -ENOMEM;
+        child->argv = argv;
+        child->envp = env;
+        child->cwd = spec->cwd;
+        child->exec_fd_index = child->channel_fd_index = -1;
+        child->setsid = true;
+        child->pdeathsig = SIGKILL;
+        child->stdio[0] = (StdioSpec){ .kind = STDIO_NULL };
+        child->stdio[1] =
+                        quiet ? child->stdio[0] : build_output(member, &spec->out, JOURNAL_PRIORITY_STDOUT);
+        child->stdio[2] =
+                        quiet ? child->stdio[0] : build_output(member, &spec->err, JOURNAL_PRIORITY_STDERR);
+        r = build_limits(spec, child, ret_step);
+        if (r >= 0)
+                r = build_identity(spec, child, ret_step);
+        if (r >= 0)
+                r = spawn_spec_encode(child);
+        free(child);
+        return r;
+}
+
+int member_encode(Member *member, int *ret_step)
+{
+        return encode(member, member->spec->exec, false, ret_step);
+}
+
+int member_encode_command(Member *member, char *const *argv)
+{
+        int step;
+
+        return encode(member, argv, true, &step);
+}

@@ -1,0 +1,265 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include <errno.h>
+#include <stdio.h>
+
+#include "base/error.h"
+#include "base/log.h"
+#include "base/path.h"
+#include "supervisor/manager.h"
+#include "wire/message.h"
+
+/* 16 hex digits: a counter under a random multiplier and offset, so that ids are unique in a run and two runs do not meet. */
+void member_new_id(Member *member)
+{
+        Manager *m = member->manager;
+        uint64_t id = m->id_base + m->id_next++ * 0x9e3779b97f4a7c15ULL;
+
+        (void) snprintf(member->id, sizeof(member->id), "%016llx", (unsigned long long) id);
+}
+
+static void count_member(const Member *member, int by)
+{
+        size_t *n = member->node->spec.kind == NODE_ACTOR ? &member->manager->n_actors
+                                                          : &member->manager->n_supervisors;
+
+        *n += (size_t) by;
+}
+
+static int member_new(Manager *m, TreeSpec *spec, Member **ret)
+{
+        Member *member = calloc(1, sizeof(Member));
+        int r;
+
+        if (!member)
+                return -ENOMEM;
+        member->manager = m;
+        list_init(&member->waiters);
+        r = limits_copy(&spec->limits, &member->limits);
+        if (r < 0) {
+                free(member);
+                return r;
+        }
+        member->spec = tree_spec_ref(spec);
+        *ret = member;
+        return 0;
+}
+
+/* The node's end: a death's record may still be under way, and then keeps what it needs in the Life. */
+Member *member_free(Member *member)
+{
+        Life *command;
+
+        if (!member)
+                return NULL;
+        command = map_get_u64(&member->manager->lives, member->command_key);
+        if (command)
+                command->member = NULL;
+        if (member->life)
+                member->life->member = NULL;
+        LIST_FOREACH_SAFE(i, &member->waiters)
+                waiter_free(LIST_ENTRY(i, Waiter, queue));
+        member->probe = probe_free(member->probe);
+        sd_event_source_disable_unref(member->timer);
+        if (member->home)
+                member->home->backend->vtable->home_free(member->home);
+        if (member->node) {
+                if (member->output_path && member->manager->output)
+                        output_dir_close(member->manager->output, member->node->path);
+                count_member(member, -1);
+                member->node->userdata = NULL;
+        }
+        limits_done(&member->limits);
+        tree_spec_unref(member->spec);
+        free(member->output_path);
+        free(member->status_text);
+        free(member->trouble);
+        free(member);
+        return NULL;
+}
+
+/* What a request asked for can't be had on this host: say which part, and how to go on. */
+static int refuse_home(Json **ret_error, const char *path, int r, Limit limit)
+{
+        Json *data = NULL;
+
+        (void) json_pack(&data, "{actor:s}", path);
+        switch (r) {
+        case -EOPNOTSUPP:
+                return message_error_object(ret_error, ERROR_UNSUPPORTED, data,
+                                "%s: %s can't be enforced here: no %s controller in cgroup.controllers; set "
+                                "limits_optional "
+                                "to run without it",
+                                path, limit_name(limit), limit_controller(limit));
+        case -ENAMETOOLONG:
+                return message_error_object(ret_error, ERROR_UNSUPPORTED, data,
+                                "%s: too deep: its unit name would pass 255 bytes; use fewer levels", path);
+        default:
+                return message_error_object(ret_error, ERROR_INTERNAL, data, "%s: can't make its home: %s",
+                                path, strerror(-r));
+        }
+}
+
+/* With limits_optional a limit this host can't enforce is dropped with a warning, one after the other. */
+static int member_open_home(Member *member, Home *parent, Limit *ret_limit)
+{
+        Manager *m = member->manager;
+        TreeSpec *spec = member->spec;
+
+        for (;;) {
+                int r = m->backend->vtable->home_new(m->backend, parent, spec->name, member->node->path,
+                                spec->node.kind == NODE_ACTOR, &member->limits, member, &member->home,
+                                ret_limit);
+
+                if (r != -EOPNOTSUPP || !spec->limits_optional)
+                        return r;
+                log_warning("%s: %s can't be enforced here and is ignored, as limits_optional says",
+                                member->node->path, limit_name(*ret_limit));
+                member->limits.set &= ~(1U << *ret_limit);
+        }
+}
+
+static int add_one(Manager *m, Node *parent, TreeSpec *spec, Node **ret, Json **ret_error)
+{
+        Member *member = NULL, *above = node_member(parent);
+        Limit limit = _LIMIT_INVALID;
+        int r;
+
+        r = member_new(m, spec, &member);
+        if (r < 0)
+                return r;
+        spec->node.name = spec->name;
+        spec->node.depends = spec->depends;
+        r = core_add(m->core, parent, &spec->node, member, &member->node);
+        if (r < 0) {
+                member->node = NULL;
+                member_free(member);
+                if (r == -EEXIST)
+                        (void) message_error_object(ret_error, ERROR_ALREADY_EXISTS, NULL, "%s/%s exists",
+                                        streq(parent->path, "/") ? "" : parent->path, spec->name);
+                else if (r == -ESHUTDOWN)
+                        (void) message_error_object(ret_error, ERROR_ACTOR_STOPPED, NULL,
+                                        "%s is not running", parent->path);
+                return r;
+        }
+        *ret = member->node;
+        count_member(member, 1);
+        member_new_id(member);
+        r = member_open_home(member, above ? above->home : NULL, &limit);
+        if (r < 0)
+                (void) refuse_home(ret_error, member->node->path, r, limit);
+        return r;
+}
+
+static int add_below(Manager *m, Node *parent, TreeSpec *spec, Node **ret, Json **ret_error)
+{
+        int r = add_one(m, parent, spec, ret, ret_error);
+
+        for (size_t i = 0; i < spec->n_children && r >= 0; i++) {
+                Node *child = NULL;
+
+                r = add_below(m, *ret, spec->children[i], &child, ret_error);
+        }
+        return r;
+}
+
+static void drop_members(Node *node)
+{
+        CORE_CHILD_FOREACH(child, node)
+                drop_members(child);
+        member_free(node_member(node));
+}
+
+int manager_add(Manager *m, Node *parent, TreeSpec *spec, Node **ret, Json **ret_error)
+{
+        const char *depends = NULL;
+        Node *top = NULL, *at = NULL;
+        int r;
+
+        r = add_below(m, parent, spec, &top, ret_error);
+        if (r >= 0) {
+                r = core_link(m->core, top, &at, &depends);
+                if (r < 0 && at)
+                        (void) message_error_object(ret_error, ERROR_INVALID_PARAMS, NULL,
+                                        "%s: depends on %s, %s", at->path, depends,
+                                        r == -ELOOP ? "which makes a cycle" : "which is not there");
+        }
+        if (r < 0) {
+                if (top) {
+                        drop_members(top);
+                        core_discard(m->core, top);
+                }
+                if (!*ret_error)
+                        (void) message_error_object(
+                                        ret_error, ERROR_INTERNAL, NULL, "%s: %s", spec->name, strerror(-r));
+                return r;
+        }
+        *ret = top;
+        return 0;
+}
+
+Waiter *member_wait(Member *member, bool (*check)(Waiter *w, bool removed), void *userdata)
+{
+        Waiter *w = calloc(1, sizeof(Waiter));
+
+        if (!w)
+                return NULL;
+        *w = (Waiter){ .member = member,
+                .check = check,
+                .userdata = userdata,
+                .generation = member->node->generation };
+        list_append(&member->waiters, &w->queue);
+        return w;
+}
+
+Waiter *waiter_free(Waiter *w)
+{
+        if (!w)
+                return NULL;
+        list_unlink(&w->queue);
+        free(w);
+        return NULL;
+}
+
+void member_check_waiters(Member *member, bool removed)
+{
+        LIST_FOREACH_SAFE(i, &member->waiters) {
+                Waiter *w = LIST_ENTRY(i, Waiter, queue);
+
+                if (w->check(w, removed))
+                        waiter_free(w);
+        }
+}
+
+int member_set_limits(Member *member, const Limits *limits, Limit *ret_limit)
+{
+        Limits merged, old = member->limits;
+        int r;
+
+        r = limits_copy(&member->limits, &merged);
+        if (r < 0)
+                return r;
+        for (Limit l = 0; l < _LIMIT_MAX; l++) {
+                if (!(limits->set & (1U << l)))
+                        continue;
+                merged.set |= 1U << l;
+                merged.values[l] = limits->values[l];
+        }
+        if (limits->set & (1U << LIMIT_ALLOWED_CPUS))
+                r = free_and_strdup(&merged.allowed_cpus, limits->allowed_cpus);
+        if (r >= 0)
+                r = member->home->backend->vtable->home_set_limits(member->home, &merged, ret_limit);
+        if (r < 0) {
+                limits_done(&merged);
+                return r;
+        }
+        member->limits = merged;
+        limits_done(&old);
+        return 0;
+}
+
+int member_freeze(Member *member, bool frozen)
+{
+        Home *home = member->home;
+
+        return home->backend->vtable->home_freeze(home, frozen);
+}

@@ -1,0 +1,189 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#pragma once
+
+/* Where the pure core meets the world. The Manager turns what happens (keeper messages, backend call-backs, probes,
+ * timers, requests) into core events, and the core's effects into calls. Only the manager*.c files see both sides.
+ *
+ * A Member is the shell's half of a node, for supervisors and actors alike: its specification, its home in the
+ * backend, those who wait for it. A Life is one generation of one actor, from EFFECT_SPAWN until the keeper has
+ * reaped its zombie; the next generation may already run while the last one's zombie is held for its crash
+ * record, so a Life outlives its turn as member->life and is then found by its key alone.
+ *
+ *      cloning ──SPAWNED──▶ adopting ──adopted──▶ set-up ──SETUP ok──▶ running ──EXITED──▶ ended ──REAP──▶ (freed)
+ *
+ * The order of adopting and set-up depends on the backend: a held child is adopted first and released then; the
+ * others set themselves up while home_adopt() has already succeeded. */
+
+#include <systemd/sd-event.h>
+
+#include "supervisor/backend.h"
+#include "supervisor/config.h"
+#include "supervisor/core/core.h"
+#include "supervisor/journal.h"
+#include "supervisor/keeper-link.h"
+#include "supervisor/output.h"
+#include "supervisor/ready.h"
+
+#define ACTOR_ID_SIZE 17
+
+typedef struct Manager Manager;
+typedef struct Member Member;
+typedef struct Life Life;
+typedef struct Obituary Obituary;
+typedef struct Events Events;
+typedef struct Listener Listener;
+
+typedef enum LifePhase {
+        LIFE_CLONING,
+        LIFE_ADOPTING, /* held until the backend has its room */
+        LIFE_SETUP,
+        LIFE_RUNNING,
+        LIFE_ENDED,
+} LifePhase;
+
+struct Life {
+        Manager *manager; /* weak */
+        Member *member;   /* weak; NULL once the member has gone on or left */
+        bool is_command;  /* a readiness command's life, not the actor's own */
+        uint64_t key;     /* the keeper's */
+        uint32_t generation;
+        LifePhase phase;
+        bool held;   /* waits for its room before set-up */
+        bool doomed; /* to be ended before it ever ran */
+        int pid, pidfd;
+        char id[ACTOR_ID_SIZE];
+        uint64_t started_usec, started_realtime_usec;
+        uint64_t cpu_base_usec;    /* the home's counter when this life began */
+        int fail_errno, fail_step; /* why it never ran */
+        char *fail_why;            /* a sentence of the backend's, or NULL */
+        KeeperExit exit;
+        Obituary *obituary; /* the record of its end, until that is written */
+        bool killed_by_us;
+        char *unit; /* of this generation, for its record */
+};
+
+struct Member {
+        Manager *manager; /* weak */
+        Node *node;
+        TreeSpec *spec;
+        Limits limits; /* in force */
+        Home *home;
+        Life *life; /* the current generation, until it is empty */
+        Probe *probe;
+        sd_event_source *timer;
+        char id[ACTOR_ID_SIZE]; /* of the current or latest generation */
+        char *output_path;      /* the bounded file, where there is no journal */
+        char *status_text;      /* STATUS= */
+        char *trouble;          /* why the last generation never ran, for people */
+        ListNode waiters;
+        uint64_t command_key; /* of the readiness command under way; 0: none */
+};
+
+/* Someone waits until a node has come to something. check() is called after each of its state changes and at its
+ * removal (`removed`); it answers and returns true when it is done. */
+typedef struct Waiter Waiter;
+struct Waiter {
+        ListNode queue; /* in member->waiters */
+        Member *member; /* weak */
+        bool (*check)(Waiter *w, bool removed);
+        void *userdata;
+        uint32_t generation;
+};
+
+struct Manager {
+        sd_event *event;
+        Core *core;
+        KeeperLink *keeper;
+        Backend *backend;
+        char *backend_why;
+        Journal *journal;
+        OutputDir *output;
+        Events *events;
+        Listener *listener;
+        char *instance, *runtime_dir;
+        char *socket_path; /* of the first control socket, for the actors' TRACTOR_SOCKET; NULL: not a path */
+        BackendKind forced_backend;
+        bool embedded, system;
+        int owner_pid, keeper_pid;
+        uint64_t start_usec, next_key;
+        uint64_t id_base; /* random: ids of two runs never meet */
+        uint64_t id_next;
+        Map lives; /* key → Life */
+        size_t n_actors, n_supervisors, n_leftovers;
+        bool serving;  /* table read, backend open, listening */
+        bool stopping; /* the root was cancelled; exit when all is gone */
+        bool stepping;
+        int exit_code;
+        void (*on_serving)(Manager *m);
+};
+
+typedef struct ManagerOptions {
+        sd_event *event;
+        int keeper_fd; /* consumed */
+        const char *instance;
+        bool embedded;
+        int owner_pid;
+        BackendKind backend; /* _BACKEND_INVALID: choose */
+        void (*on_serving)(Manager *m);
+} ManagerOptions;
+
+int manager_new(const ManagerOptions *options, Manager **ret);
+Manager *manager_free(Manager *m);
+DEFINE_CLEANUP(Manager *, manager_free);
+/* Stops every tree in order, then ends the loop with code 0; `fast`: the owner is lost. Harmless when repeated. */
+void manager_stop(Manager *m, bool fast);
+
+/* Steps the core and handles all effects; the one way events get in. May be called from within an effect. */
+void manager_step(Manager *m, const Event *event);
+/* The second half of manager_step(), for who must look at the node between core_step() and its effects. */
+void manager_drain(Manager *m);
+void manager_event(Manager *m, EventType type, Node *node);
+/* Ends the loop once a stop was asked for and nothing is left. */
+void manager_check_stopped(Manager *m);
+/* Opens backend and sockets once no leftover of an earlier supervisor is alive. */
+void manager_maybe_open(Manager *m);
+
+/* --- members (manager-member.c) --- */
+static inline Member *node_member(const Node *node)
+{
+        return node->userdata;
+}
+/* Adds spec and all below it under parent; nothing starts. On failure nothing is left; *ret_error is a protocol
+ * error object. */
+int manager_add(Manager *m, Node *parent, TreeSpec *spec, Node **ret, Json **ret_error);
+Member *member_free(Member *member);
+Waiter *member_wait(Member *member, bool (*check)(Waiter *w, bool removed), void *userdata);
+Waiter *waiter_free(Waiter *w);
+void member_check_waiters(Member *member, bool removed);
+void member_new_id(Member *member);
+/* The limits in force, replaced; -EOPNOTSUPP with the one at fault. */
+int member_set_limits(Member *member, const Limits *limits, Limit *ret_limit);
+int member_freeze(Member *member, bool frozen);
+
+/* --- lives (manager-life.c) --- */
+void life_spawn(Member *member);
+void life_stop(Member *member, StopRung rung);
+int life_signal(Life *life, int signo);
+Life *life_free(Life *life);
+void life_end(Life *life);
+extern const KeeperLinkEvents manager_keeper_events;
+extern const BackendEvents manager_backend_events;
+
+/* --- the program to run (manager-exec.c) --- */
+/* A sealed spec for the member's next generation; -errno with *ret_step where it failed. */
+int member_encode(Member *member, int *ret_step);
+/* The same, for a readiness command. */
+int member_encode_command(Member *member, char *const *argv);
+
+/* --- deaths (manager-death.c) --- */
+/* What the keeper saw, the home's counters and our own doing → what the core is told. */
+void life_explain(Life *life, ExitInfo *ret);
+/* Copies what the record of this end needs while the member is there; `exit` is what the core made of it. */
+void life_write_obituary(Life *life, const ExitInfo *exit);
+/* Logs it, an abnormal end with its last words, then lets the keeper reap and frees the life. */
+void life_bury(Life *life);
+Obituary *obituary_free(Obituary *o);
+void manager_log_spawn_failure(Manager *m, const Member *member, const ExitInfo *exit);
+void manager_log_started(Manager *m, const Node *node);
+void manager_log_state(Manager *m, Node *node, NodeState to);
+void manager_log_give_up(Manager *m, Node *node, Node *about);

@@ -1,0 +1,404 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include <errno.h>
+#include <fcntl.h>
+#include <signal.h>
+
+#include "base/error.h"
+#include "base/io.h"
+#include "base/usec.h"
+#include "supervisor/events.h"
+#include "supervisor/methods.h"
+#include "supervisor/node-json.h"
+
+/* A request that is answered when a node has come to something. */
+typedef struct Op {
+        Call *call;
+        bool want_pidfd;
+        bool changed; /* the node has left the state it was in when it was asked */
+} Op;
+
+static Op *op_new(Request *q)
+{
+        Op *op = calloc(1, sizeof(Op));
+
+        if (!op)
+                request_fail_memory(q);
+        else
+                op->call = q->call;
+        return op;
+}
+
+/* Makes `check` wait for the node; answers the call itself when it can't. */
+static bool op_wait(Request *q, Op *op, Node *node, bool (*check)(Waiter *w, bool removed))
+{
+        if (member_wait(node_member(node), check, op))
+                return true;
+        request_fail_memory(q);
+        free(op);
+        return false;
+}
+
+static Node *request_member(Request *q)
+{
+        Node *node = request_node(q, "path");
+
+        if (node && !node_member(node)) {
+                call_fail(q->call, ERROR_INVALID_PARAMS, NULL,
+                                "path: not possible for /; name a tree or an actor");
+                return NULL;
+        }
+        return node;
+}
+
+static Node *request_actor(Request *q)
+{
+        Node *node = request_member(q);
+
+        if (node && node->spec.kind != NODE_ACTOR) {
+                call_fail(q->call, ERROR_INVALID_PARAMS, NULL, "%s is a supervisor, not an actor",
+                                node->path);
+                return NULL;
+        }
+        return node;
+}
+
+/* --- spawn --- */
+
+static void spawned(Node *node, Json *error, void *userdata)
+{
+        Op *op = userdata;
+        Json *result = NULL;
+        int fd = -EBADF;
+
+        if (error) {
+                call_fail_object(op->call, json_ref(error));
+        } else {
+                Member *member = node_member(node);
+                const BackendVtable *home = member->home->backend->vtable;
+
+                if (op->want_pidfd && member->life)
+                        fd = fcntl(member->life->pidfd, F_DUPFD_CLOEXEC, 3);
+                if (json_pack(&result, "{path:s, id:s, pid:i, unit:s, cgroup:s}", node->path, member->id,
+                                    member->life ? member->life->pid : 0, home->home_unit(member->home),
+                                    home->home_cgroup(member->home)) < 0)
+                        call_fail(op->call, ERROR_INTERNAL, NULL, "out of memory");
+                else
+                        call_reply(op->call, result, &fd, fd >= 0 ? 1 : 0);
+        }
+        free(op);
+}
+
+/* The child keys are the request's own members without those that are about the request. */
+static int child_of(const Json *params, Json **ret)
+{
+        static const char *const others[] = { "parent", "want" };
+        JsonIterator i = { 0 };
+        Json *child = NULL;
+        int r;
+
+        r = json_pack(&child, "{}");
+        while (r >= 0 && json_next(params, &i)) {
+                bool ours = false;
+
+                for (size_t k = 0; k < ELEMENTSOF(others); k++)
+                        ours |= streq(i.key, others[k]);
+                if (!ours)
+                        r = json_set(child, i.key, json_ref(i.value));
+        }
+        if (r < 0) {
+                json_unref(child);
+                return r;
+        }
+        *ret = child;
+        return 0;
+}
+
+/* Which descriptors the caller wants along; answers the call when it asks for what can't be given. */
+static bool parse_want(Request *q, bool *ret_pidfd)
+{
+        const Json *want = json_get(q->params, "want");
+
+        if (!request_check(q, "want", JSON_ARRAY, false))
+                return false;
+        for (size_t i = 0; i < json_length(want); i++) {
+                const char *s = json_string(json_item(want, i));
+
+                if (s && streq(s, "pidfd")) {
+                        *ret_pidfd = true;
+                        continue;
+                }
+                call_fail(q->call, s && streq(s, "portal") ? ERROR_UNSUPPORTED : ERROR_INVALID_PARAMS, NULL,
+                                "want: %s %s",
+                                s ? s : "not a string:", "is not built yet or not known; \"pidfd\" is");
+                return false;
+        }
+        return true;
+}
+
+void method_actor_spawn(Request *q)
+{
+        Node *parent = request_node(q, "parent");
+        _cleanup_json_ Json *child = NULL;
+        bool pidfd = false;
+        Op *op;
+
+        if (!parent || !parse_want(q, &pidfd))
+                return;
+        if (json_has(q->params, "entry")) {
+                call_fail(q->call, ERROR_UNSUPPORTED, NULL,
+                                "entry: is not built yet in this version; give exec");
+                return;
+        }
+        if (parent->spec.kind != NODE_SUPERVISOR || !node_member(parent)) {
+                call_fail(q->call, ERROR_INVALID_PARAMS, NULL,
+                                "parent: %s can't have children of its own; name a tree or a supervisor in "
+                                "one",
+                                parent->path);
+                return;
+        }
+        op = op_new(q);
+        if (!op)
+                return;
+        op->want_pidfd = pidfd;
+        if (child_of(q->params, &child) < 0) {
+                free(op);
+                request_fail_memory(q);
+                return;
+        }
+        manager_spawn_child(q->manager, parent, child, spawned, op);
+}
+
+/* --- cancel --- */
+
+static bool check_cancelled(Waiter *w, bool removed)
+{
+        Node *node = w->member->node;
+        Op *op = w->userdata;
+        Json *exit = NULL, *result = NULL;
+
+        if (!removed && (node_is_active(node) || (node->state != NODE_DEAD && node->state != NODE_FAILED)))
+                return false;
+        if (exit_to_json(&node->exit, &exit) < 0 || json_pack(&result, "{exit:o}", exit) < 0)
+                call_fail(op->call, ERROR_INTERNAL, NULL, "out of memory");
+        else
+                call_reply(op->call, result, NULL, 0);
+        free(op);
+        return true;
+}
+
+void method_actor_cancel(Request *q)
+{
+        Node *node = request_member(q);
+        Event event = { .type = EVENT_CANCEL,
+                .node = node,
+                .now = now_usec(CLOCK_MONOTONIC),
+                .grace_usec = USEC_INFINITY };
+        int64_t grace;
+        Op *op;
+
+        if (!node || !request_check(q, "grace_ms", JSON_INTEGER, false) ||
+                        !request_check(q, "reason", JSON_STRING, false))
+                return;
+        grace = json_get_integer(q->params, "grace_ms", -1);
+        if (json_has(q->params, "grace_ms")) {
+                if (grace < 0 || grace > INT32_MAX) {
+                        call_fail(q->call, ERROR_INVALID_PARAMS, NULL, "grace_ms: must be from 0 to %d",
+                                        INT32_MAX);
+                        return;
+                }
+                event.grace_usec = (uint64_t) grace * USEC_PER_MSEC;
+        }
+        op = op_new(q);
+        if (!op || !op_wait(q, op, node, check_cancelled))
+                return;
+        manager_step(q->manager, &event);
+        member_check_waiters(node_member(node), false);
+}
+
+/* --- kill --- */
+
+static int requested_signal(Request *q)
+{
+        const Json *v = json_get(q->params, "signal");
+
+        if (!v)
+                return SIGTERM;
+        if (json_type(v) == JSON_INTEGER && json_integer(v) > 0 && json_integer(v) < NSIG)
+                return (int) json_integer(v);
+        if (json_type(v) == JSON_STRING)
+                return signal_from_name(json_string(v));
+        return -EINVAL;
+}
+
+void method_actor_kill(Request *q)
+{
+        Node *node = request_actor(q);
+        Life *life;
+        int signo, r;
+
+        if (!node)
+                return;
+        signo = requested_signal(q);
+        if (signo < 0) {
+                call_fail(q->call, ERROR_INVALID_PARAMS, NULL, "signal: not a signal's name or number");
+                return;
+        }
+        life = node_member(node)->life;
+        if (!life || life->phase == LIFE_ENDED || life->pidfd < 0) {
+                call_fail(q->call, ERROR_ACTOR_STOPPED, NULL, "%s is not running (%s)", node->path,
+                                node_state_to_string(node->state));
+                return;
+        }
+        life->killed_by_us |= signo == SIGKILL;
+        r = life_signal(life, signo);
+        if (r < 0)
+                call_fail(q->call, r == -EPERM ? ERROR_PERMISSION_DENIED : ERROR_ACTOR_STOPPED, NULL,
+                                "%s: %s", node->path, strerror(-r));
+        else
+                request_done(q->call);
+}
+
+/* --- restart --- */
+
+static bool check_restarted(Waiter *w, bool removed)
+{
+        Node *node = w->member->node;
+        Op *op = w->userdata;
+        Json *error = NULL;
+
+        op->changed |= node->state != NODE_READY && node->state != NODE_DEAD && node->state != NODE_FAILED;
+        if (removed) {
+                call_fail(op->call, ERROR_ACTOR_STOPPED, NULL, "%s was removed", node->path);
+        } else if (!op->changed) {
+                return false;
+        } else if (node->state == NODE_READY ||
+                        (node->state == NODE_DEAD && node->exit.cause != CAUSE_STOP)) {
+                request_done(op->call);
+        } else if (node->state == NODE_FAILED && node_error(node, &error) >= 0) {
+                call_fail_object(op->call, error);
+        } else if (node->state == NODE_DEAD && !node->alive && node->parent->state != NODE_READY &&
+                        node->parent->state != NODE_STARTING) {
+                call_fail(op->call, ERROR_ACTOR_STOPPED, NULL, "%s was stopped", node->path);
+        } else {
+                return false;
+        }
+        free(op);
+        return true;
+}
+
+void method_actor_restart(Request *q)
+{
+        Node *node = request_member(q), *parent;
+        bool over;
+        Op *op;
+
+        if (!node)
+                return;
+        parent = node->parent;
+        if (node_member(parent) && parent->state != NODE_READY && parent->state != NODE_STARTING) {
+                call_fail(q->call, ERROR_ACTOR_STOPPED, NULL, "%s: its supervisor %s is %s; restart that",
+                                node->path, parent->path, node_state_to_string(parent->state));
+                return;
+        }
+        op = op_new(q);
+        if (!op || !op_wait(q, op, node, check_restarted))
+                return;
+        over = node->state == NODE_DEAD || node->state == NODE_FAILED;
+        manager_event(q->manager, over ? EVENT_START : EVENT_RESTART, node);
+}
+
+/* --- freeze, thaw, limits --- */
+
+static void set_frozen(Request *q, bool frozen)
+{
+        Node *node = request_member(q);
+        int r;
+
+        if (!node)
+                return;
+        if (!node_is_active(node)) {
+                call_fail(q->call, ERROR_ACTOR_STOPPED, NULL, "%s is not running (%s)", node->path,
+                                node_state_to_string(node->state));
+                return;
+        }
+        r = member_freeze(node_member(node), frozen);
+        if (r < 0) {
+                call_fail(q->call, r == -EOPNOTSUPP ? ERROR_UNSUPPORTED : ERROR_INTERNAL, NULL,
+                                "%s: can't %s: %s", node->path, frozen ? "freeze" : "thaw",
+                                r == -EOPNOTSUPP ? "this backend has no freezer" : strerror(-r));
+                return;
+        }
+        manager_event(q->manager, frozen ? EVENT_FREEZE : EVENT_THAW, node);
+        events_simple(q->manager->events, node, frozen ? "frozen" : "thawed");
+        request_done(q->call);
+}
+
+void method_actor_freeze(Request *q)
+{
+        set_frozen(q, true);
+}
+
+void method_actor_thaw(Request *q)
+{
+        set_frozen(q, false);
+}
+
+/* Reads params.limits; all problems at once. */
+static int parse_limits(Request *q, Limits *ret)
+{
+        ConfigProblems problems = { 0 };
+        JsonIterator i = { 0 };
+        Json *error = NULL;
+        int r = 0;
+
+        while (json_next(json_get(q->params, "limits"), &i)) {
+                Limit which = limit_from_name(i.key);
+                _cleanup_free_ char *pointer = xasprintf("/limits/%s", i.key);
+                const char *why = "not a limit";
+
+                if (which >= 0 && limits_set_from_json(ret, which, i.value, &why) >= 0)
+                        continue;
+                r = -EINVAL;
+                if (pointer)
+                        (void) config_problem_add(&problems, pointer, false, "%s", why);
+        }
+        if (r < 0) {
+                if (problems_to_error(&problems, "limits", &error) < 0)
+                        request_fail_memory(q);
+                else
+                        call_fail_object(q->call, error);
+        }
+        config_problems_done(&problems);
+        return r;
+}
+
+void method_actor_set_limits(Request *q)
+{
+        Node *node = request_member(q);
+        Limit limit = _LIMIT_INVALID;
+        Limits limits = { 0 };
+        Json *shown = NULL;
+        int r;
+
+        if (!node || !request_check(q, "limits", JSON_OBJECT, true))
+                return;
+        if (parse_limits(q, &limits) < 0) {
+                limits_done(&limits);
+                return;
+        }
+        r = member_set_limits(node_member(node), &limits, &limit);
+        limits_done(&limits);
+        if (r == -EOPNOTSUPP && limit >= 0) {
+                call_fail(q->call, ERROR_UNSUPPORTED, NULL,
+                                "%s can't be enforced here: no %s controller in cgroup.controllers",
+                                limit_name(limit), limit_controller(limit));
+        } else if (r < 0) {
+                call_fail(q->call, ERROR_INTERNAL, NULL, "%s: can't set limits: %s", node->path,
+                                strerror(-r));
+        } else {
+                if (events_wanted(q->manager->events) &&
+                                limits_to_json(&node_member(node)->limits, &shown) >= 0)
+                        events_publish(q->manager->events, node->path, "limits", shown);
+                request_done(q->call);
+        }
+}

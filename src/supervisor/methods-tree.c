@@ -1,0 +1,131 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include <errno.h>
+
+#include "base/error.h"
+#include "base/path.h"
+#include "supervisor/methods.h"
+#include "supervisor/node-json.h"
+
+void method_tree_get(Request *q)
+{
+        Json *depth = json_get(q->params, "depth"), *result = NULL;
+        NodeView view = { .depth = -1 };
+        Node *node;
+
+        if (!request_check(q, "depth", JSON_INTEGER, false) ||
+                        !request_check(q, "fields", JSON_ARRAY, false) ||
+                        !request_check(q, "after", JSON_STRING, false))
+                return;
+        if (depth && (json_integer(depth) < 0 || json_integer(depth) > NODE_DEPTH_MAX)) {
+                call_fail(q->call, ERROR_INVALID_PARAMS, NULL, "depth: must be from 0 to %d",
+                                NODE_DEPTH_MAX);
+                return;
+        }
+        node = json_has(q->params, "path") ? request_node(q, "path") : core_root(q->manager->core);
+        if (!node)
+                return;
+        view.depth = depth ? (int) json_integer(depth) : -1;
+        view.after = json_get_string(q->params, "after", NULL);
+        view.fields = json_get(q->params, "fields");
+        if (node_to_json(node, &view, &result) < 0)
+                request_fail_memory(q);
+        else
+                call_reply(q->call, result, NULL, 0);
+}
+
+/* A load under way: cancelling the request takes the tree out again; losing the connection does not. */
+typedef struct Load {
+        Manager *manager; /* weak */
+        Call *call;
+        char *path;
+} Load;
+
+static void on_loaded(Node *top, Json *error, void *userdata)
+{
+        Load *load = userdata;
+        Json *result = NULL;
+
+        if (error)
+                call_fail_object(load->call, json_ref(error));
+        else if (json_pack(&result, "{path:s}", top->path) < 0)
+                call_fail(load->call, ERROR_INTERNAL, NULL, "out of memory");
+        else
+                call_reply(load->call, result, NULL, 0);
+        free(load->path);
+        free(load);
+}
+
+static void on_load_cancel(Call *call, void *userdata)
+{
+        Load *load = userdata;
+        Node *top = load->path ? core_find(load->manager->core, load->path) : NULL;
+
+        if (call_session(call) && top)
+                manager_event(load->manager, EVENT_REMOVE, top);
+}
+
+void method_tree_load(Request *q)
+{
+        Load *load;
+
+        if (!request_check(q, "tree", JSON_OBJECT, true))
+                return;
+        load = calloc(1, sizeof(Load));
+        if (!load) {
+                request_fail_memory(q);
+                return;
+        }
+        load->manager = q->manager;
+        load->call = q->call;
+        load->path = node_path_join("/", json_get_string(json_get(q->params, "tree"), "name", ""));
+        if (load->path && core_find(q->manager->core, load->path)) {
+                free(load->path);
+                load->path = NULL; /* not ours to take out */
+        }
+        call_set_userdata(q->call, load, on_load_cancel);
+        manager_load_tree(q->manager, json_get(q->params, "tree"), on_loaded, load);
+}
+
+void method_tree_validate(Request *q)
+{
+        ConfigProblems problems = { 0 };
+        TreeSpec *spec = NULL;
+        Json *error = NULL;
+        int r;
+
+        if (!request_check(q, "tree", JSON_OBJECT, true))
+                return;
+        r = config_parse_tree(json_get(q->params, "tree"), &spec, &problems);
+        if (r >= 0)
+                request_done(q->call);
+        else if (r == -EINVAL && problems_to_error(&problems, "the tree", &error) >= 0)
+                call_fail_object(q->call, error);
+        else
+                request_fail_memory(q);
+        tree_spec_unref(spec);
+        config_problems_done(&problems);
+}
+
+static bool check_unloaded(Waiter *w, bool removed)
+{
+        if (removed)
+                request_done(w->userdata);
+        return removed;
+}
+
+void method_tree_unload(Request *q)
+{
+        Node *node = request_node(q, "path");
+
+        if (!node)
+                return;
+        if (!node_member(node)) {
+                call_fail(q->call, ERROR_INVALID_PARAMS, NULL, "path: / can't be unloaded; name a tree");
+                return;
+        }
+        if (!member_wait(node_member(node), check_unloaded, q->call)) {
+                request_fail_memory(q);
+                return;
+        }
+        manager_event(q->manager, EVENT_REMOVE, node);
+}

@@ -1,0 +1,58 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#pragma once
+
+/* The control socket's methods (docs/protocol.md §5): one table of name → handler. Requests that wait for an outcome
+ * (a tree is ready, an actor is gone) are Ops: a call together with a Waiter on the node it is about. */
+
+#include "dialog/session.h"
+#include "supervisor/access.h"
+#include "supervisor/manager.h"
+
+typedef struct Request {
+        Manager *manager;
+        const Peer *peer;
+        Call *call; /* the handler's to answer */
+        const Json *params;
+        const char *if_id;
+} Request;
+
+typedef void (*method_handler_t)(Request *q);
+
+/* Answers or keeps `call`. */
+void methods_dispatch(Manager *m, const Peer *peer, Call *call, const Message *message);
+
+/* --- shared by methods-*.c --- */
+/* The node at params.<key>; answers the call and returns NULL when there is none. */
+Node *request_node(Request *q, const char *key);
+/* Refuses a parameter that is there but not of that type. */
+bool request_check(Request *q, const char *key, JsonType type, bool required);
+void request_fail_memory(Request *q);
+/* {} */
+void request_done(Call *call);
+bool peer_is_privileged(const Peer *peer);
+
+/* methods-tree.c */
+void method_tree_get(Request *q);
+void method_tree_load(Request *q);
+void method_tree_validate(Request *q);
+void method_tree_unload(Request *q);
+/* methods-actor.c */
+void method_actor_spawn(Request *q);
+void method_actor_cancel(Request *q);
+void method_actor_kill(Request *q);
+void method_actor_restart(Request *q);
+void method_actor_freeze(Request *q);
+void method_actor_thaw(Request *q);
+void method_actor_set_limits(Request *q);
+
+/* --- trees (trees.c) --- */
+/* Parses, resolves users, adds and starts a tree, then calls done() once: error == NULL when it is ready. The tree
+ * is gone again after an error. `tree` is borrowed. */
+typedef void (*tree_done_t)(Node *top, Json *error, void *userdata); /* error is borrowed */
+void manager_load_tree(Manager *m, Json *tree, tree_done_t done, void *userdata);
+/* The same for one child under `parent`; done() when its program runs. */
+void manager_spawn_child(Manager *m, Node *parent, Json *child, tree_done_t done, void *userdata);
+/* -32602 or -32010 with data.problems. */
+int problems_to_error(const ConfigProblems *problems, const char *what, Json **ret);
+/* Loads every *.json in the configuration directory of a service; errors are logged. */
+void manager_load_directory(Manager *m);

@@ -1,0 +1,365 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include <dirent.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <unistd.h>
+
+#include "base/error.h"
+#include "base/io.h"
+#include "base/log.h"
+#include "base/usec.h"
+#include "tractor-config.h"
+#include "supervisor/events.h"
+#include "supervisor/methods.h"
+#include "supervisor/node-json.h"
+#include "supervisor/resolve.h"
+#include "wire/message.h"
+
+/* A tree or a child on its way in: parsed, then its user names resolved one by one, then added and started, then
+ * awaited. Exactly one call of done() ends it. */
+typedef struct Loading {
+        Manager *manager; /* weak */
+        TreeSpec *spec;
+        char *parent; /* by path: it may go while names are being resolved */
+        bool child;
+        Resolve *resolve;
+        tree_done_t done;
+        void *userdata;
+        Json *error; /* known already, told once everything is gone again */
+} Loading;
+
+static void loading_end(Loading *l, Node *top, Json *error)
+{
+        l->done(top, error, l->userdata);
+        l->resolve = resolve_free(l->resolve);
+        tree_spec_unref(l->spec);
+        json_unref(l->error);
+        free(l->parent);
+        free(l);
+}
+
+static void loading_fail(Loading *l, Node *top, int code, const char *what)
+{
+        Json *error = NULL;
+
+        (void) message_error_object(&error, code, NULL, "%s: %s", top ? top->path : l->spec->name, what);
+        loading_end(l, NULL, error);
+        json_unref(error);
+}
+
+/* Fetches why, takes the node out again, and answers at its removal. */
+static bool loading_give_up(Loading *l, Node *top)
+{
+        if (l->error)
+                return false;
+        (void) node_error(top, &l->error);
+        manager_event(l->manager, EVENT_REMOVE, top);
+        return false;
+}
+
+static bool check_tree(Waiter *w, bool removed)
+{
+        Loading *l = w->userdata;
+        Node *top = w->member->node;
+
+        if (removed && l->error)
+                loading_end(l, NULL, l->error);
+        else if (removed || (top->state == NODE_DEAD && top->exit.cause == CAUSE_STOP))
+                loading_fail(l, top, ERROR_ACTOR_STOPPED, "was stopped while it started");
+        else if (l->error)
+                return false;
+        else if (top->state == NODE_FAILED)
+                return loading_give_up(l, top);
+        else if (top->state == NODE_READY || top->state == NODE_DEAD)
+                loading_end(l, top, NULL);
+        else
+                return false;
+        return true;
+}
+
+/* A child counts as spawned once its program runs; what comes after is its restart type's. */
+static bool check_child(Waiter *w, bool removed)
+{
+        Loading *l = w->userdata;
+        Member *member = w->member;
+        Node *node = member->node;
+
+        if (removed && l->error)
+                loading_end(l, NULL, l->error);
+        else if (removed)
+                loading_fail(l, node, ERROR_ACTOR_STOPPED, "was removed while it started");
+        else if (l->error)
+                return false;
+        else if (member->life && member->life->phase == LIFE_RUNNING)
+                loading_end(l, node, NULL);
+        else if (node->exit.cause == CAUSE_SPAWN || node->state == NODE_FAILED)
+                return loading_give_up(l, node);
+        else if (node->state == NODE_DEAD)
+                loading_fail(l, node, ERROR_ACTOR_STOPPED, "was stopped while it started");
+        else
+                return false;
+        return true;
+}
+
+static void loading_start(Loading *l)
+{
+        Manager *m = l->manager;
+        Node *parent = core_find(m->core, l->parent), *top = NULL;
+        Json *error = NULL;
+
+        if (!parent || m->stopping) {
+                loading_fail(l, NULL, ERROR_ACTOR_STOPPED, "its supervisor is gone");
+                return;
+        }
+        if (manager_add(m, parent, l->spec, &top, &error) < 0) {
+                loading_end(l, NULL, error);
+                json_unref(error);
+                return;
+        }
+        if (!member_wait(node_member(top), l->child ? check_child : check_tree, l)) {
+                manager_event(m, EVENT_REMOVE, top);
+                loading_fail(l, NULL, ERROR_INTERNAL, "out of memory");
+                return;
+        }
+        events_simple(m->events, top, l->child ? "added" : "loaded");
+        manager_event(m, EVENT_START, top);
+}
+
+static TreeSpec *first_unresolved(TreeSpec *spec)
+{
+        if (!spec->resolved && (spec->user || spec->group || spec->groups))
+                return spec;
+        for (size_t i = 0; i < spec->n_children; i++) {
+                TreeSpec *found = first_unresolved(spec->children[i]);
+
+                if (found)
+                        return found;
+        }
+        return NULL;
+}
+
+static void loading_next(Loading *l);
+
+static int take_resolved(TreeSpec *spec, const Resolved *resolved)
+{
+        gid_t *gids = calloc(resolved->n_gids + 1, sizeof(gid_t));
+
+        if (!gids)
+                return -ENOMEM;
+        memcpy(gids, resolved->gids, resolved->n_gids * sizeof(gid_t));
+        free(spec->gids);
+        spec->gids = gids;
+        spec->n_gids = resolved->n_gids;
+        spec->uid = resolved->uid;
+        spec->gid = resolved->gid;
+        spec->resolved = true;
+        return 0;
+}
+
+static void on_resolved(int r, const Resolved *resolved, const char *why, void *userdata)
+{
+        Loading *l = userdata;
+
+        if (r >= 0)
+                r = take_resolved(first_unresolved(l->spec), resolved);
+        if (r < 0) {
+                loading_fail(l, NULL, r == -ENOMEM ? ERROR_INTERNAL : ERROR_INVALID_PARAMS,
+                                why ?: strerror(-r));
+                return;
+        }
+        l->resolve = resolve_free(l->resolve); /* only now: it owns what was found */
+        loading_next(l);
+}
+
+static void loading_next(Loading *l)
+{
+        TreeSpec *spec = first_unresolved(l->spec);
+        int r;
+
+        if (!spec) {
+                loading_start(l);
+                return;
+        }
+        if (geteuid() != 0) {
+                loading_fail(l, NULL, ERROR_PERMISSION_DENIED, "only a privileged supervisor changes user");
+                return;
+        }
+        r = resolve_user(l->manager->event, spec->user, spec->group, spec->groups, on_resolved, l,
+                        &l->resolve);
+        if (r < 0)
+                loading_fail(l, NULL, ERROR_INTERNAL, strerror(-r));
+}
+
+static void warn(const ConfigProblems *problems, const char *what)
+{
+        for (size_t i = 0; i < problems->n; i++)
+                if (problems->items[i].warning)
+                        log_warning("%s: %s: %s", what, problems->items[i].pointer,
+                                        problems->items[i].message);
+}
+
+int problems_to_error(const ConfigProblems *problems, const char *what, Json **ret)
+{
+        Json *list = NULL, *data = NULL;
+        bool later = true;
+        const char *first = NULL;
+
+        for (size_t i = 0; i < problems->n; i++) {
+                const ConfigProblem *p = &problems->items[i];
+
+                if (p->warning)
+                        continue;
+                later &= p->unsupported;
+                first = first ?: p->message;
+        }
+        if (config_problems_to_json(problems, &list) < 0 || json_pack(&data, "{problems:o}", list) < 0)
+                return -ENOMEM;
+        return message_error_object(ret, later ? ERROR_UNSUPPORTED : ERROR_INVALID_PARAMS, data,
+                        "%s: %zu problem%s, the first: %s", what, config_problems_errors(problems),
+                        config_problems_errors(problems) == 1 ? "" : "s", strna(first));
+}
+
+static void loading_begin(
+                Manager *m, const char *parent, TreeSpec *spec, bool child, tree_done_t done, void *userdata)
+{
+        Loading *l = calloc(1, sizeof(Loading));
+        Json *error = NULL;
+
+        if (l)
+                l->parent = strdup(parent);
+        if (!l || !l->parent) {
+                free(l);
+                tree_spec_unref(spec);
+                (void) message_error_object(&error, ERROR_INTERNAL, NULL, "out of memory");
+                done(NULL, error, userdata);
+                json_unref(error);
+                return;
+        }
+        l->manager = m;
+        l->spec = spec;
+        l->child = child;
+        l->done = done;
+        l->userdata = userdata;
+        loading_next(l);
+}
+
+static void parsed(Manager *m, const char *parent, int r, TreeSpec *spec, ConfigProblems *problems,
+                bool child, tree_done_t done, void *userdata)
+{
+        Json *error = NULL;
+
+        if (r < 0) {
+                if (r == -EINVAL)
+                        (void) problems_to_error(problems, child ? "the child" : "the tree", &error);
+                else
+                        (void) message_error_object(&error, ERROR_INTERNAL, NULL, "%s", strerror(-r));
+                done(NULL, error, userdata);
+                json_unref(error);
+        } else {
+                warn(problems, spec->name);
+                loading_begin(m, parent, spec, child, done, userdata);
+        }
+        config_problems_done(problems);
+}
+
+void manager_load_tree(Manager *m, Json *tree, tree_done_t done, void *userdata)
+{
+        ConfigProblems problems = { 0 };
+        TreeSpec *spec = NULL;
+        int r = config_parse_tree(tree, &spec, &problems);
+
+        parsed(m, "/", r, spec, &problems, false, done, userdata);
+}
+
+void manager_spawn_child(Manager *m, Node *parent, Json *child, tree_done_t done, void *userdata)
+{
+        ConfigProblems problems = { 0 };
+        TreeSpec *spec = NULL;
+        int r = config_parse_child(child, parent->spec.strategy, &spec, &problems);
+
+        parsed(m, parent->path, r, spec, &problems, true, done, userdata);
+}
+
+/* --- trees that load at start --- */
+
+static void on_boot_tree(Node *top, Json *error, void *userdata)
+{
+        _cleanup_free_ char *file = userdata;
+
+        if (error)
+                log_error("%s: %s", file, json_get_string(error, "message", "can't be loaded"));
+        else
+                log_info("%s: loaded as %s", file, top->path);
+}
+
+static int read_tree(const char *path, Json **ret, const char **ret_why)
+{
+        _cleanup_close_ int fd = open(path, O_RDONLY | O_CLOEXEC | O_NOCTTY | O_NONBLOCK);
+        _cleanup_free_ char *text = NULL;
+        JsonError error = { 0 };
+        size_t n = 0, cap = 0;
+        ssize_t k;
+        int r;
+
+        if (fd < 0)
+                return -errno;
+        do {
+                if (GROW(text, cap, n + 4096) < 0)
+                        return -ENOMEM;
+                k = read(fd, text + n, cap - n);
+                if (k < 0)
+                        return -errno;
+                n += (size_t) k;
+        } while (k > 0 && n < 4 * 1024 * 1024);
+        r = json_parse(text, n, NULL, ret, &error);
+        *ret_why = error.message;
+        return r;
+}
+
+static void load_file(Manager *m, const char *path)
+{
+        _cleanup_json_ Json *tree = NULL;
+        const char *why = NULL;
+        char *name;
+        int r;
+
+        r = read_tree(path, &tree, &why);
+        if (r < 0) {
+                log_error("%s: %s", path, why ?: strerror(-r));
+                return;
+        }
+        name = strdup(path);
+        if (name)
+                manager_load_tree(m, tree, on_boot_tree, name);
+}
+
+static int is_tree_file(const struct dirent *e)
+{
+        size_t n = strlen(e->d_name);
+
+        return e->d_name[0] != '.' && n > 5 && streq(e->d_name + n - 5, ".json");
+}
+
+void manager_load_directory(Manager *m)
+{
+        const char *config = getenv("XDG_CONFIG_HOME"), *home = getenv("HOME");
+        _cleanup_free_ char *dir = NULL;
+        struct dirent **entries = NULL;
+        int n;
+
+        if (streq(m->instance, "sys"))
+                dir = strdup(TRACTOR_SYSCONFDIR "/trees");
+        else if (config && config[0] == '/')
+                dir = xasprintf("%s/tractor/trees", config);
+        else
+                dir = xasprintf("%s/.config/tractor/trees", home ?: "");
+        n = dir ? scandir(dir, &entries, is_tree_file, alphasort) : -1;
+        for (int i = 0; i < n; i++) {
+                _cleanup_free_ char *path = xasprintf("%s/%s", dir, entries[i]->d_name);
+
+                if (path)
+                        load_file(m, path);
+                free(entries[i]);
+        }
+        free(entries);
+}
