@@ -1,0 +1,155 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include <errno.h>
+#include <stdarg.h>
+
+#include "base/usec.h"
+#include "tractorctl/context.h"
+#include "tractorctl/describe.h"
+
+void context_done(Context *c)
+{
+        c->client = client_free(c->client);
+        c->event = sd_event_unref(c->event);
+        free(TAKE_PTR(c->socket));
+}
+
+int fail(const Context *c, int code, const char *format, ...)
+{
+        _cleanup_free_ char *text = NULL, *clean = NULL;
+        va_list ap;
+
+        va_start(ap, format);
+        if (vasprintf(&text, format, ap) < 0)
+                text = NULL;
+        va_end(ap);
+        clean = text_clean(text);
+        fprintf(stderr, "tractorctl: %s%s%s\n", c->o->verb_name ?: "", c->o->verb_name ? ": " : "",
+                        clean ?: "out of memory");
+        return code;
+}
+
+int fail_errno(const Context *c, int r)
+{
+        if (r == -ECONNRESET || r == -EPIPE)
+                return fail(c, CTL_NO_SUPERVISOR,
+                                "the connection to the supervisor was lost; try 'tractorctl ping'");
+        return fail(c, CTL_FAILED, "%s", strerror(-r));
+}
+
+void print_problems(FILE *f, const Json *problems)
+{
+        for (size_t i = 0; i < json_length(problems); i++) {
+                const Json *p = json_item(problems, i);
+                _cleanup_free_ char *pointer = text_clean(json_get_string(p, "pointer", ""));
+                _cleanup_free_ char *message = text_clean(json_get_string(p, "message", ""));
+
+                fprintf(f, "%s: %s\n", strna(pointer), strna(message));
+        }
+}
+
+int fail_error(const Context *c, const char *subject, const Json *error)
+{
+        const Json *problems = json_get(json_get(error, "data"), "problems");
+        _cleanup_free_ char *text = NULL;
+        const char *hint = hint_of_error(error);
+        int code = exit_code_of_error(error);
+
+        if (json_length(problems) > 0) {
+                print_problems(stderr, problems);
+                return CTL_FAILED;
+        }
+        text = describe_error(error);
+        if (!text)
+                return fail_errno(c, -ENOMEM);
+        if (strstr(text, subject ?: ""))
+                subject = NULL;
+        return fail(c, code, "%s%s%s%s%s", subject ?: "", subject ? ": " : "", text, hint ? "; " : "",
+                        hint ?: "");
+}
+
+static int connect_code(int r)
+{
+        switch (r) {
+        case -EACCES:
+        case -EPERM:
+                return CTL_DENIED;
+        case -ENOTUNIQ:
+        case -ENAMETOOLONG:
+                return CTL_USAGE;
+        case -ENOMEM:
+                return CTL_FAILED;
+        default:
+                return CTL_NO_SUPERVISOR;
+        }
+}
+
+int context_connect(Context *c)
+{
+        _cleanup_free_ char *error = NULL;
+        int r, fd = -EBADF;
+
+        r = locate_connect(c->o, &c->surroundings, &fd, &c->socket, &error);
+        if (r < 0)
+                return fail(c, connect_code(r), "%s", error ?: strerror(-r));
+        r = client_new(&(ClientOptions){ .event = c->event, .fd = fd }, &c->client);
+        if (r == -ENOMEM)
+                return fail_errno(c, r);
+        if (r < 0)
+                return fail(c, CTL_NO_SUPERVISOR, "no supervisor to talk to at %s: it does not answer: %s",
+                                c->socket, strerror(-r));
+        return 0;
+}
+
+int context_call(Context *c, const char *method, Json *params, Json **ret)
+{
+        _cleanup_json_ Json *error = NULL;
+        int r = client_call(c->client, method, params, ret, &error);
+
+        if (r < 0)
+                return fail_errno(c, r);
+        return error ? fail_error(c, NULL, error) : 0;
+}
+
+bool print_json(const Context *c, Json *v)
+{
+        _cleanup_free_ char *pretty = NULL;
+
+        if (c->o->json == JSON_MODE_OFF)
+                return false;
+        if (c->o->json == JSON_MODE_PRETTY)
+                pretty = json_print_pretty(v);
+        puts(pretty ?: strna(json_print(v, NULL)));
+        return true;
+}
+
+bool is_chatty(const Context *c)
+{
+        return !c->o->quiet && c->o->json == JSON_MODE_OFF;
+}
+
+int print_table(const Context *c, Table *t, int r)
+{
+        if (r >= 0)
+                r = table_print(t, &c->style);
+        table_done(t);
+        return r < 0 ? fail_errno(c, r) : CTL_DONE;
+}
+
+int await_outcome(Context *c, Pending *p, bool *ret_done)
+{
+        _cleanup_(pending_dropp) Pending *ping = NULL;
+        int r;
+
+        if (!c->o->no_wait) {
+                r = client_wait(c->client, p, USEC_INFINITY);
+        } else {
+                /* Requests are taken in order: what would be refused at once has been when this is answered. */
+                r = client_start(c->client, "supervisor.ping", NULL, &ping);
+                if (r >= 0)
+                        r = client_wait(c->client, ping, USEC_INFINITY);
+        }
+        if (r < 0)
+                return fail_errno(c, r);
+        *ret_done = p->done;
+        return 0;
+}

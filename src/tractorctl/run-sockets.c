@@ -1,0 +1,89 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include <errno.h>
+#include <limits.h>
+#include <stdio.h>
+#include <sys/stat.h>
+#include <sys/un.h>
+#include <unistd.h>
+
+#include "base/io.h"
+#include "base/path.h"
+#include "tractorctl/run.h"
+
+#define SOCKET_PATH_MAX (sizeof(((struct sockaddr_un *) NULL)->sun_path) - 1)
+
+/* tractord may stand elsewhere than we. */
+static char *absolute(const char *path)
+{
+        char cwd[PATH_MAX];
+
+        if (*path == '/')
+                return strdup(path);
+        return getcwd(cwd, sizeof(cwd)) ? xasprintf("%s/%s", cwd, path) : NULL;
+}
+
+/* A dead socket in the way is removed; anything else there is not ours to touch. */
+static int clear_way(const Context *c, const char *path)
+{
+        struct stat st;
+        int fd;
+
+        if (strlen(path) > SOCKET_PATH_MAX)
+                return fail(c, CTL_USAGE, "the path of the socket is over %zu bytes long: %s",
+                                SOCKET_PATH_MAX, path);
+        if (lstat(path, &st) < 0)
+                return errno == ENOENT ? 0 : fail(c, CTL_FAILED, "%s: %s", path, strerror(errno));
+        if (!S_ISSOCK(st.st_mode))
+                return fail(c, CTL_FAILED, "%s is there already and is no socket", path);
+        fd = connect_to(path);
+        if (fd != -ECONNREFUSED) {
+                (void) safe_close(fd);
+                return fail(c, CTL_FAILED,
+                                "somebody listens at %s already; see 'tractorctl --socket %s status'", path,
+                                path);
+        }
+        return unlink(path) < 0 ? fail(c, CTL_FAILED, "%s: %s", path, strerror(errno)) : 0;
+}
+
+static int choose_published(Run *run)
+{
+        const char *name = json_get_string(run->tree, "name", "");
+        _cleanup_free_ char *dir = NULL;
+        int r = locate_make_run_dir(&run->c->surroundings, &dir);
+
+        if (r < 0)
+                return r;
+        run->published = xasprintf(
+                        "%s/%s-%d.sock", dir, node_name_is_valid(name) ? name : "tree", (int) getpid());
+        if (!run->published)
+                return -ENOMEM;
+        if (strlen(run->published) > SOCKET_PATH_MAX)
+                return -ENAMETOOLONG;
+        if (unlink(run->published) < 0 && errno != ENOENT) /* an earlier process of our number */
+                return -errno;
+        return 0;
+}
+
+int run_choose_sockets(Run *run)
+{
+        const Context *c = run->c;
+        int r;
+
+        if (c->o->socket) {
+                run->listen = absolute(c->o->socket);
+                r = run->listen ? clear_way(c, run->listen) : fail_errno(c, -ENOMEM);
+                if (r != 0)
+                        return r;
+        }
+        r = choose_published(run);
+        if (r >= 0)
+                return 0;
+        free(TAKE_PTR(run->published));
+        if (!run->listen)
+                return fail(c, CTL_FAILED, "can't publish a socket: %s; name one with '--socket PATH'",
+                                strerror(-r));
+        if (!c->o->quiet)
+                fprintf(stderr, "tractorctl: other terminals won't find this supervisor by themselves: %s\n",
+                                strerror(-r));
+        return 0;
+}

@@ -1,0 +1,362 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include <errno.h>
+#include <fnmatch.h>
+#include <stdio.h>
+
+#include "tractorctl/describe.h"
+#include "tractorctl/tree-view.h"
+
+static const char *const tree_head[] = { "NODE", "STATE", "PID", "RESTARTS", "SINCE", "LAST EXIT", "UNIT" };
+static const char *const list_head[] = { "PATH", "KIND", "STATE", "PID", "RESTARTS", "SINCE", "LAST EXIT" };
+static const char *const details_head[] = { "KEY", "VALUE" };
+
+typedef struct TreeView {
+        const Style *style;
+        Table *table;
+} TreeView;
+
+static const char *last_name(const char *path)
+{
+        const char *slash = strrchr(path, '/');
+
+        return slash && slash[1] ? slash + 1 : path;
+}
+
+static int add_integer(Table *t, const Json *node, const char *key)
+{
+        char buf[TEXT_MAX] = "";
+        const Json *v = json_get(node, key);
+
+        if (v)
+                (void) snprintf(buf, sizeof(buf), "%lld", (long long) json_integer(v));
+        return table_add(t, HUE_PLAIN, buf);
+}
+
+static bool is_actor(const Json *node)
+{
+        return streq(json_get_string(node, "kind", ""), "actor");
+}
+
+/* Why it is not well: what it waits for, or how it ended. */
+static int add_cause(Table *t, const Json *node)
+{
+        const char *reason = json_get_string(node, "reason", NULL);
+        _cleanup_free_ char *exit = describe_exit(json_get(node, "exit")), *both = NULL;
+        const char *state = json_get_string(node, "state", "");
+
+        if (!exit)
+                return -ENOMEM;
+        if (!reason)
+                return table_add(t, streq(state, "failed") ? HUE_BAD : HUE_DIM, exit);
+        both = xasprintf("%s%s%s", exit, *exit ? ": " : "", reason);
+        return both ? table_add(t, streq(state, "failed") ? HUE_BAD : HUE_DIM, both) : -ENOMEM;
+}
+
+static int add_state(Table *t, const Json *node)
+{
+        const char *state = json_get_string(node, "state", "?");
+        bool frozen = json_get_boolean(node, "frozen", false);
+        _cleanup_free_ char *text = frozen ? xasprintf("%s (frozen)", state) : strdup(state);
+
+        return text ? table_add(t, frozen ? HUE_BUSY : state_hue(state), text) : -ENOMEM;
+}
+
+/* STATE PID RESTARTS SINCE, as both tables have them. */
+static int add_common(Table *t, const Json *node)
+{
+        char buf[TEXT_MAX];
+        int r = add_state(t, node);
+
+        if (r >= 0)
+                r = add_integer(t, node, "pid");
+        if (r >= 0)
+                r = is_actor(node) ? add_integer(t, node, "restarts") : table_add(t, HUE_PLAIN, NULL);
+        if (r >= 0)
+                r = table_add(t, HUE_PLAIN, text_duration(buf, json_get_integer(node, "since_ms", -1)));
+        return r;
+}
+
+static int add_tree_row(const TreeView *v, const Json *node, const char *prefix, const char *branch)
+{
+        const char *path = json_get_string(node, "path", "?"), *strategy;
+        _cleanup_free_ char *label = NULL;
+        int r;
+
+        strategy = json_get_string(node, "strategy", NULL);
+        if (v->style->terminal && strategy)
+                label = xasprintf("%s%s%s (%s)", prefix, branch, last_name(path), strategy);
+        else
+                label = xasprintf("%s%s%s", prefix, branch, last_name(path));
+        if (!label)
+                return -ENOMEM;
+        r = table_add(v->table, HUE_PLAIN, label);
+        if (r >= 0)
+                r = add_common(v->table, node);
+        if (r >= 0)
+                r = add_cause(v->table, node);
+        if (r >= 0) /* last: the first to be cut */
+                r = table_add(v->table, HUE_DIM, json_get_string(node, "unit", NULL));
+        return r;
+}
+
+/* The root's own line says nothing. Recursion is bounded by the parser's depth. */
+static int add_subtree(const TreeView *v, const Json *node, const char *prefix, const char *branch,
+                const char *below)
+{
+        bool drawn = v->style->terminal && v->style->utf8;
+        const Json *children = json_get(node, "children");
+        size_t n = json_length(children);
+        _cleanup_free_ char *inner = xasprintf("%s%s", prefix, below);
+        int r;
+
+        if (!inner)
+                return -ENOMEM;
+        r = add_tree_row(v, node, prefix, branch);
+        for (size_t i = 0; r >= 0 && i < n; i++) {
+                bool last = i + 1 == n;
+
+                if (drawn)
+                        r = add_subtree(v, json_item(children, i), inner, last ? "└─ " : "├─ ",
+                                        last ? "   " : "│  ");
+                else
+                        r = add_subtree(v, json_item(children, i), inner, "", "  ");
+        }
+        return r;
+}
+
+int tree_view_tree(const Json *node, const Style *style, Table *ret)
+{
+        const TreeView v = { .style = style, .table = ret };
+        const Json *children = json_get(node, "children");
+        bool drawn = style->terminal && style->utf8;
+        int r = 0;
+
+        table_init(ret, tree_head, ELEMENTSOF(tree_head));
+        if (!streq(json_get_string(node, "path", ""), "/"))
+                return add_subtree(&v, node, "", "", drawn ? "" : "  ");
+        for (size_t i = 0; r >= 0 && i < json_length(children); i++)
+                r = add_subtree(&v, json_item(children, i), "", "", drawn ? "" : "  ");
+        return r;
+}
+
+static int add_list_row(Table *t, const Json *node, const char *path)
+{
+        int r = table_add(t, HUE_PLAIN, path);
+
+        if (r >= 0)
+                r = table_add(t, HUE_DIM, json_get_string(node, "kind", NULL));
+        if (r >= 0)
+                r = add_common(t, node);
+        if (r >= 0)
+                r = add_cause(t, node);
+        return r;
+}
+
+static bool path_matches(const char *glob, const char *path)
+{
+        return glob ? fnmatch(glob, path, 0) == 0 : !streq(path, "/");
+}
+
+static int add_list(Table *t, const Json *node, const char *glob)
+{
+        const char *path = json_get_string(node, "path", "?");
+        const Json *children = json_get(node, "children");
+        int r = 0;
+
+        if (path_matches(glob, path))
+                r = add_list_row(t, node, path);
+        for (size_t i = 0; r >= 0 && i < json_length(children); i++)
+                r = add_list(t, json_item(children, i), glob);
+        return r;
+}
+
+int tree_view_list(const Json *node, const char *glob, Table *ret)
+{
+        table_init(ret, list_head, ELEMENTSOF(list_head));
+        return add_list(ret, node, glob);
+}
+
+static int copy_without_children(const Json *node, Json *list)
+{
+        JsonIterator i = { 0 };
+        Json *copy = NULL;
+        int r = json_pack(&copy, "{}");
+
+        while (r >= 0 && json_next(node, &i))
+                if (!streq(i.key, "children") && !streq(i.key, "more"))
+                        r = json_set(copy, i.key, json_ref(i.value));
+        if (r < 0) {
+                json_unref(copy);
+                return r;
+        }
+        return json_append(list, copy);
+}
+
+static int collect(const Json *node, const char *glob, Json *list)
+{
+        const Json *children = json_get(node, "children");
+        int r = 0;
+
+        if (path_matches(glob, json_get_string(node, "path", "?")))
+                r = copy_without_children(node, list);
+        for (size_t i = 0; r >= 0 && i < json_length(children); i++)
+                r = collect(json_item(children, i), glob, list);
+        return r;
+}
+
+int tree_view_matching(const Json *node, const char *glob, Json **ret)
+{
+        Json *list;
+        int r = json_pack(&list, "[]");
+
+        if (r < 0)
+                return r;
+        r = collect(node, glob, list);
+        if (r < 0) {
+                json_unref(list);
+                return r;
+        }
+        *ret = list;
+        return 0;
+}
+
+static bool ends_with(const char *s, const char *end)
+{
+        size_t n = strlen(s), m = strlen(end);
+
+        return n >= m && streq(s + n - m, end);
+}
+
+/* A value as people read it: durations and sizes by their key's name, lists by commas. */
+static char *value_text(const char *key, Json *value)
+{
+        static const char *const sizes[] = { "memory", "memory_peak" };
+        char buf[TEXT_MAX];
+
+        if (streq(key, "exit"))
+                return describe_exit(value);
+        if (json_type(value) == JSON_INTEGER && ends_with(key, "_ms"))
+                return strdup(text_duration(buf, json_integer(value)));
+        if (json_type(value) == JSON_INTEGER && ends_with(key, "_us"))
+                return strdup(text_duration(buf, json_integer(value) / 1000));
+        for (size_t i = 0; json_type(value) == JSON_INTEGER && i < ELEMENTSOF(sizes); i++)
+                if (streq(key, sizes[i]))
+                        return strdup(text_bytes(buf, json_integer(value)));
+        if (json_type(value) == JSON_STRING)
+                return strdup(strna(json_string(value)));
+        return strdup(strna(json_print(value, NULL)));
+}
+
+static int add_detail(Table *t, const char *prefix, const char *key, Json *value)
+{
+        _cleanup_free_ char *name = xasprintf("%s%s%s", prefix, *prefix ? "." : "", key), *text = NULL;
+        Hue hue = streq(key, "state") ? state_hue(strna(json_string(value))) : HUE_PLAIN;
+        JsonIterator i = { 0 };
+        int r;
+
+        if (!name)
+                return -ENOMEM;
+        if (!value || streq(key, "children") || streq(key, "more"))
+                return 0;
+        if (json_type(value) == JSON_OBJECT && !streq(key, "exit") && !*prefix) {
+                while (json_next(value, &i)) {
+                        r = add_detail(t, key, i.key, i.value);
+                        if (r < 0)
+                                return r;
+                }
+                return 0;
+        }
+        text = value_text(key, value);
+        if (!text)
+                return -ENOMEM;
+        r = table_add(t, HUE_DIM, name);
+        return r < 0 ? r : table_add(t, hue, text);
+}
+
+/* One line a child, so that `status` of a supervisor answers the first question about it. */
+static int add_children(Table *t, const Json *node)
+{
+        const Json *children = json_get(node, "children");
+
+        for (size_t i = 0; i < json_length(children); i++) {
+                const Json *child = json_item(children, i);
+                const char *state = json_get_string(child, "state", "?");
+                _cleanup_free_ char *text = NULL;
+                int r;
+
+                text = xasprintf("%s %s", json_get_string(child, "path", "?"), state);
+                if (!text)
+                        return -ENOMEM;
+                r = table_add(t, HUE_DIM, "child");
+                if (r >= 0)
+                        r = table_add(t, state_hue(state), text);
+                if (r < 0)
+                        return r;
+        }
+        return 0;
+}
+
+int tree_view_details(const Json *object, Table *ret)
+{
+        JsonIterator i = { 0 };
+
+        table_init(ret, details_head, ELEMENTSOF(details_head));
+        while (json_next(object, &i)) {
+                int r = add_detail(ret, "", i.key, i.value);
+
+                if (r < 0)
+                        return r;
+        }
+        return add_children(ret, object);
+}
+
+bool tree_is_active(const Json *node)
+{
+        static const char *const active[] = { "starting", "ready", "stopping", "backoff" };
+        const Json *children = json_get(node, "children");
+
+        if (is_actor(node)) {
+                const char *state = json_get_string(node, "state", "");
+
+                for (size_t i = 0; i < ELEMENTSOF(active); i++)
+                        if (streq(state, active[i]))
+                                return true;
+                if (json_get(node, "pid"))
+                        return true;
+        }
+        for (size_t i = 0; i < json_length(children); i++)
+                if (tree_is_active(json_item(children, i)))
+                        return true;
+        return false;
+}
+
+const char *tree_first_failed(const Json *node, const Json **ret_node)
+{
+        const Json *children = json_get(node, "children");
+
+        for (size_t i = 0; i < json_length(children); i++) {
+                const char *path = tree_first_failed(json_item(children, i), ret_node);
+
+                if (path)
+                        return path;
+        }
+        if (!streq(json_get_string(node, "state", ""), "failed"))
+                return NULL;
+        *ret_node = node;
+        return json_get_string(node, "path", "?");
+}
+
+Json *tree_find(Json *node, const char *path)
+{
+        Json *children = json_get(node, "children");
+
+        if (streq(json_get_string(node, "path", ""), path))
+                return node;
+        for (size_t i = 0; i < json_length(children); i++) {
+                Json *found = tree_find(json_item(children, i), path);
+
+                if (found)
+                        return found;
+        }
+        return NULL;
+}

@@ -1,0 +1,387 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include <errno.h>
+#include <unistd.h>
+
+#include "base/error.h"
+#include "base/path.h"
+#include "base/usec.h"
+#include "tractorctl/context.h"
+#include "tractorctl/describe.h"
+
+/* --- until it has come to something --- */
+
+typedef enum Settled {
+        SETTLED_NOT_YET,
+        SETTLED_WELL,
+        SETTLED_FAILED,
+} Settled;
+
+static Settled judge(const Json *node)
+{
+        const char *state = json_get_string(node, "state", "");
+        const Json *exit = json_get(node, "exit");
+
+        if (streq(state, "ready"))
+                return SETTLED_WELL;
+        if (streq(state, "failed"))
+                return SETTLED_FAILED;
+        if (!streq(state, "dead"))
+                return SETTLED_NOT_YET;
+        /* One that ended as it should; a supervisor has no exit of its own. */
+        return !exit || json_get_integer(exit, "code", -1) == 0 ? SETTLED_WELL : SETTLED_FAILED;
+}
+
+static void note_item(Json *item, uint64_t lost, void *userdata)
+{
+        bool *news = userdata;
+
+        *news = true;
+}
+
+static int report_failed(Context *c, const char *path, const Json *node)
+{
+        const char *state = json_get_string(node, "state", "?");
+        _cleanup_free_ char *exit = describe_exit(json_get(node, "exit"));
+
+        return fail(c, CTL_FAILED, "%s is %s%s%s; see 'tractorctl status %s'", path, state,
+                        exit && *exit ? ": " : "", exit ?: "", path);
+}
+
+/* One look: an exit code in *ret_code once it has settled. */
+static int look(Context *c, const char *path, bool *ret_settled, int *ret_code)
+{
+        _cleanup_json_ Json *node = NULL, *error = NULL;
+        int r = client_get_tree(c->client, path, 0, &node, &error);
+
+        if (r < 0)
+                return r;
+        *ret_settled = true;
+        *ret_code = CTL_DONE;
+        if (error) {
+                *ret_code = fail_error(c, path, error);
+                return 0;
+        }
+        switch (judge(node)) {
+        case SETTLED_WELL:
+                break;
+        case SETTLED_FAILED:
+                *ret_code = report_failed(c, path, node);
+                break;
+        case SETTLED_NOT_YET:
+                *ret_settled = false;
+                break;
+        }
+        return 0;
+}
+
+static int wait_for_news(Context *c, const Pending *subscription, bool *news)
+{
+        while (!*news) {
+                int r;
+
+                if (client_lost(c->client) || subscription->done)
+                        return -ECONNRESET;
+                r = sd_event_run(c->event, USEC_INFINITY);
+                if (r < 0)
+                        return r;
+        }
+        *news = false;
+        return 0;
+}
+
+int await_settled(Context *c, const char *path)
+{
+        _cleanup_(pending_dropp) Pending *subscription = NULL;
+        _cleanup_json_ Json *error = NULL;
+        bool settled = false, news = false;
+        int code, r = look(c, path, &settled, &code);
+
+        if (r >= 0 && settled)
+                return code;
+        if (r >= 0)
+                r = client_subscribe(c->client, path, note_item, &news, &subscription, &error);
+        if (r >= 0 && error)
+                return fail_error(c, path, error);
+        while (r >= 0) {
+                r = look(c, path, &settled, &code);
+                if (r >= 0 && settled)
+                        return code;
+                if (r >= 0)
+                        r = wait_for_news(c, subscription, &news);
+        }
+        return fail_errno(c, r);
+}
+
+/* --- verbs of the form VERB PATH… --- */
+
+static const struct {
+        Verb verb;
+        const char *method;
+        bool settles; /* the reply may come before the outcome */
+} methods[] = {
+        { VERB_CANCEL, "actor.cancel", false },
+        { VERB_KILL, "actor.kill", false },
+        { VERB_RESTART, "actor.restart", true },
+        { VERB_START, "actor.restart", true },
+        { VERB_FREEZE, "actor.freeze", false },
+        { VERB_THAW, "actor.thaw", false },
+};
+
+static int add_integer(Json *object, const char *key, int64_t value)
+{
+        Json *v;
+        int r = json_pack(&v, "I", value);
+
+        return r < 0 ? r : json_set(object, key, v);
+}
+
+static int path_params(const Options *o, const char *path, Json **ret)
+{
+        _cleanup_json_ Json *params = NULL;
+        bool number = o->signal && strspn(o->signal, "0123456789") == strlen(o->signal);
+        int r;
+
+        r = json_pack(&params, "{path:s, reason:s?, signal:s?}", path, o->reason, number ? NULL : o->signal);
+        if (r >= 0 && number)
+                r = add_integer(params, "signal", atol(o->signal));
+        if (r >= 0 && o->grace_ms >= 0)
+                r = add_integer(params, "grace_ms", o->grace_ms);
+        if (r < 0)
+                return r;
+        *ret = TAKE_PTR(params);
+        return 0;
+}
+
+/* `start` leaves alone what runs. */
+static int needs_start(Context *c, const char *path, bool *ret)
+{
+        _cleanup_json_ Json *node = NULL, *error = NULL;
+        const char *state;
+        int r = client_get_tree(c->client, path, 0, &node, &error);
+
+        if (r < 0)
+                return fail_errno(c, r);
+        if (error)
+                return fail_error(c, path, error);
+        state = json_get_string(node, "state", "");
+        *ret = streq(state, "dead") || streq(state, "failed");
+        return 0;
+}
+
+static int start_one(Context *c, const char *path, const char *method, Pending **ret)
+{
+        Json *params = NULL;
+        bool needed = true;
+        int r;
+
+        if (c->o->verb == VERB_START) {
+                r = needs_start(c, path, &needed);
+                if (r != 0 || !needed)
+                        return r;
+        }
+        r = path_params(c->o, path, &params);
+        if (r >= 0)
+                r = client_start(c->client, method, params, ret);
+        return r < 0 ? fail_errno(c, r) : 0;
+}
+
+static void report_one(Context *c, const char *path, Json *result)
+{
+        _cleanup_free_ char *exit = NULL;
+
+        if (print_json(c, result) || !is_chatty(c) || c->o->verb != VERB_CANCEL)
+                return;
+        exit = describe_exit(json_get(result, "exit"));
+        printf("%s\t%s\n", path, exit && *exit ? exit : "gone");
+}
+
+/* `p` is NULL where there was nothing to ask: a `start` of what is on its way already still waits for it. */
+static int finish_one(Context *c, const char *path, Pending *p, bool settles)
+{
+        bool done = !p;
+        int r;
+
+        if (p) {
+                r = await_outcome(c, p, &done);
+                if (r != 0)
+                        return r;
+                if (done && p->error)
+                        return fail_error(c, path, p->error);
+        }
+        if (settles && !c->o->no_wait) {
+                r = await_settled(c, path);
+                if (r != 0)
+                        return r;
+        }
+        if (done && p)
+                report_one(c, path, p->result);
+        return 0;
+}
+
+/* All are asked before any is waited for: they end side by side. The first code that isn't 0 is the verb's. */
+static int on_paths(Context *c, const char *method, bool settles)
+{
+        size_t n = c->o->n_args;
+        Pending **pending = calloc(n, sizeof(Pending *));
+        int *codes = calloc(n, sizeof(int)), code = CTL_DONE;
+
+        if (!pending || !codes)
+                code = fail_errno(c, -ENOMEM);
+        for (size_t i = 0; pending && codes && i < n; i++)
+                codes[i] = start_one(c, c->o->args[i], method, &pending[i]);
+        for (size_t i = 0; pending && codes && i < n; i++) {
+                if (codes[i] == 0)
+                        codes[i] = finish_one(c, c->o->args[i], pending[i], settles);
+                pending_drop(pending[i]);
+                code = code ?: codes[i];
+        }
+        free(pending);
+        free(codes);
+        return code;
+}
+
+int verb_on_paths(Context *c)
+{
+        int r = context_connect(c);
+
+        if (r != 0)
+                return r;
+        for (size_t i = 0; i < ELEMENTSOF(methods); i++)
+                if (methods[i].verb == c->o->verb)
+                        return on_paths(c, methods[i].method, methods[i].settles);
+        return fail_errno(c, -EINVAL);
+}
+
+/* --- limits --- */
+
+static int limits_from_args(const Options *o, Json *limits)
+{
+        for (size_t i = 1; i < o->n_args; i++) {
+                const char *eq = strchr(o->args[i], '=');
+                _cleanup_free_ char *key = strndup(o->args[i], (size_t) (eq - o->args[i]));
+                Json *v;
+                int r;
+
+                if (!key)
+                        return -ENOMEM;
+                r = json_limit_value(eq + 1, &v);
+                if (r >= 0)
+                        r = json_set(limits, key, v);
+                if (r < 0)
+                        return r;
+        }
+        return 0;
+}
+
+int verb_set_limit(Context *c)
+{
+        _cleanup_(pending_dropp) Pending *p = NULL;
+        Json *params, *limits;
+        int r = context_connect(c);
+
+        if (r != 0)
+                return r;
+        r = json_pack(&params, "{path:s, limits:{}}", c->o->args[0]);
+        if (r < 0)
+                return fail_errno(c, r);
+        limits = json_get(params, "limits");
+        r = limits_from_args(c->o, limits);
+        if (r < 0) {
+                json_unref(params);
+                return fail_errno(c, r);
+        }
+        r = client_start(c->client, "actor.set_limits", params, &p);
+        if (r < 0)
+                return fail_errno(c, r);
+        return finish_one(c, c->o->args[0], p, false);
+}
+
+/* --- spawn --- */
+
+static int child_from_options(const Options *o, Json **ret)
+{
+        _cleanup_json_ Json *child = NULL;
+        Json *exec, *v;
+        char cwd[4096];
+        int r = 0;
+
+        if (o->child)
+                child = json_ref(o->child);
+        else
+                r = json_pack(&child, "{}");
+        if (r >= 0)
+                r = json_pack(&exec, "[]");
+        if (r >= 0)
+                r = json_set(child, "exec", exec);
+        for (size_t i = 0; r >= 0 && o->command[i]; i++) {
+                r = json_pack(&v, "s", o->command[i]);
+                if (r >= 0)
+                        r = json_append(exec, v);
+        }
+        /* As a shell would: where the user stands. */
+        if (r >= 0 && !json_has(child, "cwd") && getcwd(cwd, sizeof(cwd))) {
+                r = json_pack(&v, "s", cwd);
+                if (r >= 0)
+                        r = json_set(child, "cwd", v);
+        }
+        if (r < 0)
+                return r;
+        *ret = TAKE_PTR(child);
+        return 0;
+}
+
+static int spawn_params(const Options *o, Json **ret)
+{
+        _cleanup_json_ Json *child = NULL;
+        Json *v;
+        int r = child_from_options(o, &child);
+
+        if (r >= 0)
+                r = json_pack(&v, "s", o->args[0]);
+        if (r >= 0)
+                r = json_set(child, "parent", v);
+        if (r >= 0)
+                r = json_pack(&v, "s", o->args[1]);
+        if (r >= 0)
+                r = json_set(child, "name", v);
+        if (r < 0)
+                return r;
+        *ret = TAKE_PTR(child);
+        return 0;
+}
+
+static void print_spawned(Context *c, Json *result)
+{
+        if (!print_json(c, result) && is_chatty(c))
+                printf("%s\t%lld\t%s\n", json_get_string(result, "path", "-"),
+                                (long long) json_get_integer(result, "pid", 0),
+                                json_get_string(result, "unit", "-"));
+}
+
+int verb_spawn(Context *c)
+{
+        _cleanup_(pending_dropp) Pending *p = NULL;
+        _cleanup_free_ char *path = node_path_join(c->o->args[0], c->o->args[1]);
+        Json *params = NULL;
+        bool done = false;
+        int r;
+
+        if (!path)
+                return fail_errno(c, -ENOMEM);
+        r = context_connect(c);
+        if (r != 0)
+                return r;
+        r = spawn_params(c->o, &params);
+        if (r >= 0)
+                r = client_start(c->client, "actor.spawn", params, &p);
+        if (r < 0)
+                return fail_errno(c, r);
+        r = await_outcome(c, p, &done);
+        if (r != 0 || !done)
+                return r;
+        if (p->error)
+                return fail_error(c, path, p->error);
+        print_spawned(c, p->result);
+        (void) fflush(stdout);
+        return c->o->no_wait ? CTL_DONE : await_settled(c, path);
+}

@@ -1,0 +1,217 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include <errno.h>
+#include <unistd.h>
+
+#include "base/path.h"
+#include "tractorctl/context.h"
+#include "tractorctl/daemon.h"
+#include "tractorctl/describe.h"
+#include "tractorctl/tree-file.h"
+#include "tractorctl/tree-view.h"
+
+static const char *argument(const Context *c, size_t i, const char *otherwise)
+{
+        return i < c->o->n_args ? c->o->args[i] : otherwise;
+}
+
+/* Connects and gets the tree below `path`. */
+static int get_tree(Context *c, const char *path, int depth, Json **ret)
+{
+        _cleanup_json_ Json *error = NULL;
+        int r = context_connect(c);
+
+        if (r != 0)
+                return r;
+        r = client_get_tree(c->client, path, depth, ret, &error);
+        if (r < 0)
+                return fail_errno(c, r);
+        return error ? fail_error(c, path, error) : 0;
+}
+
+static int print_details(Context *c, Json *v)
+{
+        Table t;
+
+        if (print_json(c, v))
+                return CTL_DONE;
+        return print_table(c, &t, tree_view_details(v, &t));
+}
+
+int verb_status(Context *c)
+{
+        _cleanup_json_ Json *v = NULL;
+        int r;
+
+        if (c->o->n_args > 0)
+                r = get_tree(c, c->o->args[0], 1, &v);
+        else {
+                r = context_connect(c);
+                if (r == 0)
+                        r = context_call(c, "supervisor.status", NULL, &v);
+        }
+        return r != 0 ? r : print_details(c, v);
+}
+
+int verb_tree(Context *c)
+{
+        _cleanup_json_ Json *v = NULL;
+        int r = get_tree(c, argument(c, 0, "/"), -1, &v);
+        Table t;
+
+        if (r != 0)
+                return r;
+        if (print_json(c, v))
+                return CTL_DONE;
+        return print_table(c, &t, tree_view_tree(v, &c->style, &t));
+}
+
+int verb_list(Context *c)
+{
+        const char *glob = argument(c, 0, NULL);
+        _cleanup_json_ Json *v = NULL;
+        int r = get_tree(c, "/", -1, &v);
+        bool none;
+        Table t;
+
+        if (r != 0)
+                return r;
+        if (c->o->json != JSON_MODE_OFF) {
+                _cleanup_json_ Json *list = NULL;
+
+                r = tree_view_matching(v, glob, &list);
+                if (r < 0)
+                        return fail_errno(c, r);
+                (void) print_json(c, list);
+                none = json_length(list) == 0;
+        } else {
+                r = tree_view_list(v, glob, &t);
+                none = t.n == 0;
+                r = print_table(c, &t, r);
+        }
+        if (r == CTL_DONE && none && glob)
+                return fail(c, CTL_NOT_FOUND, "nothing matches '%s'; see 'tractorctl list'", glob);
+        return r;
+}
+
+/* The file's tree as the parameters of load and validate. */
+static int read_tree(Context *c, FILE *problems, Json **ret)
+{
+        _cleanup_free_ char *error = NULL;
+        Json *tree = NULL;
+        int r = tree_file_read(c->o->args[0], &tree, &error);
+
+        if (r == -EBADMSG) {
+                fprintf(problems, "%s\n", error);
+                return CTL_FAILED;
+        }
+        if (r < 0)
+                return fail(c, CTL_FAILED, "%s", error ?: strerror(-r));
+        r = json_pack(ret, "{tree:o}", tree);
+        return r < 0 ? fail_errno(c, r) : 0;
+}
+
+/* Starts the request and waits for its outcome; *ret is NULL when --no-wait left it running. */
+static int call_and_wait(Context *c, const char *subject, const char *method, Json *params, Json **ret)
+{
+        _cleanup_(pending_dropp) Pending *p = NULL;
+        bool done = false;
+        int r = client_start(c->client, method, params, &p);
+
+        if (r < 0)
+                return fail_errno(c, r);
+        r = await_outcome(c, p, &done);
+        if (r != 0 || !done)
+                return r;
+        if (p->error)
+                return fail_error(c, subject, p->error);
+        *ret = TAKE_PTR(p->result);
+        return 0;
+}
+
+int verb_load(Context *c)
+{
+        _cleanup_json_ Json *params = NULL, *result = NULL;
+        int r = read_tree(c, stderr, &params);
+
+        if (r != 0)
+                return r;
+        r = context_connect(c);
+        if (r != 0)
+                return r;
+        r = call_and_wait(c, c->o->args[0], "tree.load", TAKE_PTR(params), &result);
+        if (r != 0 || !result)
+                return r;
+        if (!print_json(c, result) && is_chatty(c))
+                puts(json_get_string(result, "path", "?"));
+        return CTL_DONE;
+}
+
+int verb_unload(Context *c)
+{
+        _cleanup_json_ Json *result = NULL;
+        Json *params;
+        int r = context_connect(c);
+
+        if (r != 0)
+                return r;
+        r = json_pack(&params, "{path:s}", c->o->args[0]);
+        if (r < 0)
+                return fail_errno(c, r);
+        r = call_and_wait(c, c->o->args[0], "tree.unload", params, &result);
+        if (r == 0 && result)
+                (void) print_json(c, result);
+        return r;
+}
+
+/* Asks the supervisor that c is connected to. */
+static int validate_there(Context *c, Json *params)
+{
+        _cleanup_json_ Json *result = NULL, *error = NULL;
+        const Json *problems;
+        int r = client_call(c->client, "tree.validate", params, &result, &error);
+
+        if (r < 0)
+                return fail_errno(c, r);
+        if (!error) {
+                if (!print_json(c, result) && is_chatty(c) && c->style.terminal)
+                        puts("ok");
+                return CTL_DONE;
+        }
+        problems = json_get(json_get(error, "data"), "problems");
+        if (json_length(problems) == 0)
+                return fail_error(c, c->o->args[0], error);
+        if (!print_json(c, (Json *) problems))
+                print_problems(stdout, problems);
+        return CTL_FAILED;
+}
+
+static int validate_in_private(Context *c, Json *params)
+{
+        _cleanup_json_ Json *owned = params;
+        Daemon *d = NULL;
+        int r = daemon_start_private(c, &d);
+
+        if (r == 0)
+                r = validate_there(c, TAKE_PTR(owned));
+        c->client = client_free(c->client);
+        daemon_end(d);
+        return r;
+}
+
+int verb_validate(Context *c)
+{
+        const Options *o = c->o;
+        Json *params = NULL;
+        int r = read_tree(c, stdout, &params);
+
+        if (r != 0)
+                return r;
+        if (!o->socket && !o->run && !o->user && !o->system && !c->surroundings.socket)
+                return validate_in_private(c, params);
+        r = context_connect(c);
+        if (r != 0) {
+                json_unref(params);
+                return r;
+        }
+        return validate_there(c, params);
+}
