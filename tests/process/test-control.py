@@ -1,0 +1,390 @@
+#!/usr/bin/env python3
+# SPDX-License-Identifier: Apache-2.0
+"""The control socket: every method of this version, its refusals, and peers that misbehave."""
+
+import contextlib
+import os
+import socket
+import stat
+import sys
+import tempfile
+
+sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", "harness"))
+from tractor import BAD_ACTOR, Connection, RpcError, expect_error, gone, kill, main, sleeper, tractor  # noqa: E402
+
+
+def status(backend):
+    with tractor(backend) as t:
+        assert t.call("supervisor.ping") == {}
+        s = t.call("supervisor.status")
+        assert s["backend"] == backend and s["why"], s
+        assert s["actors"] == 0 and s["connections"] == 1 and s["instance"].startswith("r"), s
+        for key in ("version", "pid", "keeper_pid", "uptime_ms", "controllers", "supervisors", "features"):
+            assert key in s, key
+        assert open(f"/proc/{s['pid']}/comm").read().strip() == "tractor-supervi"
+        assert open(f"/proc/{s['keeper_pid']}/comm").read().strip() == "tractord"
+
+
+def refused_by_name(backend):
+    with tractor(backend) as t:
+        for method in ("supervisor.reexec", "tree.apply", "nursery.open", "actor.attach", "debug.lock"):
+            error = expect_error(-32010, t.call, method)
+            assert method in error.message
+        expect_error(-32601, t.call, "no.such")
+        expect_error(-32602, t.call, "tree.get", path="not a path")
+        expect_error(-32602, t.call, "tree.get", path=7)
+        expect_error(-32602, t.call, "tree.get", path="/", depth=-1)
+        expect_error(-32004, t.call, "tree.get", path="/nobody")
+        expect_error(-32602, t.call, "actor.cancel", path="/")
+        expect_error(-32600, t.call, "events.subscribe")
+        error = expect_error(-32010, t.load, children=[{"name": "x", "exec": ["true"], "pool": {"size": 2}}])
+        assert error.data["problems"][0]["pointer"] == "/children/0/pool", error.data
+
+
+def wrong_trees(backend):
+    """All problems at once, and nothing is started."""
+    with tractor(backend) as t:
+        error = expect_error(
+            -32602, t.load, strategy="one_for_none", colour="red",
+            children=[{"name": "a", "exec": "sleep 1"}, {"name": "a", "exec": ["true"]}, {"exec": ["true"]},
+                      {"name": "d", "exec": ["true"], "depends": ["nobody"], "restart": "always"}])
+        pointers = {p["pointer"] for p in error.data["problems"]}
+        assert pointers == {"/strategy", "/colour", "/children/0/exec", "/children/1/name", "/children/2",
+                            "/children/3/depends/0", "/children/3/restart"}, error.data["problems"]
+        assert t.get("/").get("children", []) == []
+        expect_error(-32602, t.call, "tree.validate", tree={"tractor": 1, "name": "x", "children": 3})
+        assert t.call("tree.validate", tree={"tractor": 1, "name": "x", "children": []}) == {}
+
+
+def load_and_unload(backend):
+    with tractor(backend) as t:
+        assert t.load("one", children=[sleeper("a")]) == {"path": "/one"}
+        expect_error(-32008, t.load, "one", children=[sleeper("a")])
+        t.load("two", children=[{"name": "in", "children": [sleeper("b")]}])
+        tree = t.get("/")
+        assert [c["path"] for c in tree["children"]] == ["/one", "/two"]
+        assert tree["children"][1]["children"][0]["children"][0]["path"] == "/two/in/b"
+        pid = t.pid("/two/in/b")
+        assert t.call("tree.unload", path="/two") == {}
+        assert gone(pid)
+        expect_error(-32004, t.get, "/two")
+        assert t.call("supervisor.status")["actors"] == 1
+
+
+def spawn_and_cancel(backend):
+    with tractor(backend) as t:
+        t.load(children=[])
+        got = t.call("actor.spawn", parent="/t", name="w", exec=["sleep", "1000"], restart="temporary")
+        assert got["path"] == "/t/w" and got["pid"] == t.pid("/t/w") and len(got["id"]) == 16, got
+        expect_error(-32008, t.call, "actor.spawn", parent="/t", name="w", exec=["true"])
+        expect_error(-32602, t.call, "actor.spawn", parent="/t", name="v w", exec=["true"])
+        error = expect_error(-32012, t.call, "actor.spawn", parent="/t", name="v", exec=["/nonexistent"])
+        assert error.data["step"] == "exec" and error.data["errno"] == 2
+        expect_error(-32004, t.get, "/t/v")
+        expect_error(-32012, t.call, "actor.spawn", parent="/t", name="v", exec=["true"], cwd="/nonexistent")
+        ident = t.main.request("actor.cancel", {"path": "/t/w"}, {"if_id": "0000000000000000"})
+        expect_error(-32004, t.main.answer, ident)
+        assert t.get("/t/w")["state"] == "ready"
+        answer = t.call("actor.cancel", path="/t/w", reason="test")
+        assert answer["exit"]["cause"] == "stop" and answer["exit"]["signal"] == "SIGTERM", answer
+        assert t.call("actor.cancel", path="/t/w") == answer
+        node = t.get("/t/w")
+        assert node["state"] == "dead" and "pid" not in node
+
+
+def kill_and_restart(backend):
+    with tractor(backend) as t:
+        events = t.events()
+        t.load(children=[sleeper("a"), sleeper("b", restart="temporary")])
+        a = t.pid("/t/a")
+        t.call("actor.restart", path="/t/a")
+        assert gone(a) and t.pid("/t/a") != a
+        assert t.get("/t/a")["restarts"] == 0 or t.get("/t/a")["generation"] == 2
+        t.call("actor.kill", path="/t/b", signal="KILL")
+        ended = events.state("/t/b", "failed")
+        assert ended["exit"]["signal"] == "SIGKILL" and ended["exit"]["cause"] == "signal"
+        expect_error(-32002, t.call, "actor.kill", path="/t/b")
+        t.call("actor.restart", path="/t/b")
+        assert t.get("/t/b")["state"] == "ready"
+        expect_error(-32602, t.call, "actor.kill", path="/t/b", signal="SIGNONSENSE")
+        expect_error(-32602, t.call, "actor.kill", path="/t")
+        t.call("actor.kill", path="/t/b", signal=15)
+        assert events.state("/t/b", "failed")["exit"]["signal"] == "SIGTERM"
+        t.call("actor.restart", path="/t")
+        assert t.get("/t")["state"] == "ready"
+
+
+def environment(backend):
+    with tempfile.TemporaryDirectory() as d, tractor(backend, env={"INHERITED": "yes", "NOTIFY_SOCKET": "/no"}) as t:
+        out = os.path.join(d, "out")
+        t.load(children=[
+            {"name": "a", "exec": ["sh", "-c", "env; pwd; umask"], "cwd": d, "env": {"OWN": "1"}, "umask": "077",
+             "stdout": f"file:{out}", "ready": "exited", "restart": "transient"},
+            {"name": "b", "exec": ["/usr/bin/env"], "env": {"OWN": "2"}, "env_clear": True,
+             "stdout": f"file:{out}.b", "ready": "exited", "restart": "transient"},
+        ])
+        text = open(out).read().splitlines()
+        env = dict(line.split("=", 1) for line in text if "=" in line)
+        assert env["INHERITED"] == "yes" and env["OWN"] == "1" and "NOTIFY_SOCKET" not in env
+        assert env["TRACTOR_PATH"] == "/t/a" and env["TRACTOR_GENERATION"] == "1"
+        assert env["TRACTOR_SOCKET"] == t.path and env["TRACTOR_ACTOR_ID"] == t.get("/t/a")["id"]
+        assert text[-2] == d and text[-1] == "0077"
+        clear = open(out + ".b").read().splitlines()
+        assert "OWN=2" in clear and not any(line.startswith("INHERITED") for line in clear)
+
+
+def readiness(backend):
+    with tempfile.TemporaryDirectory() as d, tractor(backend) as t:
+        t.load(children=[
+            {"name": "notify", "exec": [BAD_ACTOR, "notify-ready=100", "hang"], "ready": "notify"},
+            {"name": "socket", "exec": [BAD_ACTOR, "after=100", f"listen={d}/s", "hang"], "ready": {"socket": f"{d}/s"}},
+            {"name": "file", "exec": [BAD_ACTOR, "after=100", f"touch={d}/f", "hang"], "ready": {"file": f"{d}/f"}},
+            {"name": "command", "exec": [BAD_ACTOR, "after=100", f"touch={d}/c", "hang"],
+             "ready": {"command": ["test", "-e", f"{d}/c"], "interval_ms": 50}},
+        ])
+        for name in ("notify", "socket", "file", "command"):
+            assert t.get(f"/t/{name}")["state"] == "ready", name
+        assert all(os.path.exists(f"{d}/{f}") for f in "sfc")
+
+
+def identity(backend):
+    if os.geteuid() != 0:
+        return
+    with tempfile.TemporaryDirectory() as d, tractor(backend) as t:
+        os.chmod(d, 0o777)
+        t.load(children=[{"name": "a", "exec": ["sh", "-c", "id -u; id -g; ulimit -n; nice; grep NoNewPrivs /proc/self/status"],
+                          "user": "nobody", "rlimits": {"NOFILE": 77}, "nice": 5, "stdout": f"file:{d}/out",
+                          "ready": "exited", "restart": "transient"}])
+        lines = open(f"{d}/out").read().split()
+        assert lines == ["65534", "65534", "77", "5", "NoNewPrivs:", "1"], lines
+
+
+def output_files(backend):
+    """Without a journal output goes to a bounded file under the state directory, and the record has the last words."""
+    if os.path.exists("/run/systemd/journal/stdout"):
+        return
+    with tractor(backend) as t:
+        events = t.events()
+        t.load(on_give_up="isolate", intensity={"max_restarts": 0, "within_ms": 1000},
+               children=[{"name": "x", "exec": ["sh", "-c", "echo hello; echo famous last words >&2; exit 9"]}])
+        events.state("/t/x", "failed")
+        folder = os.path.join(t.dir, "state", t.status["instance"])
+        (name,) = os.listdir(folder)
+        assert open(os.path.join(folder, name)).read() == "hello\nfamous last words\n"
+        assert stat.S_IMODE(os.stat(folder).st_mode) == 0o700
+        t.call("supervisor.ping")  # answered after the turn in which the end was logged
+        assert "famous last words" in open(t.log_path).read()
+
+
+def many_values(backend):
+    """A tree whose description passes a line's bound comes in pages, and every node is seen once."""
+    with tractor(backend) as t:
+        t.load(children=[{"name": f"g{i}", "children": [
+            {"name": f"n{j}", "children": []} for j in range(100)]} for i in range(30)])
+        seen, path, after = [], "/t", None
+        top = t.get("/t", **({"after": after} if after else {}))
+
+        def walk(node):
+            seen.append(node["path"])
+            children = node.get("children", [])
+            for child in children:
+                walk(child)
+            while "more" in node:
+                node = t.get(node["path"], after=node["more"])
+                for child in node.get("children", []):
+                    walk(child)
+
+        walk(top)
+        assert len(seen) == len(set(seen)) == 1 + 30 + 3000, len(seen)
+
+
+def hostile_lines(backend):
+    with tractor(backend) as t:
+        def ask(line):
+            c = Connection(t.path)
+            c.sock.sendall(line)
+            try:
+                return c.receive(), c
+            except (EOFError, ConnectionResetError):
+                return None, c
+
+        for line, code in (
+            (b'{"jsonrpc":"2.0","id":1,"method":NaN}\n', -32700),
+            (b"[" * 100000 + b"\n", -32700),
+            (b'{"jsonrpc":"2.0","id":1,"method":"supervisor.ping","method":"x"}\n', -32700),
+            (b'{"jsonrpc":"2.0","id":1,"method":"\\ud800"}\n', -32700),
+            (b'{"jsonrpc":"2.0","id":1,"method":"a\x00b"}\n', -32700),
+            (b'{"jsonrpc":"2.0","id":99999999999999999999,"method":"supervisor.ping"}\n', -32700),
+            (b'{"jsonrpc":"2.0","id":1,"method":"\xc0\xaf"}\n', -32700),
+            (b"[]\n", -32600), (b"{}\n", -32600), (b'"x"\n', -32600),
+        ):
+            answer, c = ask(line)
+            assert answer and answer["error"]["code"] == code, (line[:60], answer)
+            c.sock.sendall(b'{"jsonrpc":"2.0","id":"still","method":"supervisor.ping"}\n')
+            assert c.receive() == {"jsonrpc": "2.0", "id": "still", "result": {}}
+            c.close()
+        assert t.call("supervisor.ping") == {}
+
+
+def endless_line(backend):
+    with tractor(backend) as t:
+        c = Connection(t.path)
+        chunk, sent = b"x" * 65536, 0
+        try:
+            while sent < 64 * 1024 * 1024:
+                sent += c.sock.send(chunk)
+        except (BrokenPipeError, ConnectionResetError):
+            pass
+        assert sent < 8 * 1024 * 1024, sent
+        rss = int(open(f"/proc/{t.status['pid']}/statm").read().split()[1]) * 4
+        assert rss < 32 * 1024, rss
+        assert t.call("supervisor.ping") == {}
+
+
+def never_reads(backend):
+    """A client that asks without end and never reads is no longer read from; everyone else is served."""
+    with tractor(backend) as t:
+        t.load(children=[sleeper(f"s{i}") for i in range(20)])
+        c = Connection(t.path)
+        c.sock.setblocking(False)
+        line, sent = b'{"jsonrpc":"2.0","id":1,"method":"tree.get"}\n', 0
+        try:
+            while True:
+                sent += c.sock.send(line * 100)
+                t.call("supervisor.ping")
+        except BlockingIOError:
+            pass
+        assert t.call("supervisor.ping") == {}
+        rss = int(open(f"/proc/{t.status['pid']}/statm").read().split()[1]) * 4
+        assert rss < 48 * 1024, rss
+
+
+def too_many_connections(backend):
+    with tractor(backend) as t:
+        crowd, refused = [], None
+        for _ in range(300):
+            c = Connection(t.path)
+            crowd.append(c)
+            with contextlib.suppress(BrokenPipeError):  # who is turned away is told so unasked
+                c.request("supervisor.ping")
+            answer = c.receive()
+            if "error" in answer:
+                refused = answer
+                break
+        assert refused and refused["error"]["code"] == -32011, refused
+        assert len(crowd) == 256, len(crowd)  # the main connection is one of 256
+        assert t.call("supervisor.ping") == {}
+        crowd.pop(0).close()
+        crowd.pop().close()
+        c = Connection(t.path)
+        assert c.call("supervisor.ping") == {}
+
+
+def other_user(backend):
+    if os.geteuid() != 0:
+        return
+    with tractor(backend) as t:
+        t.load(children=[sleeper("a")])
+        os.chmod(t.dir, 0o711)
+        os.chmod(t.path, 0o666)
+        pid = os.fork()
+        if pid == 0:
+            code = 1
+            try:
+                os.setgroups([])
+                os.setgid(65534)
+                os.setuid(65534)
+                c = Connection(t.path)
+                assert c.call("supervisor.ping") == {}
+                for method, params in (("actor.cancel", {"path": "/t/a"}), ("tree.unload", {"path": "/t"}),
+                                       ("actor.spawn", {"parent": "/t", "name": "z", "exec": ["true"]}),
+                                       ("actor.set_limits", {"path": "/t/a", "limits": {}}), ("tree.get", {})):
+                    error = expect_error(-32009, c.call, method, **params)
+                    assert "root" in error.message, error.message
+                code = 0
+            finally:
+                os._exit(code)
+        assert os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) == 0
+        assert t.get("/t/a")["state"] == "ready"
+        assert open(t.log_path).read().count("refused ") == 5
+
+
+def slow_subscriber(backend):
+    """A subscriber that gives no more credit loses events, is told how many, and slows nobody."""
+    with tractor(backend) as t:
+        c = Connection(t.path)
+        ident = c.request("events.subscribe", {}, {"ctx": True, "credit": 2})
+        c.receive()
+        t.load(children=[sleeper(f"s{i}") for i in range(5)])
+        c.receive(), c.receive()
+        c.send({"jsonrpc": "2.0", "method": "$/credit", "params": {"id": ident, "n": 10}})
+        c.request("supervisor.ping")
+        c.receive()
+        t.call("actor.restart", path="/t/s0")
+        item = c.receive()
+        assert item["method"] == "$/next" and item["params"]["lost"] > 0, item
+        c.send({"jsonrpc": "2.0", "method": "$/cancel", "params": {"id": ident}})
+        while True:
+            message = c.receive()
+            if message.get("id") == ident and "error" in message:
+                assert message["error"]["code"] == -32800
+                break
+
+
+def freeze(backend):
+    with tractor(backend) as t:
+        t.load(children=[sleeper("a")])
+        pid = t.pid("/t/a")
+        try:
+            t.call("actor.freeze", path="/t/a")
+        except RpcError as error:
+            assert backend == "process" and error.code == -32010, error
+            return
+        assert t.get("/t/a")["frozen"] is True
+        if backend != "process":
+            cgroup = t.get("/t/a")["cgroup"]
+            assert cgroup
+        t.call("actor.thaw", path="/t/a")
+        assert "frozen" not in t.get("/t/a") and t.pid("/t/a") == pid
+        t.call("actor.freeze", path="/t/a")
+        answer = t.call("actor.cancel", path="/t/a")
+        assert answer["exit"]["signal"] == "SIGTERM", answer  # thawed first, so it could be asked
+
+
+def unenforceable_limits(backend):
+    with tractor(backend) as t:
+        controllers = t.status["controllers"].split()
+        if "memory" in controllers:
+            return
+        error = expect_error(-32010, t.load, children=[sleeper("a", limits={"MemoryMax": "64M"})])
+        assert "MemoryMax" in error.message and "limits_optional" in error.message
+        expect_error(-32004, t.get, "/t")
+        t.load(children=[sleeper("a", limits={"MemoryMax": "64M"}, limits_optional=True)])
+        error = expect_error(-32010, t.call, "actor.set_limits", path="/t/a", limits={"TasksMax": 10})
+        assert "TasksMax" in error.message
+        expect_error(-32602, t.call, "actor.set_limits", path="/t/a", limits={"MemoryMax": "lots"})
+
+
+def supervisor_killed(backend):
+    """A lost supervisor ends its tree cleanly in this version; its successor serves at once."""
+    with tractor(backend) as t:
+        t.load(children=[sleeper("a"), {"name": "b", "exec": [BAD_ACTOR, "ignore-term", "hang"]}])
+        a, b = t.pid("/t/a"), t.pid("/t/b")
+        kill(t.status["pid"])
+        try:
+            while True:
+                t.main.receive()
+        except EOFError:
+            pass
+        t.main = t.connect()
+        now = t.call("supervisor.status")
+        assert now["pid"] != t.status["pid"] and now["keeper_pid"] == t.status["keeper_pid"]
+        assert gone(a) and gone(b)
+        assert t.get("/").get("children", []) == []
+        t.load(children=[sleeper("a")])
+
+
+if __name__ == "__main__":
+    main([status, refused_by_name, wrong_trees, load_and_unload, spawn_and_cancel, kill_and_restart, environment,
+          readiness, identity, output_files, many_values, hostile_lines, endless_line, never_reads,
+          too_many_connections, other_user, slow_subscriber, freeze, unenforceable_limits, supervisor_killed])
