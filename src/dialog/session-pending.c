@@ -407,7 +407,7 @@ void session_got_frame(Session *s, DialogEvent event, const Message *m)
         case DIALOG_DO:
                 if (c)
                         do_call(c, event);
-                else
+                else if (p)
                         do_pending(s, p, event, m->params);
                 break;
         case DIALOG_FAULT:

@@ -5,12 +5,12 @@
 #include "base/map.h"
 #include "supervisor/config-parse.h"
 
-/* What no value shows by itself. The nodes are laid out in one array, breadth first, so that the children of one
- * lie side by side; a node that failed to parse has its place, too.
+/* What no value shows by itself. The nodes are laid out in one array, breadth first, so that the children
+ * of one lie side by side; a node that failed to parse has its place, too.
  *
- * Waiting is a graph of two vertices a node: "may start" and "is ready". A node may start once its supervisor may,
- * once its dependencies are ready and, in one_for_all and rest_for_one, once its elder sibling is ready; a
- * supervisor is ready once its children are. A cycle would wait for ever. */
+ * Waiting is a graph of two vertices a node: "may start" and "is ready". A node may start once its
+ * supervisor may, once its dependencies are ready and, in one_for_all and rest_for_one, once its elder
+ * sibling is ready; a supervisor is ready once its children are. A cycle would wait for ever. */
 
 typedef struct CheckNode CheckNode;
 struct CheckNode {
@@ -367,8 +367,9 @@ static int check_cycles(Check *c)
         return r;
 }
 
-/* The least time in which one child uses up `n` restarts: the first is at once, then delays grow, and jitter is
- * on the short side. Delays are taken as level after a while; that errs on the side of no warning. */
+/* The least time in which one child uses up `n` restarts: the first is at once, then delays grow, and
+ * jitter is on the short side. Delays are taken as level after a while; that errs on the side of no
+ * warning. */
 static double least_time(const Backoff *b, uint32_t n)
 {
         double delay = (double) b->initial_usec, sum = 0;

@@ -1,13 +1,13 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #pragma once
 
-/* What the parts of the tree file parser share. A table of Keys describes an object: for each key where it may
- * stand, which function reads it, and where its value goes. A Where is the way from the document to a value, kept
- * on the stack and turned into a JSON pointer only when there is a problem to report.
+/* What the parts of the tree file parser share. A table of Keys describes an object: for each key where
+ * it may stand, which function reads it, and where its value goes. A Where is the way from the document
+ * to a value, kept on the stack and turned into a JSON pointer only when there is a problem to report.
  *
- * Functions that read one value (value_*) answer 1 with the value, 0 when they reported a problem, or a negative
- * errno, which ends the parse. Functions that read into a field (key_*) answer 0 or a negative errno: a problem is
- * not their caller's business, since all problems are to be found at once. */
+ * Functions that read one value (value_*) answer 1 with the value, 0 when they reported a problem, or a
+ * negative errno, which ends the parse. Functions that read into a field (key_*) answer 0 or a negative
+ * errno: a problem is not their caller's business, since all problems are to be found at once. */
 
 #include "base/path.h"
 #include "supervisor/config.h"

@@ -286,15 +286,16 @@ static bool resolve_groups(TreeSpec *t)
         return false;
 }
 
-/* Numbers need no look-up. A user without a group does: its primary one. */
+/* Numbers need no look-up; a user given by number alone has the group of the same number. */
 void config_finish_identity(TreeSpec *t)
 {
         bool done = true;
 
-        if (t->user)
+        if (t->user) {
                 t->has_groups = true;
-        if (t->user)
-                done = identity_number(t->user, &t->uid) && t->group;
+                done = identity_number(t->user, &t->uid);
+                t->gid = t->uid;
+        }
         if (t->group)
                 done = identity_number(t->group, &t->gid) && done;
         t->resolved = resolve_groups(t) && done;

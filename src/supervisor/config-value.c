@@ -156,8 +156,8 @@ static size_t distance(const char *a, size_t na, const char *b, size_t nb)
         return last[nb];
 }
 
-/* A word of two letters is within two edits of everything; so an edit must leave most of it. A word cut short
- * ("grace") is near, too. */
+/* A word of two letters is within two edits of everything; so an edit must leave most of it. A word cut
+ * short ("grace") is near, too. */
 static bool nearer(const char *s, const char *word, size_t *best)
 {
         size_t n = strlen(s), m = strlen(word), d;

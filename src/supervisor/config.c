@@ -263,8 +263,8 @@ static const Key node_keys[] = {
         { "children", KEY_BRANCH, key_children },
 };
 
-/* What a child is, by `exec` or `children`. With neither or both the kind is open: keys of either are accepted, so
- * that one mistake is one problem. */
+/* What a child is, by `exec` or `children`. With neither or both the kind is open: keys of either are
+ * accepted, so that one mistake is one problem. */
 static int child_kinds(Parse *p, const Where *w, Json *v, unsigned *ret)
 {
         JsonIterator i = { 0 };

@@ -1,11 +1,12 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #pragma once
 
-/* A tree file, parsed and checked. config_parse_tree() reads the JSON of docs/protocol.md §6 into TreeSpec nodes
- * or into the complete list of problems, each with a JSON pointer at the value at fault; nothing starts from a
- * wrong file. A key that is specified but not yet built is a problem of its own kind (unsupported), so that the
- * answer is -32010 by name. Pure: no system call but user and group look-ups, which are done by number here and by
- * name in a helper process when needed (NSS may block). Pointers are RFC 6901. */
+/* A tree file, parsed and checked. config_parse_tree() reads the JSON of docs/protocol.md §6 into
+ * TreeSpec nodes or into the complete list of problems, each with a JSON pointer at the value at fault;
+ * nothing starts from a wrong file. A key that is specified but not yet built is a problem of its own
+ * kind (unsupported), so that the answer is -32010 by name. Pure: no system call but user and group
+ * look-ups, which are done by number here and by name in a helper process when needed (NSS may block).
+ * Pointers are RFC 6901. */
 
 #include <sched.h>
 #include <sys/resource.h>
@@ -39,8 +40,8 @@ typedef struct Limits {
 const char *limit_name(Limit l);       /* "MemoryMax" … */
 const char *limit_controller(Limit l); /* "memory" "cpu" "cpuset" "pids" "io" */
 Limit limit_from_name(const char *name);
-/* One value as systemd writes it: "512M", "150%", "infinity", 256; also JSON integers. "" resets are refused.
- * 0 or -EINVAL with *reterr a constant sentence naming the accepted form. */
+/* One value as systemd writes it: "512M", "150%", "infinity", 256; also JSON integers. "" resets are
+ * refused. 0 or -EINVAL with *reterr a constant sentence naming the accepted form. */
 int limits_set_from_json(Limits *l, Limit which, const Json *value, const char **reterr);
 int limits_set_from_string(Limits *l, Limit which, const char *value, const char **reterr);
 /* The object of what is set, in protocol form; NULL *ret when nothing is. */
@@ -143,9 +144,10 @@ int config_problems_to_json(const ConfigProblems *p, Json **ret);
 int config_problem_add(ConfigProblems *p, const char *pointer, bool unsupported, const char *format, ...)
                 _printf_(4, 5);
 
-/* 0 and *ret when there is no problem but warnings; -EINVAL when problems hold at least one error; -ENOMEM. Checks
- * everything that needs no running system: types, ranges, unknown keys, duplicate names, dependency targets inside
- * this tree and cycles, strategy and restart in contradiction, a relative program without cwd. */
+/* 0 and *ret when there is no problem but warnings; -EINVAL when problems hold at least one error;
+ * -ENOMEM. Checks everything that needs no running system: types, ranges, unknown keys, duplicate names,
+ * dependency targets inside this tree and cycles, strategy and restart in contradiction, a relative
+ * program without cwd. */
 int config_parse_tree(Json *tree, TreeSpec **ret, ConfigProblems *problems);
 /* The params of actor.spawn without parent, want and entry: one child under a supervisor of `strategy`. */
 int config_parse_child(Json *child, Strategy strategy, TreeSpec **ret, ConfigProblems *problems);

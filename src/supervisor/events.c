@@ -155,13 +155,13 @@ void events_spawned(Events *e, const Node *node, int pid)
         events_publish(e, node->path, "spawned", extra);
 }
 
-void events_exited(Events *e, const Node *node, const ExitInfo *exit)
+void events_exited(Events *e, const Node *node, uint32_t generation, const ExitInfo *exit)
 {
         Json *extra = NULL, *v = NULL;
 
         if (events_wanted(e)) {
                 if (exit_to_json(exit, &v) < 0 ||
-                                json_pack(&extra, "{generation:i, exit:o}", (int) node->generation, v) < 0)
+                                json_pack(&extra, "{generation:i, exit:o}", (int) generation, v) < 0)
                         return;
         }
         events_publish(e, node->path, "exited", extra);

@@ -20,7 +20,7 @@ void events_subscribe(Events *e, Call *call, const char *path);
 void events_state(Events *e, const Node *node, NodeState from, NodeState to);
 void events_give_up(Events *e, const Node *node, const Node *about);
 void events_spawned(Events *e, const Node *node, int pid);
-void events_exited(Events *e, const Node *node, const ExitInfo *exit);
+void events_exited(Events *e, const Node *node, uint32_t generation, const ExitInfo *exit);
 void events_simple(Events *e, const Node *node, const char *event);
 /* `extra` is an object whose members are added; consumed. */
 void events_publish(Events *e, const char *path, const char *event, Json *extra);

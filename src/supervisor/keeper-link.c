@@ -249,6 +249,11 @@ KeeperLink *keeper_link_free(KeeperLink *l)
         return NULL;
 }
 
+void keeper_link_beat(KeeperLink *l)
+{
+        (void) send_simple(l, KEEPER_BEAT, 0); /* when it fails, the timer's next one tells */
+}
+
 int keeper_link_spawn(KeeperLink *l, uint64_t key, uint32_t flags, int spec_fd, int cgroup_fd)
 {
         KeeperSpawn m = { .flags = flags };

@@ -24,12 +24,14 @@ typedef struct KeeperLinkEvents {
         void (*gone)(void *userdata); /* the last call */
 } KeeperLinkEvents;
 
-/* Consumes fd, on failure too; says HELLO and beats from then on. */
+/* Consumes fd, on failure too; says HELLO and beats from then on, first after KEEPER_BEAT_USEC. */
 int keeper_link_new(
                 sd_event *event, int fd, const KeeperLinkEvents *events, void *userdata, KeeperLink **ret);
 KeeperLink *keeper_link_free(KeeperLink *l);
 DEFINE_CLEANUP(KeeperLink *, keeper_link_free);
 
+/* Beats now: the first one tells the keeper that we serve. */
+void keeper_link_beat(KeeperLink *l);
 /* Consumes spec_fd; cgroup_fd (or -EBADF) is borrowed. -ENOMEM, -EPIPE. */
 int keeper_link_spawn(KeeperLink *l, uint64_t key, uint32_t flags, int spec_fd, int cgroup_fd);
 int keeper_link_release(KeeperLink *l, uint64_t key);

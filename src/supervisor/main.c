@@ -127,6 +127,7 @@ static void on_serving(Manager *m)
         r = listener_new(m, listen_fds, n_listen_fds, &m->listener);
         if (r < 0)
                 log_errno(r, "Can't listen on the control sockets");
+        keeper_link_beat(m->keeper);
         if (!m->embedded)
                 manager_load_directory(m);
         if (m->stopping)

@@ -76,7 +76,7 @@ static void spawn_failed(Member *member, int error, int step, const char *why)
         if (member->home)
                 vtable_of(member)->home_leave(member->home);
         manager_log_spawn_failure(member->manager, member, &event.exit);
-        events_exited(member->manager->events, member->node, &event.exit);
+        events_exited(member->manager->events, member->node, member->node->generation, &event.exit);
         manager_step(member->manager, &event);
 }
 
@@ -453,7 +453,7 @@ static void life_exited(Life *life)
         /* The core has had its say on the cause, and the member is still there. The successor is started before the
          * record of this end is written. */
         life_write_obituary(life, &member->node->exit);
-        events_exited(member->manager->events, member->node, &member->node->exit);
+        events_exited(member->manager->events, member->node, life->generation, &member->node->exit);
         member->life = NULL;
         life->member = NULL;
         if (!event.populated)

@@ -112,8 +112,8 @@ static int refuse(scmp_filter_ctx ctx, const char *name)
         return r == -EDOM ? 0 : r;
 }
 
-/* The flags of clone3 lie behind a pointer, which a filter can't follow: ENOSYS sends the C library to clone,
- * whose flags are in a register. */
+/* The flags of clone3 lie behind a pointer, which a filter can't follow: ENOSYS sends the C library to
+ * clone, whose flags are in a register. */
 static int refuse_namespaces(scmp_filter_ctx ctx)
 {
 #ifdef __s390__

@@ -10,7 +10,7 @@
 
 #include "base/io.h"
 #include "base/usec.h"
-#include "config.h"
+#include "tractor-config.h"
 #include "tractorctl/daemon.h"
 
 #define CONNECT_INTERVAL_USEC (2 * USEC_PER_MSEC)

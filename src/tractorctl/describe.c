@@ -36,15 +36,18 @@ static void put_signal(FILE *f, const Json *v)
                 fprintf(f, "signal %lld", (long long) json_integer(v));
 }
 
-static void put_how(FILE *f, const Json *exit)
+/* `cause`: said before; a supervisor's end has no more to say. */
+static void put_how(FILE *f, const Json *exit, const char *cause)
 {
         const Json *code = json_get(exit, "code"), *signal = json_get(exit, "signal");
 
+        if (signal || code)
+                fputs(cause ? ": " : "", f);
         if (signal)
                 put_signal(f, signal);
         else if (code)
                 fprintf(f, "exit %lld", (long long) json_integer(code));
-        else
+        else if (!cause)
                 fputs("ended", f);
         if (json_get_boolean(exit, "core", false))
                 fputs(" (core dumped)", f);
@@ -72,7 +75,7 @@ static void put_exit(FILE *f, const Json *exit)
                 { "start-timeout", "not ready in time" },
                 { "stop", "stopped" },
         };
-        const char *cause = json_get_string(exit, "cause", "");
+        const char *cause = json_get_string(exit, "cause", ""), *known = NULL;
         int64_t runtime = json_get_integer(exit, "runtime_ms", -1);
         char buf[TEXT_MAX];
 
@@ -82,8 +85,9 @@ static void put_exit(FILE *f, const Json *exit)
         }
         for (size_t i = 0; i < ELEMENTSOF(causes); i++)
                 if (streq(cause, causes[i].cause))
-                        fprintf(f, "%s: ", causes[i].text);
-        put_how(f, exit);
+                        known = causes[i].text;
+        fputs(known ?: "", f);
+        put_how(f, exit, known);
         if (runtime >= 0)
                 fprintf(f, " after %s", text_duration(buf, runtime));
 }
@@ -168,13 +172,13 @@ char *describe_event(const Json *item)
         if (!f)
                 return NULL;
         fputs(event, f);
-        if (from && to)
-                fprintf(f, " %s -> %s", from, to);
+        if (to)
+                fprintf(f, " %s%s%s", from ?: "", from ? " -> " : "", to);
         while (json_next(item, &i)) {
                 if (member_is_frame(i.key) || (to && (streq(i.key, "from") || streq(i.key, "to"))))
                         continue;
                 if (streq(i.key, "exit") && json_type(i.value) == JSON_OBJECT) {
-                        fputs(from ? ": " : " ", f);
+                        fputs(to ? ": " : " ", f);
                         put_exit(f, i.value);
                 } else if (streq(i.key, "delay_ms"))
                         fprintf(f, " restart in %s", text_duration(ms, json_integer(i.value)));

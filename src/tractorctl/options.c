@@ -492,6 +492,17 @@ int options_parse(int argc, char *const *argv, Options *ret, char **reterr)
         return 0;
 }
 
+/* printf() pads by bytes; the only character here that has more than one is the ellipsis, of three. */
+static void put_verb(FILE *f, Verb v)
+{
+        const char *synopsis = verb_synopsis(v);
+        int width = 46;
+
+        for (const char *s = synopsis; (s = strstr(s, "…")); s++)
+                width += 2;
+        fprintf(f, "  %-*s %s\n", width, synopsis, verbs[v].help);
+}
+
 char *options_help(void)
 {
         char *text = NULL;
@@ -504,7 +515,7 @@ char *options_help(void)
               "…\n\n",
                         f);
         for (Verb v = 0; v < _VERB_BUILT_MAX; v++)
-                fprintf(f, "  %-44s %s\n", verb_synopsis(v), verbs[v].help);
+                put_verb(f, v);
         fputs("\nOptions of spawn, each a key of the tree file:\n ", f);
         for (size_t i = 0, column = 1; i < ELEMENTSOF(options) && options[i].verbs == ON(VERB_SPAWN); i++) {
                 column += strlen(options[i].name) + 3;

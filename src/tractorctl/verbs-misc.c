@@ -2,7 +2,7 @@
 #include <errno.h>
 
 #include "base/usec.h"
-#include "config.h"
+#include "tractor-config.h"
 #include "tractorctl/context.h"
 #include "tractorctl/describe.h"
 

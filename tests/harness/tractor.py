@@ -196,8 +196,18 @@ class Tractor:
         if left:
             self.show_log()
             raise AssertionError(f"left behind: {left}")
+        if code != 0:
+            self.show_log()
+            raise AssertionError(f"tractord ended with {code}")  # a sanitizer's findings, too
         shutil.rmtree(self.dir)
-        return code
+
+
+def memory_kib(pid, limit):
+    """Checks the resident size of a process; an instrumented one may use more, for its own book-keeping."""
+    if "libasan" in open(f"/proc/{pid}/maps").read():
+        limit *= 8
+    rss = int(open(f"/proc/{pid}/statm").read().split()[1]) * os.sysconf("SC_PAGE_SIZE") // 1024
+    assert rss < limit, f"{rss} KiB resident, at most {limit} were due"
 
 
 def survivors(instance):

@@ -153,7 +153,7 @@ static _Noreturn void exec_keeper(Rig *r, char *const *args, int owner)
                 (void) snprintf(pid, sizeof(pid), "%d", getpid());
                 (void) setenv("LISTEN_PID", pid, 1);
                 (void) setenv("LISTEN_FDS", "1", 1);
-                if (owner >= 0 || dup2(r->listen_fd, 3) < 0)
+                if (owner >= 0 || dup2(r->listen_fd, 3) < 0 || fd_set_cloexec(3, false) < 0)
                         _exit(96);
         }
         execv(TRACTORD, argv);

@@ -10,7 +10,7 @@ import sys
 import tempfile
 
 sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", "harness"))
-from tractor import BAD_ACTOR, Connection, RpcError, expect_error, gone, kill, main, sleeper, tractor  # noqa: E402
+from tractor import BAD_ACTOR, Connection, RpcError, expect_error, gone, kill, main, memory_kib, sleeper, tractor  # noqa: E402
 
 
 def status(backend):
@@ -236,8 +236,7 @@ def endless_line(backend):
         except (BrokenPipeError, ConnectionResetError):
             pass
         assert sent < 8 * 1024 * 1024, sent
-        rss = int(open(f"/proc/{t.status['pid']}/statm").read().split()[1]) * 4
-        assert rss < 32 * 1024, rss
+        memory_kib(t.status["pid"], 32 * 1024)
         assert t.call("supervisor.ping") == {}
 
 
@@ -255,8 +254,7 @@ def never_reads(backend):
         except BlockingIOError:
             pass
         assert t.call("supervisor.ping") == {}
-        rss = int(open(f"/proc/{t.status['pid']}/statm").read().split()[1]) * 4
-        assert rss < 48 * 1024, rss
+        memory_kib(t.status["pid"], 48 * 1024)
 
 
 def too_many_connections(backend):

@@ -478,7 +478,7 @@ static int bind_at(const char *path, int type, bool listening)
  * while nothing happens. */
 static void socket_appears_later(void)
 {
-        char path[256], sub[256];
+        char path[272], sub[256];
         uint64_t listening;
         int fd;
 

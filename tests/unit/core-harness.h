@@ -73,6 +73,10 @@ static void take_effects(void)
                         break;
                 case EFFECT_REMOVED:
                         NOTE("removed %s", e.node->name);
+                        *deadline_of(e.node) = USEC_INFINITY;
+                        for (size_t i = 0; i < n_deadlines; i++)
+                                if (deadlines[i].node == e.node)
+                                        deadlines[i--] = deadlines[--n_deadlines];
                         break;
                 case EFFECT_TIMER:
                         *deadline_of(e.node) = e.at;

@@ -328,7 +328,7 @@ static void test_identity(void)
         CHECK(!t->children[0]->resolved);
         CHECK_STR(t->children[0]->user, "redis");
         CHECK(t->children[0]->has_groups && t->children[0]->n_gids == 0);
-        CHECK(!t->children[1]->resolved);
+        CHECK(t->children[1]->resolved && t->children[1]->uid == 100 && t->children[1]->gid == 100);
         CHECK(t->children[2]->resolved && t->children[2]->gid == 100 && !t->children[2]->has_groups);
         CHECK(!t->children[3]->resolved && !t->children[3]->gids);
         CHECK_STR(t->children[3]->groups[1], "adm");

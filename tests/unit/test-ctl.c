@@ -287,6 +287,7 @@ static void test_describe_exit(void)
                         "SIGSEGV (core dumped) after 3.0 s");
         check_exit("{\"signal\":9,\"cause\":\"oom\",\"oom\":true}", "out of memory: SIGKILL");
         check_exit("{\"signal\":9,\"cause\":\"stop\"}", "stopped: SIGKILL");
+        check_exit("{\"cause\":\"stop\",\"runtime_ms\":200}", "stopped after 0.2 s");
         check_exit("{\"signal\":999}", "signal 999");
         check_exit("{\"signal\":\"\\u001b[2J\"}", "\\x1b[2J");
         check_exit("{\"cause\":\"spawn\",\"step\":\"exec\",\"errno\":2}",
@@ -346,6 +347,8 @@ static void test_describe_event(void)
                     "a\",\"event\":\"state\",\"from\":\"ready\",\"to\":\"failed\","
                     "\"exit\":{\"code\":1,\"runtime_ms\":200}}",
                         "00:00:00.000 /a state ready -> failed: exit 1 after 0.2 s");
+        check_event("{\"time_us\":1,\"path\":\"/a\",\"event\":\"state\",\"to\":\"ready\",\"pid\":7}",
+                        "00:00:00.000 /a state ready pid=7");
         check_event("{\"time_us\":1,\"path\":\"/a\",\"event\":\"backoff\",\"delay_ms\":400}",
                         "00:00:00.000 /a backoff restart in 0.4 s");
         check_event("{\"time_us\":1,\"event\":\"new\\nline\",\"x\":{\"y\":[1]},\"z\":null}",

@@ -214,6 +214,7 @@ void subtree_freeze(Node *top);
 void subtree_thaw(Node *top);
 
 /* order.c */
+void renew_below(Node *top);
 void want_start(Node *n);
 void try_start(Node *n);
 void try_stop(Node *n);

@@ -85,8 +85,10 @@ void try_start(Node *n)
 
 /* A supervisor that starts is loaded anew, whatever became of its children before. All are `new` before the first
  * starts, so that none takes the last life's end of a dependency for a final one. */
-static void renew_below(Node *top)
+void renew_below(Node *top)
 {
+        if (!is_supervisor(top))
+                return;
         window_clear(&priv(top)->window);
         for (Node *n = subtree_next(top, top); n; n = subtree_next(top, n)) {
                 NodePriv *p = priv(n);
@@ -109,8 +111,7 @@ void want_start(Node *n)
 {
         NodePriv *p = priv(n), *up = n->parent ? priv(n->parent) : NULL;
 
-        if (is_supervisor(n))
-                renew_below(n);
+        renew_below(n);
         if (!up || !up->group || p->index < up->group_from) {
                 p->wanted = true;
                 return try_start(n);

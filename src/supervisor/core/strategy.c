@@ -148,6 +148,7 @@ void group_check(Node *s)
                         continue;
                 p->held = false;
                 p->wanted = true;
+                renew_below(c);
                 kick(c);
         }
 }

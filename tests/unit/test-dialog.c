@@ -1,0 +1,248 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include <errno.h>
+
+#include "dialog/dialog.h"
+#include "test.h"
+
+/* A dialog brought to `state` by the events of its role, with five credits each way once it is open. */
+static Dialog in_state(DialogRole role, DialogState state, bool plain)
+{
+        Dialog d;
+
+        dialog_init(&d, role, plain, 5);
+        CHECK_EQ(d.state, DIALOG_OPENING);
+        if (state != DIALOG_OPENING && !plain)
+                CHECK_EQ(dialog_step(&d, role == DIALOG_OPENER ? DIALOG_GOT_STARTED : DIALOG_SEND_STARTED, 5,
+                                         NULL),
+                                DIALOG_DO);
+        if (state == DIALOG_CANCELLING)
+                CHECK_EQ(dialog_step(&d, role == DIALOG_OPENER ? DIALOG_SEND_CANCEL : DIALOG_GOT_CANCEL, 0,
+                                         NULL),
+                                DIALOG_DO);
+        if (state == DIALOG_ENDED)
+                CHECK_EQ(dialog_step(&d, role == DIALOG_OPENER ? DIALOG_GOT_RESULT : DIALOG_SEND_RESULT, 0,
+                                         NULL),
+                                DIALOG_DO);
+        CHECK_EQ(d.state, state);
+        return d;
+}
+
+/* What protocol §3 says of each event, in the order of DialogEvent: d do, l late, f fault, b break, p -EPROTO,
+ * a -EALREADY, x -EPIPE; then the state after it, '.' the same, O open, C cancelling, E ended. */
+typedef struct Expected {
+        DialogRole role;
+        DialogState state;
+        bool plain;
+        const char *cells;
+} Expected;
+
+static const Expected matrix[] = {
+        /*                                      sent: started next credit stop cancel result error
+         *                                      got:  started next credit stop cancel result error, lost, expired */
+        { DIALOG_OPENER, DIALOG_OPENING, false, "p. p. d. p. dC p. p. dO bE f. bE f. bE dE dE p." },
+        { DIALOG_OPENER, DIALOG_OPEN, false, "p. d. d. d. dC p. p. bE d. d. d. f. dE dE dE p." },
+        { DIALOG_OPENER, DIALOG_CANCELLING, false, "p. x. x. x. l. p. p. l. l. l. l. f. dE dE dE dE" },
+        { DIALOG_OPENER, DIALOG_ENDED, false, "p. x. x. x. l. p. p. l. l. l. l. l. l. l. l. l." },
+        { DIALOG_CALLEE, DIALOG_OPENING, false, "dO p. p. p. p. p. dE f. f. d. f. dC f. f. dE p." },
+        { DIALOG_CALLEE, DIALOG_OPEN, false, "a. d. d. d. p. dE dE f. d. d. d. dC f. f. dE p." },
+        { DIALOG_CALLEE, DIALOG_CANCELLING, false, "a. x. x. x. p. dE dE f. l. l. l. l. f. f. dE p." },
+        { DIALOG_CALLEE, DIALOG_ENDED, false, "x. x. x. x. p. l. l. l. l. l. l. l. l. l. l. l." },
+        { DIALOG_OPENER, DIALOG_OPENING, true, "p. p. p. p. dC p. p. f. f. f. f. f. dE dE dE p." },
+        { DIALOG_OPENER, DIALOG_CANCELLING, true, "p. p. p. p. l. p. p. f. f. f. f. f. dE dE dE dE" },
+        { DIALOG_OPENER, DIALOG_ENDED, true, "p. p. p. p. l. p. p. l. l. l. l. l. l. l. l. l." },
+        { DIALOG_CALLEE, DIALOG_OPENING, true, "p. p. p. p. p. dE dE f. f. f. f. dC f. f. dE p." },
+        { DIALOG_CALLEE, DIALOG_CANCELLING, true, "p. p. p. p. p. dE dE f. f. f. f. l. f. f. dE p." },
+        { DIALOG_CALLEE, DIALOG_ENDED, true, "p. p. p. p. p. l. l. l. l. l. l. l. l. l. l. l." },
+};
+
+static int verdict_of(char c)
+{
+        switch (c) {
+        case 'd':
+                return DIALOG_DO;
+        case 'l':
+                return DIALOG_DROP;
+        case 'f':
+                return DIALOG_FAULT;
+        case 'b':
+                return DIALOG_BREAK;
+        case 'p':
+                return -EPROTO;
+        case 'a':
+                return -EALREADY;
+        case 'x':
+                return -EPIPE;
+        default:
+                abort();
+        }
+}
+
+static DialogState state_of(char c, DialogState same)
+{
+        return c == '.' ? same : c == 'O' ? DIALOG_OPEN : c == 'C' ? DIALOG_CANCELLING : DIALOG_ENDED;
+}
+
+static void every_pair(void)
+{
+        for (size_t i = 0; i < ELEMENTSOF(matrix); i++) {
+                const Expected *e = &matrix[i];
+
+                CHECK_EQ(strlen(e->cells), _DIALOG_EVENT_MAX * 3 - 1);
+                for (int event = 0; event < _DIALOG_EVENT_MAX; event++) {
+                        Dialog d = in_state(e->role, e->state, e->plain);
+                        const char *cell = e->cells + 3 * event, *why = NULL;
+                        int r = dialog_step(&d, (DialogEvent) event, 1, &why);
+
+                        if (r != verdict_of(cell[0]) || d.state != state_of(cell[1], e->state)) {
+                                fprintf(stderr, "row %zu, %s in %s: %d → %s\n", i,
+                                                dialog_event_to_string((DialogEvent) event),
+                                                dialog_state_to_string(e->state), r,
+                                                dialog_state_to_string(d.state));
+                                abort();
+                        }
+                        CHECK_EQ(r == DIALOG_FAULT || r == DIALOG_BREAK, why != NULL);
+                }
+        }
+}
+
+/* Whatever comes, in whatever order: an ended dialog stays ended, nothing but DO changes what is counted, credit
+ * never goes below zero. */
+static void random_events(void)
+{
+        enum { RUNS = 20000, STEPS = 40 };
+        unsigned seed = 7;
+
+        for (int run = 0; run < RUNS; run++) {
+                Dialog d;
+
+                dialog_init(&d, (DialogRole) (run & 1), (run & 6) == 0, rand_r(&seed) % 4);
+                for (int i = 0; i < STEPS; i++) {
+                        DialogEvent event = (DialogEvent) (rand_r(&seed) % _DIALOG_EVENT_MAX);
+                        Dialog before = d;
+                        int r = dialog_step(&d, event, rand_r(&seed) % 3, NULL);
+
+                        CHECK(r < _DIALOG_VERDICT_MAX);
+                        CHECK(before.state != DIALOG_ENDED || (d.state == DIALOG_ENDED && r != DIALOG_DO));
+                        CHECK(d.out.credit >= 0 && d.in.credit >= 0 && d.in.owed >= 0);
+                        if (r != DIALOG_DO)
+                                CHECK(d.in.credit == before.in.credit && d.out.credit == before.out.credit);
+                }
+        }
+}
+
+static void items_cost_credit(void)
+{
+        Dialog d = in_state(DIALOG_CALLEE, DIALOG_OPEN, false);
+
+        for (int i = 0; i < 5; i++)
+                CHECK_EQ(dialog_step(&d, DIALOG_SEND_NEXT, 0, NULL), DIALOG_DO);
+        CHECK_EQ(dialog_take_lost(&d), 0);
+        CHECK_EQ(dialog_step(&d, DIALOG_SEND_NEXT, 0, NULL), -EAGAIN);
+        CHECK_EQ(dialog_step(&d, DIALOG_SEND_NEXT, 0, NULL), -EAGAIN);
+        CHECK_EQ(dialog_step(&d, DIALOG_GOT_CREDIT, 2, NULL), DIALOG_DO);
+        CHECK_EQ(d.out.credit, 2);
+        CHECK_EQ(dialog_step(&d, DIALOG_SEND_NEXT, 0, NULL), DIALOG_DO);
+        CHECK_EQ(dialog_take_lost(&d), 2);
+        CHECK_EQ(dialog_take_lost(&d), 0);
+        dialog_not_sent(&d, true, 2);
+        CHECK_EQ(d.out.credit, 2);
+        CHECK_EQ(dialog_take_lost(&d), 3);
+        dialog_not_sent(&d, false, 0);
+        CHECK_EQ(d.out.credit, 2);
+        CHECK_EQ(dialog_take_lost(&d), 1);
+}
+
+static void credit_comes_back_in_batches(void)
+{
+        Dialog d;
+
+        dialog_init(&d, DIALOG_OPENER, false, 6);
+        CHECK_EQ(dialog_step(&d, DIALOG_GOT_STARTED, 0, NULL), DIALOG_DO);
+        CHECK_EQ(dialog_credit_due(&d), 0);
+        CHECK_EQ(dialog_step(&d, DIALOG_GOT_NEXT, 0, NULL), DIALOG_DO);
+        CHECK_EQ(dialog_step(&d, DIALOG_GOT_NEXT, 0, NULL), DIALOG_DO);
+        CHECK_EQ(dialog_credit_due(&d), 0);
+        CHECK_EQ(dialog_step(&d, DIALOG_GOT_NEXT, 0, NULL), DIALOG_DO);
+        CHECK_EQ(dialog_credit_due(&d), 3);
+        CHECK_EQ(dialog_step(&d, DIALOG_SEND_CREDIT, 3, NULL), DIALOG_DO);
+        CHECK_EQ(dialog_credit_due(&d), 0);
+        CHECK_EQ(d.in.credit, 6);
+        for (int i = 0; i < 6; i++)
+                CHECK_EQ(dialog_step(&d, DIALOG_GOT_NEXT, 0, NULL), DIALOG_DO);
+        CHECK_EQ(dialog_step(&d, DIALOG_GOT_NEXT, 0, NULL), DIALOG_FAULT);
+        CHECK_EQ(dialog_credit_due(&d), 6);
+        CHECK_EQ(dialog_step(&d, DIALOG_GOT_STOP, 0, NULL), DIALOG_DO);
+        CHECK_EQ(dialog_credit_due(&d), 0);
+}
+
+static void a_window_of_one(void)
+{
+        Dialog d;
+
+        dialog_init(&d, DIALOG_OPENER, false, 1);
+        CHECK_EQ(dialog_step(&d, DIALOG_GOT_STARTED, 0, NULL), DIALOG_DO);
+        CHECK_EQ(dialog_credit_due(&d), 0);
+        CHECK_EQ(dialog_step(&d, DIALOG_GOT_NEXT, 0, NULL), DIALOG_DO);
+        CHECK_EQ(dialog_credit_due(&d), 1);
+}
+
+static void stop_is_said_once(void)
+{
+        Dialog d = in_state(DIALOG_CALLEE, DIALOG_OPEN, false);
+
+        CHECK_EQ(dialog_step(&d, DIALOG_SEND_STOP, 0, NULL), DIALOG_DO);
+        CHECK_EQ(dialog_step(&d, DIALOG_SEND_STOP, 0, NULL), -EALREADY);
+        CHECK_EQ(dialog_step(&d, DIALOG_SEND_NEXT, 0, NULL), -EPIPE);
+        CHECK_EQ(dialog_step(&d, DIALOG_GOT_NEXT, 0, NULL), DIALOG_DO);
+        CHECK_EQ(dialog_step(&d, DIALOG_GOT_STOP, 0, NULL), DIALOG_DO);
+        CHECK_EQ(dialog_step(&d, DIALOG_GOT_STOP, 0, NULL), DIALOG_FAULT);
+        CHECK_EQ(dialog_step(&d, DIALOG_GOT_NEXT, 0, NULL), DIALOG_FAULT);
+        CHECK_EQ(d.state, DIALOG_OPEN);
+        CHECK_EQ(dialog_step(&d, DIALOG_SEND_RESULT, 0, NULL), DIALOG_DO);
+}
+
+/* A result that the callee had before it heard of the cancel still gets its $/started, once. */
+static void result_wins_over_cancel(void)
+{
+        Dialog d = in_state(DIALOG_CALLEE, DIALOG_OPENING, false);
+
+        CHECK_EQ(dialog_step(&d, DIALOG_GOT_CANCEL, 0, NULL), DIALOG_DO);
+        CHECK_EQ(dialog_step(&d, DIALOG_SEND_STARTED, 0, NULL), DIALOG_DO);
+        CHECK_EQ(d.state, DIALOG_CANCELLING);
+        CHECK_EQ(dialog_step(&d, DIALOG_SEND_STARTED, 0, NULL), -EALREADY);
+        CHECK_EQ(dialog_step(&d, DIALOG_SEND_RESULT, 0, NULL), DIALOG_DO);
+        CHECK_EQ(d.state, DIALOG_ENDED);
+}
+
+static void credit_saturates(void)
+{
+        Dialog d = in_state(DIALOG_CALLEE, DIALOG_OPEN, false);
+
+        for (int i = 0; i < 3; i++)
+                CHECK_EQ(dialog_step(&d, DIALOG_GOT_CREDIT, INT64_MAX - 1, NULL), DIALOG_DO);
+        CHECK_EQ(d.out.credit, DIALOG_CREDIT_MAX);
+}
+
+static void defaults_and_names(void)
+{
+        Dialog d;
+
+        dialog_init(&d, DIALOG_CALLEE, false, -1);
+        CHECK_EQ(d.out.credit, DIALOG_CREDIT_DEFAULT);
+        dialog_init(&d, DIALOG_CALLEE, false, 0);
+        CHECK_EQ(d.out.credit, 0);
+        for (int i = 0; i < _DIALOG_STATE_MAX; i++)
+                CHECK(dialog_state_to_string((DialogState) i));
+        for (int i = 0; i < _DIALOG_EVENT_MAX; i++)
+                CHECK(dialog_event_to_string((DialogEvent) i));
+        for (int i = 0; i < _DIALOG_VERDICT_MAX; i++)
+                CHECK(dialog_verdict_to_string((DialogVerdict) i));
+        CHECK(!dialog_state_to_string(_DIALOG_STATE_INVALID) && !dialog_event_to_string(_DIALOG_EVENT_MAX));
+}
+
+TEST_MAIN({ "every_pair", every_pair }, { "random_events", random_events },
+                { "items_cost_credit", items_cost_credit },
+                { "credit_comes_back_in_batches", credit_comes_back_in_batches },
+                { "a_window_of_one", a_window_of_one }, { "stop_is_said_once", stop_is_said_once },
+                { "result_wins_over_cancel", result_wins_over_cancel },
+                { "credit_saturates", credit_saturates }, { "defaults_and_names", defaults_and_names });
