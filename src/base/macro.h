@@ -17,8 +17,23 @@
 #define _public_ __attribute__((visibility("default")))
 
 #define ELEMENTSOF(x) (sizeof(x) / sizeof((x)[0]))
-#define MIN(a, b) ((a) < (b) ? (a) : (b))
-#define MAX(a, b) ((a) > (b) ? (a) : (b))
+/* Each argument is evaluated once; the numbered names keep nested uses from shadowing one another. */
+#define MIN(a, b) MIN_NAMED(a, b, __COUNTER__)
+#define MAX(a, b) MAX_NAMED(a, b, __COUNTER__)
+#define MIN_NAMED(a, b, n) MIN_AS(a, b, n)
+#define MAX_NAMED(a, b, n) MAX_AS(a, b, n)
+#define MIN_AS(a, b, n)                                                                                     \
+        ({                                                                                                  \
+                typeof(a) _a##n = (a);                                                                      \
+                typeof(b) _b##n = (b);                                                                      \
+                _a##n < _b##n ? _a##n : _b##n;                                                              \
+        })
+#define MAX_AS(a, b, n)                                                                                     \
+        ({                                                                                                  \
+                typeof(a) _a##n = (a);                                                                      \
+                typeof(b) _b##n = (b);                                                                      \
+                _a##n > _b##n ? _a##n : _b##n;                                                              \
+        })
 #define CLAMP(x, lo, hi) MIN(MAX(x, lo), hi)
 
 #define container_of(ptr, type, member) ((type *) ((char *) (ptr) -offsetof(type, member)))

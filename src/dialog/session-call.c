@@ -270,9 +270,9 @@ static void send_response(Call *c, Json *v, int *fds, size_t n_fds)
                 session_broken(s, r);
 }
 
-void call_reply(Call *c, Json *result, int *fds, size_t n_fds)
+void call_reply(Call *call, Json *result, int *fds, size_t n_fds)
 {
-        _cleanup_(call_freep) Call *call = c;
+        _cleanup_(call_freep) Call *c = call;
         _cleanup_json_ Json *value = result;
         Json *v = NULL;
         int r = 0;
@@ -295,9 +295,9 @@ void call_reply(Call *c, Json *result, int *fds, size_t n_fds)
         send_response(c, v, fds, n_fds);
 }
 
-void call_fail_object(Call *c, Json *error)
+void call_fail_object(Call *call, Json *error)
 {
-        _cleanup_(call_freep) Call *call = c;
+        _cleanup_(call_freep) Call *c = call;
         Json *v = NULL;
         int r;
 

@@ -10,54 +10,57 @@
 
 #include "base/io.h"
 #include "base/log.h"
+#include "base/process.h"
 #include "base/usec.h"
 #include "keeper/keeper.h"
 
 /* How long a supervisor has for its tree once the owner is gone. */
 #define OWNER_LOST_LIMIT_USEC (3 * USEC_PER_SEC)
+#define END_LIMIT_USEC (3 * USEC_PER_SEC)
 /* Room for later, longer structs before the record. */
 #define MESSAGE_MAX (4096 + KEEPER_RECORD_MAX)
 
 typedef struct Message {
-        const KeeperHeader *header;
-        size_t n;
-        int *fds;
-        size_t n_fds;
+        union {
+                KeeperHeader header;
+                KeeperSpawn spawn;
+                KeeperStore store;
+                uint8_t bytes[MESSAGE_MAX];
+        };
+        size_t n, n_fds;
+        int fds[SCM_FDS_MAX];
         bool fds_lost; /* there were some, but no room in our table */
 } Message;
 
-static void handle_spawn(Keeper *k, const Message *m)
+static void handle_spawn(Keeper *k, Message *m)
 {
-        KeeperSpawn spawn = { 0 };
-
-        memcpy(&spawn, m->header, MIN((size_t) m->header->size, sizeof(spawn)));
-        if (m->fds_lost)
-                keeper_refuse(k, spawn.header.key, -EMFILE);
+        if (m->fds_lost || m->header.size < sizeof(KeeperSpawn))
+                keeper_refuse(k, m->header.key, m->fds_lost ? -EMFILE : -EBADMSG);
         else
-                keeper_spawn(k, spawn.header.key, spawn.flags, m->fds, m->n_fds);
+                keeper_spawn(k, m->header.key, m->spawn.flags, m->fds, m->n_fds);
 }
 
-static void handle_store(Keeper *k, const Message *m)
+static void handle_store(Keeper *k, Message *m)
 {
-        KeeperStore store = { 0 };
-        const uint8_t *record = (const uint8_t *) m->header + m->header->size;
+        size_t size = m->n - m->header.size;
         int r = -EBADMSG;
 
-        memcpy(&store, m->header, MIN((size_t) m->header->size, sizeof(store)));
-        if (m->n - m->header->size == store.record_size)
-                r = keeper_store(k, store.header.key, record, store.record_size, m->fds, m->n_fds);
+        if (m->header.size >= sizeof(KeeperStore) && size == m->store.record_size)
+                r = keeper_store(k, m->header.key, m->bytes + m->header.size, size, m->fds, m->n_fds);
         if (m->fds_lost)
                 r = -EMFILE; /* the record is kept without them */
         if (r < 0)
-                log_errno(r, "storing under key %" PRIu64, store.header.key);
+                log_errno(r, "storing under key %" PRIu64, m->header.key);
 }
 
-static void dispatch(Keeper *k, const Message *m)
+static void dispatch(Keeper *k, Message *m)
 {
-        uint64_t key = m->header->key;
-        Entry *e = map_get_u64(&k->entries, key);
+        Entry *e = map_get_u64(&k->entries, m->header.key);
 
-        switch (m->header->type) {
+        if (!e && (m->header.type == KEEPER_RELEASE || m->header.type == KEEPER_REAP ||
+                                  m->header.type == KEEPER_FORGET))
+                return;
+        switch (m->header.type) {
         case KEEPER_HELLO:
                 supervisor_alive(k, false);
                 keeper_hello(k);
@@ -72,54 +75,47 @@ static void dispatch(Keeper *k, const Message *m)
                 handle_store(k, m);
                 return;
         case KEEPER_RELEASE:
-                if (e)
-                        entry_release(e);
-                return;
-        case KEEPER_FORGET:
-                if (e)
-                        keeper_forget(e);
+                entry_release(e);
                 return;
         case KEEPER_REAP:
-                if (e)
-                        entry_acknowledge(e);
+                entry_acknowledge(e);
+                return;
+        case KEEPER_FORGET:
+                entry_forget(e);
                 return;
         default:
-                log_warning("message of unknown type %u ignored", m->header->type);
+                log_warning("message of unknown type %u ignored", m->header.type);
         }
 }
 
 int keeper_receive(Keeper *k)
 {
-        static union {
-                KeeperHeader header;
-                uint8_t bytes[MESSAGE_MAX];
-        } in;
-        int fds[SCM_FDS_MAX], fd = k->supervisor.fd;
-        Message m = { .header = &in.header, .fds = fds, .n_fds = ELEMENTSOF(fds) };
+        static Message m;
         /* The length is asked for first: where descriptors are cut off, recv_fds() can't give it. */
-        ssize_t length = recv(fd, NULL, 0, MSG_PEEK | MSG_TRUNC | MSG_DONTWAIT), n;
+        ssize_t length = recv(k->supervisor.fd, NULL, 0, MSG_PEEK | MSG_TRUNC | MSG_DONTWAIT), n = length;
 
-        if (length < 0)
-                return errno == EINTR ? -EAGAIN : -errno;
-        n = recv_fds(fd, &in, sizeof(in), fds, &m.n_fds, MSG_DONTWAIT);
-        if (n == 0)
-                return 0;
-        if (n == -EXFULL) {
-                m.fds_lost = true;
+        m.n_fds = ELEMENTSOF(m.fds);
+        if (length >= 0)
+                n = recv_fds(k->supervisor.fd, m.bytes, sizeof(m.bytes), m.fds, &m.n_fds, MSG_DONTWAIT);
+        else
+                n = -errno;
+        /* ECONNRESET: its side was closed with something unread there. What it sent is still to be read here. */
+        if (n == -EINTR || n == -ECONNRESET)
+                return 1;
+        m.fds_lost = n == -EXFULL;
+        if (m.fds_lost) {
                 m.n_fds = 0;
                 n = length;
-        } else if (n == -EMSGSIZE) {
-                log_warning("message of %zd bytes ignored", length);
-                return 1;
-        } else if (n < 0) {
-                return (int) n;
         }
-        m.n = (size_t) n;
-        if (m.n >= sizeof(KeeperHeader) && in.header.size >= sizeof(KeeperHeader) && in.header.size <= m.n)
+        if (n <= 0 && n != -EMSGSIZE)
+                return (int) n;
+        m.n = (size_t) MAX(n, (ssize_t) 0);
+        if (m.n >= sizeof(KeeperHeader) && m.header.size >= sizeof(KeeperHeader) && m.header.size <= m.n)
                 dispatch(k, &m);
         else
-                log_warning("malformed message of %zd bytes ignored", n);
-        close_many(fds, m.n_fds);
+                log_warning("malformed message of %zd bytes ignored", length);
+        if (n > 0)
+                close_many(m.fds, m.n_fds);
         return 1;
 }
 
@@ -163,8 +159,8 @@ static int on_owner_lost(sd_event_source *s, int fd, uint32_t revents, void *use
                 return 0;
         log_info("the owner ended");
         k->owner_lost = k->stopping = true;
-        r = sd_event_add_time_relative(k->event, &k->stop_timer, CLOCK_MONOTONIC, OWNER_LOST_LIMIT_USEC, 1,
-                        on_owner_limit, k);
+        r = sd_event_add_time_relative(
+                        k->event, NULL, CLOCK_MONOTONIC, OWNER_LOST_LIMIT_USEC, 1, on_owner_limit, k);
         if (r < 0 || !k->supervisor.served)
                 keeper_finish(k, EXIT_FAILURE);
         supervisor_signal(k, SIGHUP);
@@ -177,17 +173,14 @@ static int watch_owner(Keeper *k)
 
         if (k->owner_fd < 0)
                 return 0;
-        r = sd_event_add_io(
-                        k->event, &k->owner_source, k->owner_fd, EPOLLHUP | EPOLLRDHUP, on_owner_lost, k);
-        if (r < 0)
+        r = sd_event_add_io(k->event, NULL, k->owner_fd, EPOLLHUP | EPOLLRDHUP, on_owner_lost, k);
+        if (r < 0 || k->owner_pid <= 0)
                 return r;
         /* A copy of the socket in some child of the owner's may outlive it. */
-        if (k->owner_pid <= 0)
-                return 0;
         k->owner_pidfd = (int) syscall(SYS_pidfd_open, k->owner_pid, 0);
         if (k->owner_pidfd < 0)
                 return -errno;
-        return sd_event_add_io(k->event, &k->owner_pidfd_source, k->owner_pidfd, EPOLLIN, on_owner_lost, k);
+        return sd_event_add_io(k->event, NULL, k->owner_pidfd, EPOLLIN, on_owner_lost, k);
 }
 
 static int set_up(Keeper *k)
@@ -201,19 +194,15 @@ static int set_up(Keeper *k)
         if (r < 0)
                 return r;
         for (size_t i = 0; i < ELEMENTSOF(signals); i++) {
-                sigset_t set;
-
-                sigemptyset(&set);
-                sigaddset(&set, signals[i].signo);
-                if (sigprocmask(SIG_BLOCK, &set, NULL) < 0)
-                        return -errno;
-                r = sd_event_add_signal(k->event, NULL, signals[i].signo, signals[i].handler, k);
+                r = sd_event_add_signal(k->event, NULL, signals[i].signo | SD_EVENT_SIGNAL_PROCMASK,
+                                signals[i].handler, k);
                 if (r < 0)
                         return r;
         }
         if (prctl(PR_SET_CHILD_SUBREAPER, 1) < 0)
                 return -errno;
-        return watch_owner(k);
+        r = keeper_add_reap_timer(k);
+        return r < 0 ? r : watch_owner(k);
 }
 
 int keeper_run(Keeper *k)
@@ -236,12 +225,10 @@ int keeper_run(Keeper *k)
                 log_errno(r, "the keeper's loop");
                 r = EXIT_FAILURE;
         }
-        keeper_kill_all(k);
+        if (end_children(END_LIMIT_USEC) < 0)
+                log_error("children are left that SIGKILL did not end");
         supervisor_clear(k);
         keeper_clear(k);
-        sd_event_source_disable_unref(k->owner_source);
-        sd_event_source_disable_unref(k->owner_pidfd_source);
-        sd_event_source_disable_unref(k->stop_timer);
         sd_event_source_disable_unref(k->reap_timer);
         sd_event_unref(k->event);
         safe_close(k->owner_pidfd);

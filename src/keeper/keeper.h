@@ -13,7 +13,6 @@
 #include "base/list.h"
 #include "base/map.h"
 #include "keeper/protocol.h"
-#include "keeper/spec.h"
 
 /* Quotas of the table: past them a supervisor is refused, never the machine harmed. */
 #define KEEPER_ENTRIES_MAX (64U * 1024)
@@ -57,6 +56,7 @@ typedef struct Supervisor {
         sd_event_source *pidfd_source, *fd_source, *beat, *retry;
         uint64_t deadline;  /* of the next BEAT */
         bool hello, served; /* said HELLO; and BEAT after it */
+        bool blocked;       /* its socket is full; EPOLLOUT tells when not */
         unsigned failures;  /* ended before they served, in a row */
 } Supervisor;
 
@@ -64,11 +64,10 @@ struct Keeper {
         sd_event *event;
         Map entries, children; /* by key; by pid, zombies included */
         ListNode all, pending, zombies;
+        ListNode welcome, table_end; /* among the pending: stand for these messages */
         sd_event_source *reap_timer;
         size_t record_bytes;
         uint64_t next_key, start_usec;
-        bool welcome_due, table_end_due;
-        bool blocked; /* the socket is full; EPOLLOUT tells when not */
         Supervisor supervisor;
 
         /* From the command line, set by main() before keeper_run(). */
@@ -78,12 +77,11 @@ struct Keeper {
         char **supervisor_argv; /* [0] is the path */
         int listen_fds[KEEPER_LISTEN_MAX];
         size_t n_listen_fds;
-        sd_event_source *owner_source, *owner_pidfd_source, *stop_timer;
 
         bool stopping, owner_lost, ready_sent;
         pid_t pid;
-        struct rlimit nofile;       /* as inherited: what children get back */
-        int oom_score_adj;          /* as inherited */
+        struct rlimit nofile; /* these two as inherited: what children get back */
+        int oom_score_adj;
         bool oom_score_adj_changed; /* ours differs from it */
 };
 
@@ -92,8 +90,7 @@ int keeper_run(Keeper *k); /* returns the exit code; kills and reaps all that is
 int keeper_receive(Keeper *k); /* one message; 1, 0 at EOF or negative errno */
 void keeper_finish(Keeper *k, int code);
 
-/* spawn.c. clone_process() is fork() with a pidfd, optionally into a cgroup (-EBADF: none). */
-pid_t clone_process(int cgroup_fd, int *ret_pidfd);
+/* spawn.c */
 void keeper_spawn(Keeper *k, uint64_t key, unsigned flags, int *fds, size_t n_fds);
 void entry_release(Entry *e);
 void entry_finish_setup(Entry *e);
@@ -103,15 +100,14 @@ int entry_watch_exit(Entry *e);
 void entry_reap(Entry *e);
 void entry_acknowledge(Entry *e); /* REAP: the last use of e */
 void keeper_reap_orphans(Keeper *k);
-void keeper_kill_all(Keeper *k);
-int keeper_arm_reap_timer(Keeper *k);
+int keeper_add_reap_timer(Keeper *k); /* before any child, so that no exit has to allocate it */
 
 /* store.c */
 int entry_acquire(Keeper *k, uint64_t key, Entry **ret); /* the one there is, or a new one */
 void entry_settle(Entry *e);                             /* frees it unless something keeps it */
 void entry_tell(Entry *e, Due due);                      /* the last use of e: settles it */
 int keeper_store(Keeper *k, uint64_t key, const void *record, size_t size, int *fds, size_t n_fds);
-void keeper_forget(Entry *e);
+void entry_forget(Entry *e);
 void keeper_hello(Keeper *k);
 void keeper_owe_nothing(Keeper *k); /* the supervisor is gone; the next one asks for the table */
 void keeper_flush(Keeper *k);
@@ -123,18 +119,3 @@ void supervisor_start(Keeper *k);
 void supervisor_alive(Keeper *k, bool beat); /* HELLO or BEAT came */
 void supervisor_signal(Keeper *k, int signo);
 void supervisor_clear(Keeper *k);
-
-/* child.c: the child's side of clone. Never returns. */
-typedef struct ChildStart {
-        int setup_fd, spec_fd;
-        const int *fds;
-        size_t n_fds;
-        bool held;
-        const Keeper *keeper; /* the copy the clone made */
-} ChildStart;
-_Noreturn void child_run(const ChildStart *start);
-
-/* One message a step on the set-up socket: error 0 says that it begins. */
-typedef struct SetupMessage {
-        int32_t step, error;
-} SetupMessage;

@@ -1,142 +1,135 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include <errno.h>
 #include <fcntl.h>
-#include <getopt.h>
 #include <limits.h>
 #include <signal.h>
+#include <stdarg.h>
 #include <stdio.h>
 #include <sys/random.h>
-#include <sys/stat.h>
-#include <sys/un.h>
 #include <systemd/sd-daemon.h>
 #include <unistd.h>
 
 #include "base/io.h"
 #include "base/log.h"
+#include "base/process.h"
+#include "base/socket.h"
 #include "config.h"
 #include "keeper/keeper.h"
 
 #define SUPERVISOR "tractor-supervisor"
-#define LISTEN_BACKLOG 4096
 #define OOM_SCORE_ADJ "-900"
 #define INSTANCE_MAX 16
 
 typedef struct Options {
-        bool system, user;
-        const char *instance, *backend, *log_level;
-        const char *listen[KEEPER_LISTEN_MAX]; /* whose sockets are the last of the keeper's */
-        size_t n_listen;
-        char **extra;
+        const char *instance;
         char random_instance[8];
+        const char *listen[KEEPER_LISTEN_MAX];
+        size_t n_listen, n_made; /* those that are sockets by now */
+        char **passed;           /* what the supervisor is told as well, or alone */
 } Options;
 
-static int help(void)
+static const char help[] =
+                "tractord [OPTIONS...] [-- SUPERVISOR ARGUMENTS...]\n\n"
+                "The parent of all actors: starts tractor-supervisor, and starts it again when it dies.\n\n"
+                "  --system           instance \"sys\" (default for root)\n"
+                "  --user             instance \"usr\"\n"
+                "  --embedded         private to one owner, end with it\n"
+                "  --owner-fd=N       socket whose other end the owner holds\n"
+                "  --instance=NAME    name of this instance in units and cgroups\n"
+                "  --listen=PATH      make a control socket at PATH (may be repeated)\n"
+                "  --backend=BACKEND  scope, cgroup or process\n"
+                "  --log-level=LEVEL  debug ... emerg\n"
+                "  --help --version   show this help, the version\n";
+
+/* The next of a list, unless an earlier one failed. */
+static _printf_(3, 4) int add(char ***strv, int r, const char *format, ...)
 {
-        printf("tractord [OPTIONS...] [-- SUPERVISOR ARGUMENTS...]\n\n"
-               "The parent of all actors: starts tractor-supervisor, and starts it again when it dies.\n\n"
-               "     --system           instance \"sys\" (default for root)\n"
-               "     --user             instance \"usr\"\n"
-               "     --embedded         private to one owner, end with it\n"
-               "     --owner-fd=N       socket whose other end the owner holds\n"
-               "     --instance=NAME    name of this instance in units and cgroups\n"
-               "     --listen=PATH      make a control socket at PATH (may be repeated)\n"
-               "     --backend=BACKEND  scope, cgroup or process\n"
-               "     --log-level=LEVEL  debug ... emerg\n"
-               "  -h --help             show this help\n"
-               "     --version          show the version\n");
-        return 0;
+        _cleanup_free_ char *s = NULL;
+        va_list ap;
+
+        if (r < 0)
+                return r;
+        va_start(ap, format);
+        if (vasprintf(&s, format, ap) < 0)
+                s = NULL;
+        va_end(ap);
+        return s ? strv_append(strv, s) : -ENOMEM;
 }
 
-static bool instance_is_valid(const char *s)
+static int take_instance(Options *o, const char *s)
 {
         size_t n = strspn(s, "abcdefghijklmnopqrstuvwxyz0123456789");
 
-        return n > 0 && n <= INSTANCE_MAX && s[n] == 0;
+        o->instance = s;
+        return n > 0 && n <= INSTANCE_MAX && s[n] == 0 ? 0 : -EINVAL;
 }
 
-static int parse_fd(const char *s)
+/* The owner is whoever made the socket's pair. */
+static int take_owner(Keeper *k, Options *o, const char *s)
 {
+        struct ucred peer;
+        socklen_t size = sizeof(peer);
         char *end;
         long fd = strtol(s, &end, 10);
 
-        return end == s || *end || fd < 0 || fd > INT_MAX || fcntl((int) fd, F_GETFD) < 0 ? -EBADF
-                                                                                          : (int) fd;
+        if (end == s || *end || fd < 3 || fd > INT_MAX || fd_set_cloexec((int) fd, true) < 0)
+                return -EBADF;
+        if (getsockopt((int) fd, SOL_SOCKET, SO_PEERCRED, &peer, &size) < 0)
+                return -errno;
+        k->owner_fd = (int) fd;
+        k->owner_pid = peer.pid;
+        return add(&o->passed, 0, "--owner-pid=%d", peer.pid);
 }
 
-/* One option; false where its value is wrong. */
-static bool take_option(Keeper *k, Options *o, int c)
+static int take_argument(Keeper *k, Options *o, const char *s)
 {
-        switch (c) {
-        case 's':
-                return o->system = true;
-        case 'u':
-                return o->user = true;
-        case 'e':
-                return k->embedded = true;
-        case 'o':
-                k->owner_fd = parse_fd(optarg);
-                return k->owner_fd >= 0;
-        case 'i':
-                o->instance = optarg;
-                return instance_is_valid(optarg);
-        case 'l':
-                if (o->n_listen >= ELEMENTSOF(o->listen))
-                        return false;
-                o->listen[o->n_listen++] = optarg;
-                return *optarg;
-        case 'b':
-                o->backend = optarg;
-                return streq(optarg, "scope") || streq(optarg, "cgroup") || streq(optarg, "process");
-        case 'L':
-                o->log_level = optarg;
-                if (log_level_from_string(optarg) < 0)
-                        return false;
-                log_setup("tractord", log_level_from_string(optarg));
-                return true;
-        default:
-                return false;
+        const char *v;
+
+        if (streq(s, "--system"))
+                return take_instance(o, "sys");
+        if (streq(s, "--user"))
+                return take_instance(o, "usr");
+        if ((v = startswith(s, "--instance=")))
+                return take_instance(o, v);
+        if ((v = startswith(s, "--owner-fd=")))
+                return take_owner(k, o, v);
+        if ((v = startswith(s, "--log-level=")) && log_level_from_string(v) >= 0) {
+                log_setup("tractord", log_level_from_string(v));
+                return strv_append(&o->passed, s);
         }
+        if ((v = startswith(s, "--backend=")))
+                return streq(v, "scope") || streq(v, "cgroup") || streq(v, "process")
+                                       ? strv_append(&o->passed, s)
+                                       : -EINVAL;
+        if ((v = startswith(s, "--listen=")) && o->n_listen < ELEMENTSOF(o->listen)) {
+                o->listen[o->n_listen++] = v;
+                return 0;
+        }
+        if (!streq(s, "--embedded"))
+                return -EINVAL;
+        k->embedded = true;
+        return strv_append(&o->passed, s);
 }
 
 /* 1: go on; 0: all is said; negative: wrong, and said so. */
-static int parse_arguments(Keeper *k, Options *o, int argc, char **argv)
+static int parse_arguments(Keeper *k, Options *o, char **argv)
 {
-        static const struct option options[] = {
-                { "system", no_argument, NULL, 's' },
-                { "user", no_argument, NULL, 'u' },
-                { "embedded", no_argument, NULL, 'e' },
-                { "owner-fd", required_argument, NULL, 'o' },
-                { "instance", required_argument, NULL, 'i' },
-                { "listen", required_argument, NULL, 'l' },
-                { "backend", required_argument, NULL, 'b' },
-                { "log-level", required_argument, NULL, 'L' },
-                { "help", no_argument, NULL, 'h' },
-                { "version", no_argument, NULL, 'v' },
-                { 0 },
-        };
+        int r = 0;
 
-        for (int c, index = -1; (c = getopt_long(argc, argv, "h", options, &index)) >= 0; index = -1) {
-                if (c == 'h')
-                        return help();
-                if (c == 'v')
+        while (*++argv && !streq(*argv, "--")) {
+                if (streq(*argv, "--help") || streq(*argv, "-h"))
+                        return printf("%s", help) < 0 ? -EIO : 0;
+                if (streq(*argv, "--version"))
                         return printf("tractor %s\n", TRACTOR_VERSION) < 0 ? -EIO : 0;
-                if (take_option(k, o, c))
-                        continue;
-                if (c != '?')
-                        log_error("--%s: wrong value \"%s\"", options[index].name, optarg);
-                return -EINVAL;
+                r = take_argument(k, o, *argv);
+                if (r < 0)
+                        return log_errno(r, "%s (try --help)", *argv);
         }
-        if (optind < argc && !streq(argv[optind - 1], "--")) {
-                log_error("unexpected argument \"%s\"; what is for the supervisor comes after --",
-                                argv[optind]);
-                return -EINVAL;
-        }
-        if ((o->system && o->user) || (k->owner_fd >= 0 && !k->embedded)) {
-                log_error("--system excludes --user, and --owner-fd needs --embedded");
-                return -EINVAL;
-        }
-        o->extra = argv + optind;
-        return 1;
+        while (*argv && *++argv)
+                r = add(&o->passed, r, "%s", *argv);
+        if (r >= 0 && k->owner_fd >= 0 && !k->embedded)
+                r = -EINVAL;
+        return r < 0 ? log_errno(r, "--owner-fd needs --embedded") : 1;
 }
 
 /* Descriptors 0 to 2 are taken for stdio everywhere: no socket may get such a number. */
@@ -167,36 +160,7 @@ static int protect(Keeper *k)
         return 0;
 }
 
-static int listen_at(const char *path)
-{
-        union {
-                struct sockaddr sa;
-                struct sockaddr_un un;
-        } address = { .un = { .sun_family = AF_UNIX } };
-        _cleanup_close_ int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0),
-                            probe = -EBADF;
-
-        if (fd < 0)
-                return -errno;
-        if (strlen(path) >= sizeof(address.un.sun_path))
-                return -ENAMETOOLONG;
-        memcpy(address.un.sun_path, path, strlen(path) + 1);
-        probe = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
-        if (probe < 0)
-                return -errno;
-        if (connect(probe, &address.sa, sizeof(address.un)) >= 0 || errno == EAGAIN)
-                return -EADDRINUSE;
-        if (errno == ECONNREFUSED && unlink(path) < 0) /* a socket nobody listens on: its owner is dead */
-                return -errno;
-        /* The mode of the inode that bind() makes is the socket's own. */
-        if (fchmod(fd, 0600) < 0 || bind(fd, &address.sa, sizeof(address.un)) < 0)
-                return -errno;
-        if (listen(fd, LISTEN_BACKLOG) < 0)
-                return -errno;
-        return TAKE_FD(fd);
-}
-
-static int open_listeners(Keeper *k, const Options *o)
+static int open_listeners(Keeper *k, Options *o)
 {
         int n = k->embedded ? 0 : sd_listen_fds(0);
 
@@ -205,53 +169,38 @@ static int open_listeners(Keeper *k, const Options *o)
         for (int i = 0; i < n; i++)
                 k->listen_fds[k->n_listen_fds++] = SD_LISTEN_FDS_START + i;
         for (size_t i = 0; i < o->n_listen; i++) {
-                int fd = listen_at(o->listen[i]);
+                int fd = listen_at(o->listen[i], 0600);
 
                 if (fd < 0)
                         return log_errno(fd, "listening at %s", o->listen[i]);
                 k->listen_fds[k->n_listen_fds++] = fd;
+                o->n_made++;
         }
         return 0;
 }
 
 static void close_listeners(Keeper *k, const Options *o)
 {
-        size_t passed = k->n_listen_fds - MIN(k->n_listen_fds, o->n_listen);
-
-        for (size_t i = 0; i < k->n_listen_fds; i++)
-                safe_close(k->listen_fds[i]);
-        /* Only those that were really made: the list may have ended at a failure. */
-        for (size_t i = 0; k->embedded && i + passed < k->n_listen_fds; i++)
+        close_many(k->listen_fds, k->n_listen_fds);
+        for (size_t i = 0; k->embedded && i < o->n_made; i++)
                 (void) unlink(o->listen[i]);
 }
 
-static char *find_supervisor(void)
+static int build_argv(Keeper *k, const Options *o)
 {
-        static const char *const places[] = { "%s/" SUPERVISOR, "%s/../supervisor/" SUPERVISOR };
-        const char *override = getenv("TRACTOR_LIBEXECDIR");
-        char self[PATH_MAX];
-        ssize_t n = readlink("/proc/self/exe", self, sizeof(self) - 1);
-        char *path;
+        char ***v = &k->supervisor_argv;
+        _cleanup_free_ char *path = find_program(SUPERVISOR, "../supervisor", TRACTOR_LIBEXECDIR);
+        int r;
 
-        if (override)
-                return xasprintf("%s/" SUPERVISOR, override);
-        self[MAX(n, 0)] = 0;
-        if (strrchr(self, '/'))
-                *strrchr(self, '/') = 0;
-        for (size_t i = 0; i < ELEMENTSOF(places); i++) {
-                path = xasprintf(places[i], self);
-                if (!path || access(path, X_OK) >= 0)
-                        return path;
-                free(path);
-        }
-        return xasprintf("%s/" SUPERVISOR, TRACTOR_LIBEXECDIR);
-}
-
-static int add(char ***argv, const char *name, const char *value)
-{
-        _cleanup_free_ char *s = value ? xasprintf("--%s=%s", name, value) : xasprintf("--%s", name);
-
-        return s ? strv_append(argv, s) : -ENOMEM;
+        if (!path || access(path, X_OK) < 0)
+                return log_errno(path ? -errno : -ENOMEM, "%s", path ?: SUPERVISOR);
+        r = add(v, 0, "%s", path);
+        r = add(v, r, "--keeper-fd=3");
+        r = add(v, r, "--listen-fds=%zu", k->n_listen_fds);
+        r = add(v, r, "--instance=%s", o->instance);
+        for (char **s = o->passed; s && *s; s++)
+                r = add(v, r, "%s", *s);
+        return r;
 }
 
 static int name_instance(const Keeper *k, Options *o)
@@ -260,53 +209,10 @@ static int name_instance(const Keeper *k, Options *o)
 
         if (o->instance)
                 return 0;
-        if (!k->embedded) {
-                o->instance = o->user || (!o->system && geteuid() != 0) ? "usr" : "sys";
-                return 0;
-        }
+        o->instance = k->embedded ? o->random_instance : geteuid() == 0 ? "sys" : "usr";
         if (getrandom(&n, sizeof(n), 0) != sizeof(n))
                 return -errno;
         (void) snprintf(o->random_instance, sizeof(o->random_instance), "r%06x", n & 0xffffff);
-        o->instance = o->random_instance;
-        return 0;
-}
-
-static int build_argv(Keeper *k, const Options *o)
-{
-        char ***v = &k->supervisor_argv, number[16];
-        _cleanup_free_ char *path = find_supervisor();
-        int r;
-
-        if (!path)
-                return -ENOMEM;
-        if (access(path, X_OK) < 0)
-                return log_errno(-errno, "%s", path);
-        (void) snprintf(number, sizeof(number), "%zu", k->n_listen_fds);
-        if ((r = strv_append(v, path)) < 0 || (r = add(v, "keeper-fd", "3")) < 0 ||
-                        (r = add(v, "listen-fds", number)) < 0 ||
-                        (r = add(v, "instance", o->instance)) < 0 ||
-                        (k->embedded && (r = add(v, "embedded", NULL)) < 0) ||
-                        (o->backend && (r = add(v, "backend", o->backend)) < 0) ||
-                        (o->log_level && (r = add(v, "log-level", o->log_level)) < 0))
-                return r;
-        (void) snprintf(number, sizeof(number), "%d", k->owner_pid);
-        r = k->owner_pid > 0 ? add(v, "owner-pid", number) : 0;
-        for (char **extra = o->extra; r >= 0 && *extra; extra++)
-                r = strv_append(v, *extra);
-        return r;
-}
-
-static int find_owner(Keeper *k)
-{
-        struct ucred peer;
-        socklen_t size = sizeof(peer);
-
-        if (k->owner_fd < 0)
-                return 0;
-        if (fd_set_cloexec(k->owner_fd, true) < 0 ||
-                        getsockopt(k->owner_fd, SOL_SOCKET, SO_PEERCRED, &peer, &size) < 0)
-                return log_errno(-errno, "--owner-fd=%d", k->owner_fd);
-        k->owner_pid = peer.pid;
         return 0;
 }
 
@@ -319,9 +225,8 @@ static int run(Keeper *k, Options *o)
         /* A terminal's signals are for the owner, who decides. Fails for a group's leader, who gets none. */
         if (k->embedded)
                 (void) setsid();
-        if (find_owner(k) < 0 || open_listeners(k, o) < 0 || build_argv(k, o) < 0)
+        if (open_listeners(k, o) < 0 || build_argv(k, o) < 0)
                 return EXIT_FAILURE;
-        log_debug("instance %s", o->instance);
         return keeper_run(k);
 }
 
@@ -332,11 +237,14 @@ int main(int argc, char **argv)
         int r;
 
         log_setup("tractord", LOG_INFO);
-        r = parse_arguments(&keeper, &options, argc, argv);
-        if (r <= 0)
-                return r < 0 ? 2 : EXIT_SUCCESS;
-        r = run(&keeper, &options);
-        close_listeners(&keeper, &options);
+        r = parse_arguments(&keeper, &options, argv);
+        if (r > 0) {
+                r = run(&keeper, &options);
+                close_listeners(&keeper, &options);
+        } else if (r < 0) {
+                r = 2;
+        }
         strv_free(keeper.supervisor_argv);
+        strv_free(options.passed);
         return r < 0 ? EXIT_FAILURE : r;
 }

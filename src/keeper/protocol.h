@@ -41,8 +41,8 @@
 
 /* What a supervisor's exit code means. Death by a signal always starts a successor. */
 #define KEEPER_EXIT_STOPPED 0 /* nothing is left to do: the keeper ends as well */
-#define KEEPER_EXIT_SUCCESSOR                                                                               \
-        113 /* start a successor, also in embedded mode, where other codes become the keeper's own */
+/* Start a successor, also in embedded mode, where any other code becomes the keeper's own. */
+#define KEEPER_EXIT_SUCCESSOR 113
 
 typedef enum KeeperMessageType {
         KEEPER_HELLO = 1,

@@ -8,7 +8,6 @@
 #include <errno.h>
 #include <inttypes.h>
 #include <signal.h>
-#include <stdio.h>
 #include <sys/epoll.h>
 #include <sys/syscall.h>
 #include <sys/wait.h>
@@ -20,12 +19,21 @@
 #include "keeper/keeper.h"
 
 #define ORPHANS_A_TURN 256
-#define KILL_LIMIT_USEC (3 * USEC_PER_SEC)
-#define KILL_PAUSE_NSEC (20 * 1000 * 1000)
 
 static uint64_t timeval_usec(const struct timeval *t)
 {
         return (uint64_t) t->tv_sec * USEC_PER_SEC + (uint64_t) t->tv_usec;
+}
+
+static void arm_reap_timer(Keeper *k)
+{
+        uint64_t at;
+
+        if (list_is_empty(&k->zombies))
+                return;
+        at = LIST_ENTRY(k->zombies.next, Entry, zombies)->exit.time_usec + KEEPER_REAP_LIMIT_USEC;
+        (void) sd_event_source_set_time(k->reap_timer, at);
+        (void) sd_event_source_set_enabled(k->reap_timer, SD_EVENT_ONESHOT);
 }
 
 static int on_child_ended(sd_event_source *s, int fd, uint32_t revents, void *userdata)
@@ -52,7 +60,7 @@ static int on_child_ended(sd_event_source *s, int fd, uint32_t revents, void *us
         e->state = KEEPER_CHILD_EXITED;
         e->zombie = true;
         list_append(&e->keeper->zombies, &e->zombies);
-        (void) keeper_arm_reap_timer(e->keeper);
+        arm_reap_timer(e->keeper);
         entry_tell(e, DUE_EXITED);
         return 0;
 }
@@ -122,64 +130,12 @@ static int on_reap_timer(sd_event_source *s, uint64_t usec, void *userdata)
                 entry_reap(e);
         }
         keeper_reap_orphans(k);
-        return keeper_arm_reap_timer(k);
+        arm_reap_timer(k);
+        return 0;
 }
 
-int keeper_arm_reap_timer(Keeper *k)
+int keeper_add_reap_timer(Keeper *k)
 {
-        uint64_t at;
-
-        if (list_is_empty(&k->zombies))
-                return 0;
-        at = LIST_ENTRY(k->zombies.next, Entry, zombies)->exit.time_usec + KEEPER_REAP_LIMIT_USEC;
-        if (!k->reap_timer)
-                return sd_event_add_time(k->event, &k->reap_timer, CLOCK_MONOTONIC, at, USEC_PER_SEC,
-                                on_reap_timer, k);
-        (void) sd_event_source_set_time(k->reap_timer, at);
-        return sd_event_source_set_enabled(k->reap_timer, SD_EVENT_ONESHOT);
-}
-
-static void kill_children(void)
-{
-        _cleanup_free_ char *line = NULL;
-        size_t cap = 0;
-        FILE *f = fopen("/proc/thread-self/children", "re");
-
-        if (!f)
-                return;
-        if (getline(&line, &cap, f) > 0)
-                for (char *p = line, *end; *p; p = end) {
-                        long pid = strtol(p, &end, 10);
-
-                        if (end == p)
-                                break;
-                        (void) kill((pid_t) pid, SIGKILL); /* unreaped, so it is still ours */
-                }
-        (void) fclose(f);
-}
-
-/* The end of everything: as their parents die, descendants become our children, until there are none. Bounded, since
- * a process stuck in the kernel can't be waited for. */
-void keeper_kill_all(Keeper *k)
-{
-        const struct timespec pause = { .tv_nsec = KILL_PAUSE_NSEC };
-        uint64_t end = now_usec(CLOCK_MONOTONIC) + KILL_LIMIT_USEC;
-        sigset_t set;
-
-        sigemptyset(&set);
-        sigaddset(&set, SIGCHLD);
-        while (now_usec(CLOCK_MONOTONIC) < end) {
-                siginfo_t si;
-                int r;
-
-                kill_children();
-                do
-                        si.si_pid = 0;
-                while ((r = waitid(P_ALL, 0, &si, WEXITED | WNOHANG)) == 0 && si.si_pid != 0);
-                if (r < 0 && errno == ECHILD)
-                        return;
-                (void) sigtimedwait(&set, NULL, &pause);
-        }
-        log_error("children are left that SIGKILL did not end within %u s",
-                        (unsigned) (KILL_LIMIT_USEC / USEC_PER_SEC));
+        return sd_event_add_time(k->event, &k->reap_timer, CLOCK_MONOTONIC, USEC_INFINITY, USEC_PER_SEC,
+                        on_reap_timer, k);
 }

@@ -1,33 +1,14 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include <errno.h>
 #include <inttypes.h>
-#include <linux/sched.h>
 #include <signal.h>
 #include <sys/epoll.h>
-#include <sys/syscall.h>
-#include <unistd.h>
 
 #include "base/io.h"
 #include "base/log.h"
+#include "base/process.h"
+#include "child/child.h"
 #include "keeper/keeper.h"
-
-pid_t clone_process(int cgroup_fd, int *ret_pidfd)
-{
-        int pidfd = -EBADF;
-        struct clone_args args = {
-                .flags = CLONE_PIDFD | CLONE_CLEAR_SIGHAND | (cgroup_fd >= 0 ? CLONE_INTO_CGROUP : 0),
-                .pidfd = (uintptr_t) &pidfd,
-                .exit_signal = SIGCHLD,
-                .cgroup = cgroup_fd >= 0 ? (uint64_t) cgroup_fd : 0,
-        };
-        pid_t pid = (pid_t) syscall(SYS_clone3, &args, sizeof(args));
-
-        if (pid < 0)
-                return -errno;
-        if (pid > 0)
-                *ret_pidfd = pidfd;
-        return pid;
-}
 
 /* Reads what the child has said so far. True at the end: exec has closed its side, or it is dead. */
 static bool read_setup(Entry *e)
@@ -93,7 +74,10 @@ static int spawn(Entry *e, unsigned flags, const int *fds, size_t n_fds)
         Keeper *k = e->keeper;
         size_t skip = (flags & KEEPER_SPAWN_CGROUP) ? 2 : 1;
         int pair[2], r;
-        ChildStart start = { .held = flags & KEEPER_SPAWN_HELD, .keeper = k };
+        ChildStart start = { .held = flags & KEEPER_SPAWN_HELD,
+                .keeper = k->pid,
+                .nofile = &k->nofile,
+                .oom_score_adj = k->oom_score_adj_changed ? &k->oom_score_adj : NULL };
 
         if (n_fds < skip)
                 return -EINVAL;
@@ -119,6 +103,7 @@ static int spawn(Entry *e, unsigned flags, const int *fds, size_t n_fds)
                 e->zombie = true; /* soon: entry_reap() waits for the end of a killed child that has done nothing */
                 entry_reap(e);
         }
+        e->pid = 0;
         return r;
 }
 

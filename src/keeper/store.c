@@ -5,6 +5,7 @@
 
 #include "base/io.h"
 #include "base/log.h"
+#include "child/spec.h"
 #include "keeper/keeper.h"
 
 int entry_acquire(Keeper *k, uint64_t key, Entry **ret)
@@ -12,24 +13,23 @@ int entry_acquire(Keeper *k, uint64_t key, Entry **ret)
         Entry *e = map_get_u64(&k->entries, key);
         int r;
 
-        if (!e) {
-                if (key == 0)
-                        return -EINVAL;
-                if (k->entries.n >= KEEPER_ENTRIES_MAX)
-                        return -EDQUOT;
-                e = calloc(1, sizeof(Entry));
-                if (!e)
-                        return -ENOMEM;
-                r = map_put_u64(&k->entries, key, e);
-                if (r < 0) {
-                        free(e);
-                        return r;
-                }
-                *e = (Entry){ .keeper = k, .key = key, .pidfd = -EBADF, .setup_fd = -EBADF };
-                list_init(&e->pending);
-                list_append(&k->all, &e->all);
-                k->next_key = MAX(k->next_key, key + 1);
+        if (e) {
+                *ret = e;
+                return 0;
         }
+        if (key == 0 || k->entries.n >= KEEPER_ENTRIES_MAX)
+                return key == 0 ? -EINVAL : -EDQUOT;
+        e = calloc(1, sizeof(Entry));
+        if (!e)
+                return -ENOMEM;
+        r = map_put_u64(&k->entries, key, e);
+        if (r < 0) {
+                free(e);
+                return r;
+        }
+        *e = (Entry){ .keeper = k, .key = key, .pidfd = -EBADF, .setup_fd = -EBADF };
+        list_append(&k->all, &e->all);
+        k->next_key = MAX(k->next_key, key + 1);
         *ret = e;
         return 0;
 }
@@ -93,7 +93,7 @@ int keeper_store(Keeper *k, uint64_t key, const void *record, size_t size, int *
         return 0;
 }
 
-void keeper_forget(Entry *e)
+void entry_forget(Entry *e)
 {
         drop_record(e);
         entry_settle(e);
@@ -133,46 +133,31 @@ static int send_entry(Entry *e)
         return transmit(e->keeper, &out, sizeof(KeeperEntry) + e->record_size, fds, n_fds + e->n_fds);
 }
 
-static int send_spawned(Entry *e)
+static int send_spawned(Keeper *k, uint64_t key, pid_t pid, int pidfd, int error)
 {
-        KeeperSpawned m = {
-                .header = KEEPER_HEADER(m, KEEPER_SPAWNED, e->key),
-                .pid = e->spawn_error < 0 ? 0 : e->pid,
-                .error = e->spawn_error,
-                .step = SPAWN_STEP_CLONE,
-        };
+        KeeperSpawned m = { .header = KEEPER_HEADER(m, KEEPER_SPAWNED, key),
+                .pid = pid,
+                .error = error,
+                .step = SPAWN_STEP_CLONE };
 
-        return transmit(e->keeper, &m, sizeof(m), &e->pidfd, e->pidfd >= 0 ? 1 : 0);
-}
-
-static int send_setup(Entry *e)
-{
-        KeeperSetup m = {
-                .header = KEEPER_HEADER(m, KEEPER_SETUP, e->key), .error = e->error, .step = e->step
-        };
-
-        return transmit(e->keeper, &m, sizeof(m), NULL, 0);
-}
-
-static int send_exited(Entry *e)
-{
-        KeeperExited m = {
-                .header = KEEPER_HEADER(m, KEEPER_EXITED, e->key), .pid = e->pid, .exit = e->exit
-        };
-
-        return transmit(e->keeper, &m, sizeof(m), NULL, 0);
+        return transmit(k, &m, sizeof(m), &pidfd, pidfd >= 0 ? 1 : 0);
 }
 
 /* Sends the first thing the entry owes. */
 static int send_due(Entry *e)
 {
-        static int (*const senders[])(Entry *) = { send_entry, send_spawned, send_setup, send_exited };
-        unsigned first = (unsigned) __builtin_ctz(e->due);
-        int r = senders[first](e);
+        Keeper *k = e->keeper;
+        KeeperSetup setup = { KEEPER_HEADER(setup, KEEPER_SETUP, e->key), e->error, e->step };
+        KeeperExited exited = { KEEPER_HEADER(exited, KEEPER_EXITED, e->key), e->pid, 0, e->exit };
+        unsigned first = e->due & -e->due;
+        int r = first == DUE_ENTRY     ? send_entry(e)
+                : first == DUE_SPAWNED ? send_spawned(k, e->key, e->pid, e->pidfd, e->spawn_error)
+                : first == DUE_SETUP   ? transmit(k, &setup, sizeof(setup), NULL, 0)
+                                       : transmit(k, &exited, sizeof(exited), NULL, 0);
 
         if (r < 0)
                 return r;
-        e->due &= 1U << first == DUE_ENTRY ? 0 : ~(1U << first);
+        e->due &= first == DUE_ENTRY ? 0 : ~first; /* an entry tells all there is */
         if (e->due == 0) {
                 list_unlink(&e->pending);
                 entry_settle(e);
@@ -191,38 +176,22 @@ static int send_welcome(Keeper *k)
                 .owner_pid = k->owner_pid,
                 .next_key = k->next_key,
         };
-        int r = transmit(k, &m, sizeof(m), NULL, 0);
 
-        if (r >= 0)
-                k->welcome_due = false;
-        return r;
+        return transmit(k, &m, sizeof(m), NULL, 0);
 }
 
-static int send_table_end(Keeper *k)
+static int send_first(Keeper *k)
 {
-        KeeperSimple m = { .header = KEEPER_HEADER(m, KEEPER_TABLE_END, 0) };
-        int r = transmit(k, &m, sizeof(m), NULL, 0);
-
-        if (r >= 0)
-                k->table_end_due = false;
-        return r;
-}
-
-/* The next thing owed: 1 when it went, 0 when there is none. */
-static int send_next(Keeper *k)
-{
-        Entry *e = list_is_empty(&k->pending) ? NULL : LIST_ENTRY(k->pending.next, Entry, pending);
+        KeeperSimple end = { KEEPER_HEADER(end, KEEPER_TABLE_END, 0) };
+        ListNode *n = k->pending.next;
         int r;
 
-        if (k->welcome_due)
-                r = send_welcome(k);
-        else if (k->table_end_due && (!e || !(e->due & DUE_ENTRY)))
-                r = send_table_end(k);
-        else if (e)
-                r = send_due(e);
-        else
-                return 0;
-        return r < 0 ? r : 1;
+        if (n != &k->welcome && n != &k->table_end)
+                return send_due(LIST_ENTRY(n, Entry, pending));
+        r = n == &k->welcome ? send_welcome(k) : transmit(k, &end, sizeof(end), NULL, 0);
+        if (r >= 0)
+                list_unlink(n);
+        return r;
 }
 
 /* What can't go now waits for the socket to drain; for want of memory or of room for descriptors in flight, until
@@ -230,60 +199,56 @@ static int send_next(Keeper *k)
 void keeper_flush(Keeper *k)
 {
         bool blocked;
-        int r;
+        int r = 0;
 
-        if (!k->supervisor.hello)
-                return;
-        do
-                r = send_next(k);
-        while (r > 0);
+        while (k->supervisor.hello && r >= 0 && !list_is_empty(&k->pending))
+                r = send_first(k);
         blocked = r == -EAGAIN;
-        if (blocked != k->blocked && sd_event_source_set_io_events(k->supervisor.fd_source,
-                                                     EPOLLIN | (blocked ? EPOLLOUT : 0)) >= 0)
-                k->blocked = blocked;
+        if (blocked != k->supervisor.blocked && sd_event_source_set_io_events(k->supervisor.fd_source,
+                                                                EPOLLIN | (blocked ? EPOLLOUT : 0)) >= 0)
+                k->supervisor.blocked = blocked;
 }
 
 void entry_tell(Entry *e, Due due)
 {
         Keeper *k = e->keeper;
 
-        if (!k->supervisor.hello) {
+        if (k->supervisor.hello) {
+                e->due |= due;
+                if (list_is_empty(&e->pending))
+                        list_append(&k->pending, &e->pending);
+                keeper_flush(k);
+        } else {
                 entry_settle(e);
-                return;
         }
-        e->due |= due;
-        if (list_is_empty(&e->pending))
-                list_append(&k->pending, &e->pending);
-        keeper_flush(k);
 }
 
 void keeper_refuse(Keeper *k, uint64_t key, int error)
 {
-        KeeperSpawned m = {
-                .header = KEEPER_HEADER(m, KEEPER_SPAWNED, key), .error = error, .step = SPAWN_STEP_CLONE
-        };
-
         log_warning("spawn for key %" PRIu64 " refused: %s", key, strerror(-error));
         if (k->supervisor.hello)
-                (void) transmit(k, &m, sizeof(m), NULL, 0);
+                (void) send_spawned(k, key, 0, -EBADF, error);
 }
 
 void keeper_hello(Keeper *k)
 {
         keeper_owe_nothing(k);
-        k->supervisor.hello = k->welcome_due = k->table_end_due = true;
+        k->supervisor.hello = true;
+        list_append(&k->pending, &k->welcome);
         LIST_FOREACH(i, &k->all) {
                 Entry *e = LIST_ENTRY(i, Entry, all);
 
                 e->due = DUE_ENTRY;
                 list_append(&k->pending, &e->pending);
         }
+        list_append(&k->pending, &k->table_end);
         keeper_flush(k);
 }
 
 void keeper_owe_nothing(Keeper *k)
 {
-        k->blocked = k->welcome_due = k->table_end_due = false;
+        list_unlink(&k->welcome);
+        list_unlink(&k->table_end);
         LIST_FOREACH_SAFE(i, &k->pending) {
                 Entry *e = LIST_ENTRY(i, Entry, pending);
 

@@ -5,8 +5,6 @@
  * EOF on the socket can come late (a copy elsewhere) or early (it closed its own). */
 
 #include <errno.h>
-#include <fcntl.h>
-#include <linux/close_range.h>
 #include <signal.h>
 #include <sys/epoll.h>
 #include <sys/syscall.h>
@@ -16,82 +14,51 @@
 
 #include "base/io.h"
 #include "base/log.h"
+#include "base/process.h"
 #include "base/usec.h"
+#include "child/child.h"
 #include "keeper/keeper.h"
 
 #define BACKOFF_MIN_USEC (100 * USEC_PER_MSEC)
 #define BACKOFF_MAX_USEC (10 * USEC_PER_SEC)
 #define MESSAGES_A_TURN 64
 
-static _Noreturn void exec_supervisor(const Keeper *k, int fd)
-{
-        const int first = 3, n = 1 + (int) k->n_listen_fds;
-        int src[1 + KEEPER_LISTEN_MAX];
-        sigset_t none;
-
-        sigemptyset(&none);
-        (void) sigprocmask(SIG_SETMASK, &none, NULL);
-        src[0] = fd;
-        for (int i = 1; i < n; i++)
-                src[i] = k->listen_fds[i - 1];
-        for (int i = 0; i < n; i++) /* first out of the way, then into place */
-                if ((src[i] = fcntl(src[i], F_DUPFD_CLOEXEC, first + n)) < 0)
-                        goto fail;
-        for (int i = 0; i < n; i++)
-                if (dup2(src[i], first + i) < 0)
-                        goto fail;
-        if (close_range((unsigned) (first + n), ~0U, 0) < 0)
-                goto fail;
-        fd = open("/dev/null", O_RDONLY | O_CLOEXEC);
-        if (fd < 0 || dup2(fd, 0) < 0 || dup2(2, 1) < 0)
-                goto fail;
-        (void) execv(k->supervisor_argv[0], k->supervisor_argv);
-fail:
-        log_errno(errno, "starting %s", k->supervisor_argv[0]);
-        _exit(127);
-}
-
-static void forget_supervisor(Keeper *k)
+void supervisor_clear(Keeper *k)
 {
         Supervisor *s = &k->supervisor;
 
         s->pidfd_source = sd_event_source_disable_unref(s->pidfd_source);
         s->fd_source = sd_event_source_disable_unref(s->fd_source);
         s->beat = sd_event_source_disable_unref(s->beat);
+        s->retry = sd_event_source_disable_unref(s->retry);
         s->pidfd = safe_close(s->pidfd);
         s->fd = safe_close(s->fd);
         s->pid = 0;
-        s->hello = s->served = false;
+        s->hello = s->served = s->blocked = false;
 }
 
 static int on_retry(sd_event_source *source, uint64_t usec, void *userdata)
 {
-        Keeper *k = userdata;
-
-        k->supervisor.retry = sd_event_source_disable_unref(k->supervisor.retry);
-        supervisor_start(k);
+        supervisor_clear(userdata);
+        supervisor_start(userdata);
         return 0;
 }
 
 static void start_later(Keeper *k)
 {
         Supervisor *s = &k->supervisor;
-        uint64_t delay = MIN(BACKOFF_MIN_USEC << MIN(s->failures, 10U), BACKOFF_MAX_USEC);
+        uint64_t delay = BACKOFF_MIN_USEC << s->failures;
         int r;
 
-        s->failures++;
+        if (delay < BACKOFF_MAX_USEC)
+                s->failures++;
+        delay = MIN(delay, BACKOFF_MAX_USEC);
         log_notice("the next supervisor starts in %u ms", (unsigned) (delay / USEC_PER_MSEC));
         r = sd_event_add_time_relative(k->event, &s->retry, CLOCK_MONOTONIC, delay, 1, on_retry, k);
         if (r < 0) {
                 log_errno(r, "timer for the next supervisor");
                 keeper_finish(k, EXIT_FAILURE);
         }
-}
-
-static void drain(Keeper *k)
-{
-        while (keeper_receive(k) > 0)
-                ;
 }
 
 /* Whether its end is also ours, with which exit code; -1: it has a successor. */
@@ -119,8 +86,9 @@ static int on_ended(sd_event_source *source, int fd, uint32_t revents, void *use
         if (waitid(P_PIDFD, (id_t) fd, &si, WEXITED | WNOHANG) == 0 && si.si_pid == 0)
                 return 0;
         k->supervisor.hello = false;
-        drain(k);
-        forget_supervisor(k);
+        while (keeper_receive(k) > 0)
+                ;
+        supervisor_clear(k);
         keeper_owe_nothing(k);
         keeper_reap_orphans(k); /* its zombie may have hidden some */
         code = verdict(k, &si, served);
@@ -172,12 +140,13 @@ static int start(Keeper *k)
 {
         Supervisor *s = &k->supervisor;
         _cleanup_close_ int theirs = -EBADF;
-        int pair[2], r;
+        int pair[2], fds[1 + KEEPER_LISTEN_MAX], r;
 
         if (socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC | SOCK_NONBLOCK, 0, pair) < 0)
                 return -errno;
         s->fd = pair[0];
-        theirs = pair[1];
+        theirs = fds[0] = pair[1];
+        memcpy(fds + 1, k->listen_fds, k->n_listen_fds * sizeof(int));
         s->deadline = now_usec(CLOCK_MONOTONIC) + KEEPER_START_LIMIT_USEC;
         r = sd_event_add_io(k->event, &s->fd_source, s->fd, EPOLLIN, on_message, k);
         if (r < 0)
@@ -189,7 +158,7 @@ static int start(Keeper *k)
         if (s->pid < 0)
                 return s->pid;
         if (s->pid == 0)
-                exec_supervisor(k, theirs);
+                child_exec(k->supervisor_argv, fds, 1 + k->n_listen_fds);
         r = sd_event_add_io(k->event, &s->pidfd_source, s->pidfd, EPOLLIN, on_ended, k);
         if (r < 0) {
                 (void) kill(s->pid, SIGKILL);
@@ -209,7 +178,7 @@ void supervisor_start(Keeper *k)
         if (r >= 0)
                 return;
         log_errno(r, "starting the supervisor");
-        forget_supervisor(k);
+        supervisor_clear(k);
         start_later(k);
 }
 
@@ -234,10 +203,4 @@ void supervisor_signal(Keeper *k, int signo)
 {
         if (k->supervisor.served)
                 (void) syscall(SYS_pidfd_send_signal, k->supervisor.pidfd, signo, NULL, 0);
-}
-
-void supervisor_clear(Keeper *k)
-{
-        forget_supervisor(k);
-        k->supervisor.retry = sd_event_source_disable_unref(k->supervisor.retry);
 }

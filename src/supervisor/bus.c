@@ -107,7 +107,8 @@ static int on_disconnected(sd_bus_message *m, void *userdata, sd_bus_error *rete
         return 0;
 }
 
-static int add_matches(Bus *b, bool wait)
+/* The bus daemon takes them in order with what is sent after them, so nobody has to wait for its answers. */
+static int add_matches(Bus *b)
 {
         static const struct {
                 const char *sender, *path, *interface, *member;
@@ -130,11 +131,7 @@ static int add_matches(Bus *b, bool wait)
 
                 if (!rule)
                         return -ENOMEM;
-                /* The first is the library's own and never asked of the bus. */
-                if (wait && i > 0)
-                        r = sd_bus_add_match(b->bus, &b->slots[i], rule, matches[i].handler, b);
-                else
-                        r = sd_bus_add_match_async(b->bus, &b->slots[i], rule, matches[i].handler, NULL, b);
+                r = sd_bus_add_match_async(b->bus, &b->slots[i], rule, matches[i].handler, NULL, b);
         }
         return r;
 }
@@ -212,7 +209,7 @@ static int connect_again(Bus *b)
 
         r = new_connection(b);
         if (r >= 0)
-                r = add_matches(b, false);
+                r = add_matches(b);
         if (r >= 0)
                 r = sd_bus_attach_event(b->bus, b->event, SD_EVENT_PRIORITY_NORMAL);
         return r;
@@ -280,7 +277,7 @@ static int open_first(Bus *b, uint64_t deadline)
         if (r >= 0)
                 r = await_greeting(b, deadline);
         if (r >= 0)
-                r = add_matches(b, true);
+                r = add_matches(b);
         if (r >= 0)
                 r = sd_bus_message_new_method_call(
                         b->bus, &m, SYSTEMD_NAME, SYSTEMD_PATH, SYSTEMD_MANAGER, "Subscribe");

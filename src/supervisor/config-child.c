@@ -50,9 +50,19 @@ static int check_variable(Parse *p, const Where *w, Json *v)
         return MIN(r, 0);
 }
 
-KEY_READER(env)
+static int check_label(Parse *p, const Where *w, Json *v)
 {
-        TreeSpec *t = target;
+        const char *s;
+        int r;
+
+        r = value_text(p, w, v, CONFIG_TEXT_MAX, &s);
+        return MIN(r, 0);
+}
+
+/* An object whose members `check` looks at one by one; kept as it is. */
+static int read_strings(
+                Parse *p, const Where *w, Json *v, int (*check)(Parse *, const Where *, Json *), Json **ret)
+{
         JsonIterator i = { 0 };
         int r;
 
@@ -61,34 +71,23 @@ KEY_READER(env)
         while (json_next(v, &i)) {
                 Where at = { .up = w, .key = i.key };
 
-                r = check_variable(p, &at, i.value);
+                r = check(p, &at, i.value);
                 if (r < 0)
                         return r;
         }
-        json_unref(t->env);
-        t->env = json_ref(v);
+        json_unref(*ret);
+        *ret = json_ref(v);
         return 0;
+}
+
+KEY_READER(env)
+{
+        return read_strings(p, w, v, check_variable, &((TreeSpec *) target)->env);
 }
 
 KEY_READER(labels)
 {
-        TreeSpec *t = target;
-        JsonIterator i = { 0 };
-        const char *s;
-        int r;
-
-        if (json_type(v) != JSON_OBJECT)
-                return problem_type(p, w, v, "an object of strings");
-        while (json_next(v, &i)) {
-                Where at = { .up = w, .key = i.key };
-
-                r = value_text(p, &at, i.value, CONFIG_TEXT_MAX, &s);
-                if (r < 0)
-                        return r;
-        }
-        json_unref(t->labels);
-        t->labels = json_ref(v);
-        return 0;
+        return read_strings(p, w, v, check_label, &((TreeSpec *) target)->labels);
 }
 
 KEY_READER(umask)

@@ -126,32 +126,32 @@ KEY_READER(rlimits)
         return 0;
 }
 
-KEY_READER(nice)
+/* An integer that is left alone unless given. */
+static int read_optional(Parse *p, const Where *w, Json *v, const Key *key, bool *ret_given, int *ret)
 {
-        TreeSpec *t = target;
         int64_t n;
         int r;
 
         r = value_integer(p, w, v, key->min, key->max, &n);
-        if (r > 0) {
-                t->has_nice = true;
-                t->nice = (int) n;
-        }
-        return MIN(r, 0);
+        if (r <= 0)
+                return r;
+        *ret_given = true;
+        *ret = (int) n;
+        return 0;
+}
+
+KEY_READER(nice)
+{
+        TreeSpec *t = target;
+
+        return read_optional(p, w, v, key, &t->has_nice, &t->nice);
 }
 
 KEY_READER(oom_score_adj)
 {
         TreeSpec *t = target;
-        int64_t n;
-        int r;
 
-        r = value_integer(p, w, v, key->min, key->max, &n);
-        if (r > 0) {
-                t->has_oom_score_adj = true;
-                t->oom_score_adj = (int) n;
-        }
-        return MIN(r, 0);
+        return read_optional(p, w, v, key, &t->has_oom_score_adj, &t->oom_score_adj);
 }
 
 static int affinity_array(Parse *p, const Where *w, Json *v, TreeSpec *t)

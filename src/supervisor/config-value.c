@@ -8,6 +8,8 @@
 #include "base/usec.h"
 #include "supervisor/config-parse.h"
 
+/* Warnings past these are left out: many of them must not turn a good tree into a wrong one. */
+#define WARNINGS_MAX 64U
 #define NEAR_MAX 48U /* longer words are compared by nobody */
 
 static const char *const type_words[] = {
@@ -62,7 +64,7 @@ static int vproblem(
         size_t n;
         int r;
 
-        if (p->problems->full)
+        if (p->problems->full || (is_warning && p->problems->n_warnings >= WARNINGS_MAX))
                 return 0;
         r = pointer_new(w, &pointer);
         if (r < 0)
@@ -75,8 +77,10 @@ static int vproblem(
         r = config_problem_add(p->problems, pointer, unsupported, "%s", message);
         if (r < 0)
                 return r;
-        if (is_warning && p->problems->n > n && !p->problems->full)
+        if (is_warning && !p->problems->full) {
                 p->problems->items[n].warning = true;
+                p->problems->n_warnings++;
+        }
         return 0;
 }
 

@@ -4,9 +4,9 @@
 /* A tree file, parsed and checked. config_parse_tree() reads the JSON of docs/protocol.md §6 into
  * TreeSpec nodes or into the complete list of problems, each with a JSON pointer at the value at fault;
  * nothing starts from a wrong file. A key that is specified but not yet built is a problem of its own
- * kind (unsupported), so that the answer is -32010 by name. Pure: no system call but user and group
- * look-ups, which are done by number here and by name in a helper process when needed (NSS may block).
- * Pointers are RFC 6901. */
+ * kind (unsupported), so that the answer is -32010 by name. Pointers are RFC 6901. Pure, but for a
+ * percentage of memory, which asks for the machine's. Users and groups given by number are resolved here,
+ * those given by name later (resolve.h). */
 
 #include <sched.h>
 #include <sys/resource.h>
@@ -133,6 +133,7 @@ typedef struct ConfigProblem {
 typedef struct ConfigProblems {
         ConfigProblem *items;
         size_t n, cap;
+        size_t n_warnings;
         size_t bytes; /* of all texts */
         bool full;    /* the last item says that there are more */
 } ConfigProblems;

@@ -21,27 +21,40 @@ struct Helper {
         void *userdata;
 };
 
-/* Called for a child nobody waits for any more: sd-event reaps it after this. */
-static int on_orphan(sd_event_source *s, const siginfo_t *si, void *userdata)
+/* sd-event wants SIGCHLD blocked even where it watches a pidfd. */
+int child_watch(sd_event *event, pid_t pid, sd_event_child_handler_t handler, void *userdata,
+                sd_event_source **ret)
 {
-        (void) sd_event_source_set_floating(s, false);
-        return 0;
+        sigset_t mask;
+
+        if (sigemptyset(&mask) < 0 || sigaddset(&mask, SIGCHLD) < 0 ||
+                        sigprocmask(SIG_BLOCK, &mask, NULL) < 0)
+                return -errno;
+        return sd_event_add_child(event, ret, pid, WEXITED, handler, userdata);
 }
 
-/* Killed, but perhaps not at once gone (a file server that hangs): the loop keeps the source until it is. */
+sd_event_source *child_abandon(sd_event_source *s)
+{
+        int enabled = SD_EVENT_OFF;
+
+        if (!s)
+                return NULL;
+        (void) sd_event_source_get_enabled(s, &enabled);
+        if (enabled != SD_EVENT_OFF) {
+                (void) sd_event_source_set_userdata(s, NULL);
+                (void) sd_event_source_set_floating(s, true);
+        }
+        return sd_event_source_unref(s);
+}
+
+/* Killed, but perhaps not at once gone: a file server may hang. */
 static void abandon(Helper *h)
 {
         int enabled = SD_EVENT_OFF;
 
-        if (!h->child)
-                return;
-        (void) sd_event_source_get_enabled(h->child, &enabled);
-        if (enabled != SD_EVENT_OFF) {
+        if (h->child && sd_event_source_get_enabled(h->child, &enabled) >= 0 && enabled != SD_EVENT_OFF)
                 (void) sd_event_source_send_child_signal(h->child, SIGKILL, NULL, 0);
-                (void) sd_event_source_set_userdata(h->child, NULL);
-                (void) sd_event_source_set_floating(h->child, true);
-        }
-        h->child = sd_event_source_unref(h->child);
+        h->child = child_abandon(h->child);
 }
 
 Helper *helper_free(Helper *h)
@@ -78,8 +91,10 @@ static int on_child(sd_event_source *s, const siginfo_t *si, void *userdata)
 {
         Helper *h = userdata;
 
-        if (!h)
-                return on_orphan(s, si, NULL);
+        if (!h) {
+                (void) sd_event_source_set_floating(s, false);
+                return 0;
+        }
         finish(h, si->si_code == CLD_EXITED && si->si_status == EXIT_SUCCESS ? 0 : -EPROTO);
         return 0;
 }
@@ -137,7 +152,7 @@ static int watch_helper(Helper *h, sd_event *event, uint64_t timeout_usec)
 {
         int r;
 
-        r = sd_event_add_child(event, &h->child, h->pid, WEXITED, on_child, h);
+        r = child_watch(event, h->pid, on_child, h, &h->child);
         if (r < 0) {
                 (void) kill(h->pid, SIGKILL);
                 (void) waitpid(h->pid, NULL, 0);
@@ -146,8 +161,8 @@ static int watch_helper(Helper *h, sd_event *event, uint64_t timeout_usec)
         return sd_event_add_time_relative(event, &h->timer, CLOCK_MONOTONIC, timeout_usec, 0, on_timeout, h);
 }
 
-int helper_run(sd_event *event, char *const *args, size_t max, uint64_t timeout_usec, helper_handler_t handler,
-                void *userdata, Helper **ret)
+int helper_run(sd_event *event, char *const *args, size_t max, uint64_t timeout_usec,
+                helper_handler_t handler, void *userdata, Helper **ret)
 {
         _cleanup_(helper_freep) Helper *h = calloc(1, sizeof(Helper));
         int r;

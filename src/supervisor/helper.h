@@ -15,10 +15,17 @@ typedef void (*helper_handler_t)(int r, const char *text, size_t n, void *userda
 
 /* `args` without the program, terminated by NULL. At most `max` bytes of the answer are read. The handler is called
  * once, from the loop, unless the helper is freed before; *ret is the caller's to free then, too. */
-int helper_run(sd_event *event, char *const *args, size_t max, uint64_t timeout_usec, helper_handler_t handler,
-                void *userdata, Helper **ret);
+int helper_run(sd_event *event, char *const *args, size_t max, uint64_t timeout_usec,
+                helper_handler_t handler, void *userdata, Helper **ret);
 Helper *helper_free(Helper *h);
 DEFINE_CLEANUP(Helper *, helper_free);
 
 /* First call of a helper's main function: names the process, ends it with its parent, and after `seconds`. */
 void helper_begin(const char *name, unsigned seconds);
+
+/* The loop's watch on a child of ours, for this module and for output.c. The handler gets what waitid(2) says; the
+ * child is reaped after it. Abandoned, the watch keeps itself in the loop until the child has ended, and calls no one;
+ * `userdata` of the handler is NULL then. */
+int child_watch(sd_event *event, pid_t pid, sd_event_child_handler_t handler, void *userdata,
+                sd_event_source **ret);
+sd_event_source *child_abandon(sd_event_source *s); /* returns NULL */

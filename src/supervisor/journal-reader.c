@@ -25,6 +25,7 @@
 /* Where we may not ask for it (the socket is root's), journald gets a moment to take in what is queued. */
 #define SETTLE_USEC (50 * USEC_PER_MSEC)
 #define MATCH_MAX 320
+#define DATA_MAX (64U * 1024) /* above journald's LineMax= */
 
 typedef struct Question {
         char pid[16], scope[256];
@@ -125,12 +126,12 @@ static int add_matches(sd_journal *j, const Question *q)
         return add_match(j, q->priority >= 8 ? "SYSLOG_FACILITY" : "PRIORITY", number);
 }
 
-/* Fills buf from its end; returns where the text begins. */
+/* Fills buf from its end with whole lines; of a last line too long for it, with the end. Returns where the text begins. */
 static char *collect(sd_journal *j, const Question *q, char *buf, char *end)
 {
         char *p = end;
 
-        (void) sd_journal_set_data_threshold(j, TAIL_MAX);
+        (void) sd_journal_set_data_threshold(j, DATA_MAX);
         if (sd_journal_seek_tail(j) < 0)
                 return p;
         for (unsigned i = 0; i < q->lines && sd_journal_previous(j) > 0; i++) {
@@ -143,12 +144,17 @@ static char *collect(sd_journal *j, const Question *q, char *buf, char *end)
                         break;
                 if (sd_journal_get_data(j, "MESSAGE", (const void **) &data, &n) < 0)
                         continue;
+                data += MIN(n, strlen(key));
                 n -= MIN(n, strlen(key));
+                if (p == end && n > TAIL_MAX - 1) {
+                        data += n - (TAIL_MAX - 1);
+                        n = TAIL_MAX - 1;
+                }
                 if (n + 1 > (size_t) (p - buf))
                         break;
                 *--p = '\n';
                 p -= n;
-                memcpy(p, data + strlen(key), n);
+                memcpy(p, data, n);
         }
         return p;
 }

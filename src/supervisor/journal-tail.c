@@ -127,7 +127,8 @@ int journal_tail(Journal *j, int pid, int priority, unsigned lines, journal_tail
         (void) snprintf(t->priority, sizeof(t->priority), "%d", priority);
         (void) snprintf(t->lines, sizeof(t->lines), "%u", lines);
         r = sd_event_add_time_relative(j->event, &t->timer, CLOCK_MONOTONIC,
-                        j->n_tails >= TAILS_MAX || !journal_available(j) ? 0 : TAIL_TIMEOUT, 0, on_deadline, t);
+                        j->n_tails >= TAILS_MAX || !journal_available(j) ? 0 : TAIL_TIMEOUT, 0, on_deadline,
+                        t);
         if (r < 0)
                 return r;
         if (j->n_tails < TAILS_MAX && journal_available(j)) {

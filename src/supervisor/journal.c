@@ -124,7 +124,8 @@ static void log_instead(const char *data, size_t n)
         text = find_field(data, n, "MESSAGE", &text_n);
         level = find_field(data, n, "PRIORITY", &level_n);
         if (text)
-                log_full(level && level_n == 1 ? *level - '0' : LOG_INFO, "%.*s", (int) MIN(text_n, 4096U), text);
+                log_full(level && level_n == 1 ? *level - '0' : LOG_INFO, "%.*s", (int) MIN(text_n, 4096U),
+                                text);
 }
 
 static void disconnect(Journal *j)
@@ -252,7 +253,7 @@ static void wait_for_room(Journal *j, int r)
 static bool is_temporary(int r)
 {
         return r == -EAGAIN || r == -ENOBUFS || r == -ENOMEM || r == -EMFILE || r == -ENFILE ||
-                        r == -ETOOMANYREFS || r == -EINTR;
+               r == -ETOOMANYREFS || r == -EINTR;
 }
 
 /* What was lost is older than all that is spooled, so it is told first. */

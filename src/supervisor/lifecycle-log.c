@@ -19,17 +19,20 @@ static const struct {
         [LIFECYCLE_READY] = { "ready", TRACTOR_MESSAGE_READY, "ready", LOG_INFO },
         [LIFECYCLE_EXITED] = { "exited", TRACTOR_MESSAGE_EXITED, "ended", LOG_INFO },
         [LIFECYCLE_CRASHED] = { "crashed", TRACTOR_MESSAGE_CRASHED, "ended", LOG_WARNING },
-        [LIFECYCLE_RESTARTING] = { "restarting", TRACTOR_MESSAGE_RESTARTING, "waits for its restart", LOG_NOTICE },
+        [LIFECYCLE_RESTARTING] = { "restarting", TRACTOR_MESSAGE_RESTARTING, "waits for its restart",
+                        LOG_NOTICE },
         [LIFECYCLE_GAVE_UP] = { "gave-up", TRACTOR_MESSAGE_GAVE_UP, "gave up: too many restarts", LOG_ERR },
         [LIFECYCLE_STOPPED] = { "stopped", TRACTOR_MESSAGE_STOPPED, "stopped", LOG_INFO },
         [LIFECYCLE_FAILED] = { "failed", TRACTOR_MESSAGE_FAILED, "failed", LOG_ERR },
         [LIFECYCLE_TREE_LOADED] = { "tree-loaded", TRACTOR_MESSAGE_TREE_LOADED, "loaded", LOG_NOTICE },
-        [LIFECYCLE_TREE_UNLOADED] = { "tree-unloaded", TRACTOR_MESSAGE_TREE_UNLOADED, "unloaded", LOG_NOTICE },
+        [LIFECYCLE_TREE_UNLOADED] = { "tree-unloaded", TRACTOR_MESSAGE_TREE_UNLOADED, "unloaded",
+                        LOG_NOTICE },
         [LIFECYCLE_SUPERVISOR_STARTED] = { "supervisor-started", TRACTOR_MESSAGE_SUPERVISOR_STARTED,
-                "the supervisor serves", LOG_INFO },
+                        "the supervisor serves", LOG_INFO },
         [LIFECYCLE_SUPERVISOR_LOST] = { "supervisor-lost", TRACTOR_MESSAGE_SUPERVISOR_LOST,
-                "the supervisor before this one ended unasked", LOG_WARNING },
-        [LIFECYCLE_LIMIT_CHANGED] = { "limit-changed", TRACTOR_MESSAGE_LIMIT_CHANGED, "limits changed", LOG_NOTICE },
+                        "the supervisor before this one ended unasked", LOG_WARNING },
+        [LIFECYCLE_LIMIT_CHANGED] = { "limit-changed", TRACTOR_MESSAGE_LIMIT_CHANGED, "limits changed",
+                        LOG_NOTICE },
 };
 
 const char *lifecycle_kind_to_string(LifecycleKind k)
@@ -117,7 +120,7 @@ static void print_restart(FILE *f, const LifecycleRecord *r)
 static void print_message(FILE *f, const LifecycleRecord *r)
 {
         bool ended = r->kind == LIFECYCLE_EXITED || r->kind == LIFECYCLE_CRASHED ||
-                        r->kind == LIFECYCLE_STOPPED || r->kind == LIFECYCLE_FAILED;
+                     r->kind == LIFECYCLE_STOPPED || r->kind == LIFECYCLE_FAILED;
         char words[LAST_WORDS_MAX + 1], buf[DURATION_SIZE];
 
         if (r->path)

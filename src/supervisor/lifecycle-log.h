@@ -35,9 +35,9 @@ typedef struct LifecycleRecord {
         int exit_code;       /* -1: none */
         int signal;          /* 0: none */
         bool core_dumped;
-        int64_t restarts; /* -1: none */
+        int64_t restarts;                             /* -1: none */
         uint64_t runtime_usec, memory_peak, cpu_usec; /* UINT64_MAX: unknown */
-        uint64_t restart_usec;   /* until the next start; UINT64_MAX: none follows, or nothing to say of it */
+        uint64_t restart_usec; /* until the next start; UINT64_MAX: none follows, or nothing to say of it */
         const char *stderr_tail; /* lines, the last one last */
         const char *backtrace, *report;
         int object_pid; /* 0: none. Of a zombie, so that the journal finds its unit */

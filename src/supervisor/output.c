@@ -14,6 +14,7 @@
 #include "base/log.h"
 #include "base/map.h"
 #include "base/usec.h"
+#include "supervisor/helper.h"
 #include "supervisor/output.h"
 
 #define LOOK_INTERVAL (250 * USEC_PER_MSEC)
@@ -23,10 +24,10 @@
 #define SYMLINKS_MAX 16
 
 typedef struct OutputFile {
-        OutputDir *dir; /* weak */
-        char *actor;    /* the key in dir->files */
+        OutputDir *dir;    /* weak */
+        char *actor;       /* the key in dir->files */
         char *path, *name; /* name: the end of path, weak */
-        uint64_t size;  /* at the last look */
+        uint64_t size;     /* at the last look */
         sd_event_source *watch, *timer, *cutter;
 } OutputFile;
 
@@ -113,7 +114,8 @@ static int open_directory(const char *path)
 
 static char *state_directory(void)
 {
-        const char *state = getenv("STATE_DIRECTORY"), *xdg = getenv("XDG_STATE_HOME"), *home = getenv("HOME");
+        const char *state = getenv("STATE_DIRECTORY"), *xdg = getenv("XDG_STATE_HOME"),
+                   *home = getenv("HOME");
 
         if (state && state[0] == '/')
                 return xasprintf("%.*s", (int) strcspn(state, ":"), state);
@@ -178,12 +180,7 @@ static OutputFile *file_free(OutputFile *f)
                 (void) map_remove(&f->dir->files, f->actor);
         f->watch = sd_event_source_disable_unref(f->watch);
         f->timer = sd_event_source_disable_unref(f->timer);
-        if (f->cutter) {
-                /* It ends by itself; the loop reaps it. */
-                (void) sd_event_source_set_userdata(f->cutter, NULL);
-                (void) sd_event_source_set_floating(f->cutter, true);
-                f->cutter = sd_event_source_unref(f->cutter);
-        }
+        f->cutter = child_abandon(f->cutter); /* it ends by itself */
         free(f->actor);
         free(f->path);
         free(f);
@@ -199,7 +196,8 @@ static void listen_for_growth(OutputFile *f)
 
         if (f->watch)
                 return;
-        r = sd_event_add_inotify(f->dir->event, &f->watch, f->path, IN_MODIFY | IN_DONT_FOLLOW, on_growth, f);
+        r = sd_event_add_inotify(
+                        f->dir->event, &f->watch, f->path, IN_MODIFY | IN_DONT_FOLLOW, on_growth, f);
         if (r < 0 && r != -ENOENT) /* deleted by someone: the next generation makes it anew */
                 log_debug("%s: can't be watched: %s", f->path, strerror(-r));
 }
@@ -250,7 +248,7 @@ static int start_cutter(OutputFile *f, int fd, off_t cut)
                 return -errno;
         if (pid == 0)
                 cut_in_child(fd, cut);
-        r = sd_event_add_child(f->dir->event, &f->cutter, pid, WEXITED, on_cut, f);
+        r = child_watch(f->dir->event, pid, on_cut, f, &f->cutter);
         if (r < 0)
                 (void) waitpid(pid, NULL, 0);
         return r;
@@ -333,7 +331,8 @@ static char *file_name(const char *actor_path)
 static int make_file(const OutputDir *d, const char *name, uid_t uid, gid_t gid)
 {
         _cleanup_close_ int fd = openat(d->fd, name,
-                        O_WRONLY | O_APPEND | O_CREAT | O_NOFOLLOW | O_NONBLOCK | O_NOCTTY | O_CLOEXEC, 0640);
+                        O_WRONLY | O_APPEND | O_CREAT | O_NOFOLLOW | O_NONBLOCK | O_NOCTTY | O_CLOEXEC,
+                        0640);
         struct stat st;
 
         if (fd < 0 || fstat(fd, &st) < 0)

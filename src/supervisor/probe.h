@@ -29,11 +29,11 @@ struct Probe {
         int notify_fd;
         sd_event_source *notify;
 
-        char *path;             /* socket or file, absolute */
-        struct stat before;     /* the file before the program was started; st_nlink 0: there was none */
-        uint64_t start_realtime;
+        char *path;         /* socket or file, absolute */
+        struct stat before; /* the file before the program was started; st_nlink 0: there was none */
+        uint64_t opened_realtime, start_realtime;
         sd_event_source *watch;
-        char *watched;          /* the directory */
+        char *watched; /* the directory */
         uint64_t looked_at, interval;
 
         bool command_runs;

@@ -39,6 +39,7 @@ int probe_look_prepare(Probe *p)
                 return -ENOMEM;
         if (stat(p->path, &p->before) < 0)
                 p->before.st_nlink = 0;
+        p->opened_realtime = now_usec(CLOCK_REALTIME_COARSE);
         return 0;
 }
 
@@ -77,21 +78,20 @@ static int try_socket(const char *path)
 static bool same_file(const struct stat *a, const struct stat *b)
 {
         return a->st_nlink > 0 && a->st_dev == b->st_dev && a->st_ino == b->st_ino &&
-                        a->st_mtim.tv_sec == b->st_mtim.tv_sec && a->st_mtim.tv_nsec == b->st_mtim.tv_nsec;
+               a->st_mtim.tv_sec == b->st_mtim.tv_sec && a->st_mtim.tv_nsec == b->st_mtim.tv_nsec;
 }
 
-/* File times are those of the last clock tick, so a file made right after the start may seem a little older. That it
- * is not the one that was there before the start makes up for it. */
+/* File times are those of the last clock tick, which may lag far behind on a busy machine, so a file made right after the
+ * start may seem older than it. What counts is the tick of the moment when the probe was opened, and that the file is not
+ * the one that was there then. */
 static int try_file(const Probe *p)
 {
-        struct timespec tick = { 0, 10000000 };
         struct stat st;
 
         if (stat(p->path, &st) < 0)
                 return -errno;
-        (void) clock_getres(CLOCK_REALTIME_COARSE, &tick);
         if (same_file(&p->before, &st) ||
-                        timespec_usec(&st.st_mtim) + timespec_usec(&tick) < p->start_realtime)
+                        timespec_usec(&st.st_mtim) < MIN(p->opened_realtime, p->start_realtime))
                 return -ESTALE;
         return 0;
 }

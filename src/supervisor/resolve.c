@@ -121,8 +121,11 @@ static void on_answer(int r, const char *text, size_t n, void *userdata)
                 resolve->handler(0, &resolve->resolved, NULL, resolve->userdata);
         else
                 resolve->handler(r, NULL,
-                                why ?: (r == -ETIMEDOUT ? "the user database did not answer within 10 s"
-                                                        : "the look-up in the user database failed"),
+                                why
+                                                ?: (r == -ETIMEDOUT ? "the user database did not answer "
+                                                                      "within 10 s"
+                                                                    : "the look-up in the user database "
+                                                                      "failed"),
                                 resolve->userdata);
 }
 
@@ -134,7 +137,8 @@ static int on_numbers(sd_event_source *s, uint64_t usec, void *userdata)
         return 0;
 }
 
-static int start_helper(Resolve *resolve, sd_event *event, const char *user, const char *group, char *const *groups)
+static int start_helper(
+                Resolve *resolve, sd_event *event, const char *user, const char *group, char *const *groups)
 {
         _cleanup_(strv_freep) char **args = NULL;
         const char *const first[] = { "--resolve", user ?: "", group ?: "" };
@@ -156,7 +160,8 @@ static int start_helper(Resolve *resolve, sd_event *event, const char *user, con
                 if (r < 0)
                         return r;
         }
-        return helper_run(event, args, ANSWER_MAX, RESOLVE_TIMEOUT_USEC, on_answer, resolve, &resolve->helper);
+        return helper_run(
+                        event, args, ANSWER_MAX, RESOLVE_TIMEOUT_USEC, on_answer, resolve, &resolve->helper);
 }
 
 int resolve_user(sd_event *event, const char *user, const char *group, char *const *groups,

@@ -2,6 +2,7 @@
 #include <errno.h>
 #include <stdarg.h>
 
+#include "base/error.h"
 #include "base/usec.h"
 #include "tractorctl/context.h"
 #include "tractorctl/describe.h"
@@ -47,18 +48,54 @@ void print_problems(FILE *f, const Json *problems)
         }
 }
 
+/* The path put in. Of a tree that failed to load nothing is left to be looked at. */
+static char *complete_hint(const Context *c, const char *subject, const char *hint)
+{
+        const char *gap = hint ? strstr(hint, "PATH") : NULL;
+
+        if (!hint || !gap)
+                return hint ? strdup(hint) : NULL;
+        if (c->o->verb == VERB_RUN || c->o->verb == VERB_LOAD)
+                return NULL;
+        return xasprintf("%.*s%s%s", (int) (gap - hint), hint, subject ?: "PATH", gap + strlen("PATH"));
+}
+
+/* What was wrong stood on the command line, not in a file: one line, however many there are. */
+static int fail_options(const Context *c, const Json *error, const Json *problems)
+{
+        _cleanup_free_ char *text = NULL;
+        size_t n = 0;
+        FILE *f = open_memstream(&text, &n);
+        int code = json_get_integer(error, "code", 0) == ERROR_INVALID_PARAMS ? CTL_USAGE : CTL_FAILED;
+
+        if (!f)
+                return fail_errno(c, -ENOMEM);
+        for (size_t i = 0; i < json_length(problems); i++) {
+                const Json *p = json_item(problems, i);
+                const char *pointer = json_get_string(p, "pointer", "");
+
+                fprintf(f, "%s%s: %s", i > 0 ? "; " : "", pointer + (*pointer == '/'),
+                                json_get_string(p, "message", ""));
+        }
+        if (fclose(f) != 0)
+                return fail_errno(c, -ENOMEM);
+        return fail(c, code, "%s", text);
+}
+
 int fail_error(const Context *c, const char *subject, const Json *error)
 {
         const Json *problems = json_get(json_get(error, "data"), "problems");
-        _cleanup_free_ char *text = NULL;
-        const char *hint = hint_of_error(error);
+        _cleanup_free_ char *text = NULL, *hint = NULL;
         int code = exit_code_of_error(error);
 
-        if (json_length(problems) > 0) {
+        if (json_length(problems) > 0 && c->o->verb != VERB_SPAWN && c->o->verb != VERB_SET_LIMIT) {
                 print_problems(stderr, problems);
                 return CTL_FAILED;
         }
+        if (json_length(problems) > 0)
+                return fail_options(c, error, problems);
         text = describe_error(error);
+        hint = complete_hint(c, subject, hint_of_error(error));
         if (!text)
                 return fail_errno(c, -ENOMEM);
         if (strstr(text, subject ?: ""))

@@ -67,8 +67,7 @@ static int on_exit_readable(sd_event_source *s, int fd, uint32_t revents, void *
         return 0;
 }
 
-static _Noreturn void run_child(
-                const char *program, char **argv, int owner_fd, int output_fd, bool quiet, int error_fd)
+static _Noreturn void run_child(const char *program, char **argv, int owner_fd, int output_fd, int error_fd)
 {
         struct sigaction sa = { .sa_handler = SIG_DFL };
         sigset_t none;
@@ -78,11 +77,9 @@ static _Noreturn void run_child(
         (void) sigaction(SIGPIPE, &sa, NULL);
         (void) sigprocmask(SIG_SETMASK, &none, NULL);
         (void) setsid();
-        if (quiet)
-                output_fd = open("/dev/null", O_WRONLY | O_CLOEXEC);
         if (output_fd >= 0 && dup2(output_fd, STDOUT_FILENO) < 0)
                 goto failed;
-        if (output_fd >= 0 && (quiet || isatty(STDERR_FILENO)) && dup2(output_fd, STDERR_FILENO) < 0)
+        if (output_fd >= 0 && isatty(STDERR_FILENO) && dup2(output_fd, STDERR_FILENO) < 0)
                 goto failed;
         if (fd_set_cloexec(owner_fd, false) < 0)
                 goto failed;
@@ -91,6 +88,16 @@ failed:
         e = errno;
         (void) !write(error_fd, &e, sizeof(e));
         _exit(127);
+}
+
+/* NULL: left out. */
+static int add_option(char ***argv, const char *name, const char *value)
+{
+        _cleanup_free_ char *arg = value ? xasprintf("--%s=%s", name, value) : NULL;
+
+        if (!value)
+                return 0;
+        return arg ? strv_append(argv, arg) : -ENOMEM;
 }
 
 static int build_argv(const DaemonOptions *o, const char *program, int owner_fd, char ***ret)
@@ -103,17 +110,12 @@ static int build_argv(const DaemonOptions *o, const char *program, int owner_fd,
                 r = strv_append(&argv, "--embedded");
         if (r >= 0)
                 r = strv_append(&argv, owner);
-        for (size_t i = 0; r >= 0 && i < ELEMENTSOF(o->listen); i++) {
-                _cleanup_free_ char *arg = o->listen[i] ? xasprintf("--listen=%s", o->listen[i]) : NULL;
-
-                if (o->listen[i])
-                        r = arg ? strv_append(&argv, arg) : -ENOMEM;
-        }
-        if (r >= 0 && o->backend) {
-                _cleanup_free_ char *arg = xasprintf("--backend=%s", o->backend);
-
-                r = arg ? strv_append(&argv, arg) : -ENOMEM;
-        }
+        for (size_t i = 0; r >= 0 && i < ELEMENTSOF(o->listen); i++)
+                r = add_option(&argv, "listen", o->listen[i]);
+        if (r >= 0)
+                r = add_option(&argv, "backend", o->backend);
+        if (r >= 0)
+                r = add_option(&argv, "log-level", o->log_level);
         if (r < 0)
                 return r;
         *ret = TAKE_PTR(argv);
@@ -139,7 +141,7 @@ static int spawn(const DaemonOptions *o, const char *program, int owner_fd, int 
         if (pid < 0)
                 return -errno;
         if (pid == 0)
-                run_child(program, argv, owner_fd, output_fd, o->quiet, error_w);
+                run_child(program, argv, owner_fd, output_fd, error_w);
         error_w = safe_close(error_w);
         do
                 n = read(error_r, &e, sizeof(e));
@@ -325,7 +327,7 @@ int daemon_start_private(Context *c, Daemon **ret)
         r = sock ? daemon_start(&(DaemonOptions){ .event = c->event,
                                                 .listen = { sock },
                                                 .backend = "process",
-                                                .quiet = true },
+                                                .log_level = "err" },
                                    &d)
                  : -ENOMEM;
         if (r < 0) {

@@ -24,8 +24,8 @@ typedef struct DaemonOptions {
         sd_event *event;
         const char *listen[2]; /* either may be NULL */
         const char *backend;   /* NULL: it chooses */
+        const char *log_level; /* NULL: its own default */
         bool capture;          /* what it would say on our terminal into output_fd */
-        bool quiet;            /* both to /dev/null */
 } DaemonOptions;
 
 /* tractord: $TRACTOR_LIBEXECDIR, beside this program in a build tree, beside the installed one, the installed

@@ -152,7 +152,7 @@ static void put_member(FILE *f, const char *key, Json *value)
 
 static bool member_is_frame(const char *key)
 {
-        static const char *const frame[] = { "epoch", "seq", "time_us", "path", "event" };
+        static const char *const frame[] = { "epoch", "seq", "time_us", "path", "event", "kind" };
 
         for (size_t i = 0; i < ELEMENTSOF(frame); i++)
                 if (streq(key, frame[i]))

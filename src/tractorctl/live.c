@@ -16,32 +16,37 @@ static unsigned terminal_rows(void)
         return w.ws_row;
 }
 
-static void erase(Live *l)
+/* To the region's first line. What stands there is overwritten line by line: clearing it first would flicker. */
+static void go_up(Live *l)
 {
         /* A terminal made smaller has scrolled the region's top out of reach. */
         unsigned up = l->rows > 0 ? MIN(l->drawn, l->rows - 1) : l->drawn;
 
         if (up > 0)
                 printf("\033[%uA\r", up);
-        if (l->drawn > 0)
-                fputs("\033[J", stdout);
         l->drawn = 0;
+}
+
+static void put_line(const char *line)
+{
+        printf("%s\033[K\n", line);
 }
 
 static void paint(Live *l)
 {
-        size_t n = l->lines ? strv_length(l->lines) : 0, shown;
+        size_t n = l->lines ? strv_length(l->lines) : 0, shown = n;
 
-        shown = n;
+        l->rows = MAX(terminal_rows(), 2U);
         if (n > l->rows - 1)
-                shown = l->rows > 2 ? l->rows - 2 : 0;
+                shown = l->rows - 2;
         for (size_t i = 0; i < shown; i++)
-                puts(l->lines[i]);
+                put_line(l->lines[i]);
         l->drawn = (unsigned) shown;
         if (shown < n) {
-                printf("... and %zu more; 'tractorctl tree' shows all\n", n - shown);
+                printf("... and %zu more; 'tractorctl tree' shows all\033[K\n", n - shown);
                 l->drawn++;
         }
+        fputs("\033[J", stdout);
         (void) fflush(stdout);
 }
 
@@ -57,23 +62,23 @@ void live_draw(Live *l, char *const *lines)
                 fputs("\033[?25l", stdout);
                 l->hidden = true;
         }
-        erase(l);
-        l->rows = MAX(terminal_rows(), 2U);
+        go_up(l);
         paint(l);
 }
 
 void live_log(Live *l, const char *line)
 {
-        erase(l);
-        puts(line);
-        l->rows = MAX(terminal_rows(), 2U);
+        go_up(l);
+        put_line(line);
         paint(l);
 }
 
 void live_done(Live *l, bool keep)
 {
-        if (!keep)
-                erase(l);
+        if (!keep && l->drawn > 0) {
+                go_up(l);
+                fputs("\033[J", stdout);
+        }
         l->drawn = 0;
         if (l->hidden)
                 fputs("\033[?25h", stdout);

@@ -7,17 +7,19 @@
 #include "tractorctl/run.h"
 #include "tractorctl/tree-view.h"
 
-/* On the terminal the tree shows where things stand; only what went wrong is worth a line of its own. */
+#define JOURNAL_SOCKET "/run/systemd/journal/socket"
+
+/* On the terminal the tree shows where things stand; what can't be seen there any more is worth a line of its own. */
 static bool is_remarkable(const Json *item)
 {
         const char *event = json_get_string(item, "event", "");
-        const char *from = json_get_string(item, "from", ""), *to = json_get_string(item, "to", "");
+        const char *to = json_get_string(item, "to", "");
 
+        if (access(JOURNAL_SOCKET, F_OK) < 0)
+                return false; /* then the supervisor says it on its stderr, which is shown, too */
         if (!streq(event, "state"))
                 return streq(event, "gave_up");
-        if (streq(to, "backoff") || streq(to, "failed"))
-                return true;
-        return streq(to, "starting") && (streq(from, "ready") || streq(from, "stopping"));
+        return streq(to, "backoff") || (streq(to, "starting") && json_get(item, "exit"));
 }
 
 static void show_line(Run *run, const char *line)

@@ -53,9 +53,9 @@ static void on_item(Json *item, uint64_t lost, void *userdata)
         Run *run = userdata;
 
         run->news = true;
-        if (streq(json_get_string(item, "event", ""), "gave_up") &&
+        if (streq(json_get_string(item, "to", ""), "failed") &&
                         streq(json_get_string(item, "path", ""), run->path))
-                run->gave_up = true;
+                run->gave_up = true; /* the tree itself: not one child of it that was isolated */
         run_show_item(run, item, lost);
         if (ferror(stdout)) /* whoever read us has left */
                 run->stops = MAX(run->stops, 1U);
@@ -317,6 +317,7 @@ static int start_daemon(Run *run)
                                         .listen = { run->listen, run->published },
                                         .backend = run->c->o->backend,
                                         .capture = run->on_terminal,
+                                        .log_level = run->on_terminal || run->c->o->quiet ? "warning" : NULL,
                         },
                         &run->daemon);
 
@@ -353,6 +354,21 @@ static void wait_for_end(Run *run)
         run_drain_output(run);
 }
 
+/* Where the actors live is worth a line: it decides what limits and guarantees there are. */
+static void show_backend(Run *run)
+{
+        _cleanup_json_ Json *status = NULL, *error = NULL;
+        _cleanup_free_ char *line = NULL, *clean = NULL;
+
+        if (!run->on_terminal ||
+                        client_call(run->c->client, "supervisor.status", NULL, &status, &error) < 0 || error)
+                return;
+        line = xasprintf("backend %s: %s", json_get_string(status, "backend", "?"),
+                        json_get_string(status, "why", "?"));
+        clean = text_clean(line);
+        puts(strna(clean));
+}
+
 static int run_tree(Run *run)
 {
         int r = start_daemon(run);
@@ -361,6 +377,8 @@ static int run_tree(Run *run)
                 return r;
         r = first_connect(run);
         if (r == 0) {
+                if (!run->over)
+                        show_backend(run);
                 r = run->over ? 0 : run_loop(run);
                 r = r < 0 ? fail_errno(run->c, r) : run->code;
         }

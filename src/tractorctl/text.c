@@ -171,14 +171,16 @@ int table_add(Table *t, Hue hue, const char *text)
         return 0;
 }
 
+/* A column with nothing in it has width 0, and is left out, unless there is no row at all. */
 static void measure(const Table *t, size_t widths[TABLE_COLUMNS_MAX])
 {
         for (size_t c = 0; c < t->n_columns; c++)
-                widths[c] = strlen(t->head[c]);
+                widths[c] = t->n > 0 ? 0 : strlen(t->head[c]);
         for (size_t i = 0; i < t->n; i++) {
                 size_t w = text_width(t->cells[i].text), *max = &widths[i % t->n_columns];
 
-                *max = MAX(*max, w);
+                if (w > 0)
+                        *max = MAX(MAX(*max, w), strlen(t->head[i % t->n_columns]));
         }
 }
 
@@ -202,6 +204,8 @@ static void put_aligned(FILE *f, const Style *style, const Cell *row, size_t n_c
         for (size_t c = 0; c < n_columns && room > 0; c++) {
                 size_t w = text_width(row[c].text), pad = c + 1 < n_columns ? widths[c] + 2 - w : 0;
 
+                if (widths[c] == 0)
+                        continue;
                 put_colored(f, style, row[c].hue, row[c].text, text_fit(row[c].text, room));
                 room -= MIN(room, w);
                 for (; pad > 0 && room > 0; pad--, room--)

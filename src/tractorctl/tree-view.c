@@ -220,57 +220,73 @@ int tree_view_matching(const Json *node, const char *glob, Json **ret)
         return 0;
 }
 
-static bool ends_with(const char *s, const char *end)
+/* The unit that the key's name ends in, cut off *n; 0: none. */
+static int64_t cut_unit(const char *key, size_t *n)
 {
-        size_t n = strlen(s), m = strlen(end);
+        static const struct {
+                const char *suffix;
+                int64_t per_ms;
+        } units[] = { { "_ms", 1 }, { "_us", 1000 } };
 
-        return n >= m && streq(s + n - m, end);
+        for (size_t i = 0; i < ELEMENTSOF(units); i++) {
+                size_t m = strlen(units[i].suffix);
+
+                if (*n > m && streq(key + *n - m, units[i].suffix)) {
+                        *n -= m;
+                        return units[i].per_ms;
+                }
+        }
+        return 0;
 }
 
-/* A value as people read it: durations and sizes by their key's name, lists by commas. */
-static char *value_text(const char *key, Json *value)
+static char *plain_value(const char *key, Json *value)
 {
-        static const char *const sizes[] = { "memory", "memory_peak" };
-        char buf[TEXT_MAX];
-
         if (streq(key, "exit"))
                 return describe_exit(value);
-        if (json_type(value) == JSON_INTEGER && ends_with(key, "_ms"))
-                return strdup(text_duration(buf, json_integer(value)));
-        if (json_type(value) == JSON_INTEGER && ends_with(key, "_us"))
-                return strdup(text_duration(buf, json_integer(value) / 1000));
-        for (size_t i = 0; json_type(value) == JSON_INTEGER && i < ELEMENTSOF(sizes); i++)
-                if (streq(key, sizes[i]))
-                        return strdup(text_bytes(buf, json_integer(value)));
-        if (json_type(value) == JSON_STRING)
-                return strdup(strna(json_string(value)));
-        return strdup(strna(json_print(value, NULL)));
+        return strdup(strna(json_string(value) ?: json_print(value, NULL)));
 }
 
-static int add_detail(Table *t, const char *prefix, const char *key, Json *value)
+/* As people read it; *n: how much of the key is its name. */
+static char *pretty_value(const char *key, size_t *n, Json *value)
 {
-        _cleanup_free_ char *name = xasprintf("%s%s%s", prefix, *prefix ? "." : "", key), *text = NULL;
+        bool number = json_type(value) == JSON_INTEGER;
+        int64_t per_ms = number ? cut_unit(key, n) : 0;
+        char buf[TEXT_MAX];
+
+        if (per_ms > 0)
+                return strdup(text_duration(buf, json_integer(value) / per_ms));
+        if (number && startswith(key, "memory"))
+                return strdup(text_bytes(buf, json_integer(value)));
+        return plain_value(key, value);
+}
+
+static int add_value(Table *t, const Style *style, const char *prefix, const char *key, Json *value)
+{
         Hue hue = streq(key, "state") ? state_hue(strna(json_string(value))) : HUE_PLAIN;
-        JsonIterator i = { 0 };
+        _cleanup_free_ char *text = NULL, *name = NULL;
+        size_t n = strlen(key);
         int r;
 
-        if (!name)
-                return -ENOMEM;
-        if (!value || streq(key, "children") || streq(key, "more"))
-                return 0;
-        if (json_type(value) == JSON_OBJECT && !streq(key, "exit") && !*prefix) {
-                while (json_next(value, &i)) {
-                        r = add_detail(t, key, i.key, i.value);
-                        if (r < 0)
-                                return r;
-                }
-                return 0;
-        }
-        text = value_text(key, value);
-        if (!text)
+        text = style->terminal ? pretty_value(key, &n, value) : plain_value(key, value);
+        name = xasprintf("%s%s%.*s", prefix, *prefix ? "." : "", (int) n, key);
+        if (!text || !name)
                 return -ENOMEM;
         r = table_add(t, HUE_DIM, name);
         return r < 0 ? r : table_add(t, hue, text);
+}
+
+static int add_detail(Table *t, const Style *style, const char *prefix, const char *key, Json *value)
+{
+        JsonIterator i = { 0 };
+        int r = 0;
+
+        if (!value || streq(key, "children") || streq(key, "more"))
+                return 0;
+        if (json_type(value) != JSON_OBJECT || streq(key, "exit") || *prefix)
+                return add_value(t, style, prefix, key, value);
+        while (r >= 0 && json_next(value, &i))
+                r = add_detail(t, style, key, i.key, i.value);
+        return r;
 }
 
 /* One line a child, so that `status` of a supervisor answers the first question about it. */
@@ -296,13 +312,13 @@ static int add_children(Table *t, const Json *node)
         return 0;
 }
 
-int tree_view_details(const Json *object, Table *ret)
+int tree_view_details(const Json *object, const Style *style, Table *ret)
 {
         JsonIterator i = { 0 };
 
         table_init(ret, details_head, ELEMENTSOF(details_head));
         while (json_next(object, &i)) {
-                int r = add_detail(ret, "", i.key, i.value);
+                int r = add_detail(ret, style, "", i.key, i.value);
 
                 if (r < 0)
                         return r;

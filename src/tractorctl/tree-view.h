@@ -14,8 +14,8 @@ int tree_view_tree(const Json *node, const Style *style, Table *ret);
 int tree_view_list(const Json *node, const char *glob, Table *ret);
 /* The same nodes in an array, without their children. */
 int tree_view_matching(const Json *node, const char *glob, Json **ret);
-/* Two columns, key and value; also for supervisor.status. */
-int tree_view_details(const Json *object, Table *ret);
+/* Two columns, key and value; also for supervisor.status. Numbers with their units for a terminal, bare elsewhere. */
+int tree_view_details(const Json *object, const Style *style, Table *ret);
 
 /* Is any actor of it alive, starting or in backoff? */
 bool tree_is_active(const Json *node);

@@ -40,11 +40,12 @@ static void note_item(Json *item, uint64_t lost, void *userdata)
 
 static int report_failed(Context *c, const char *path, const Json *node)
 {
-        const char *state = json_get_string(node, "state", "?");
+        const char *state = json_get_string(node, "state", "?"), *reason;
         _cleanup_free_ char *exit = describe_exit(json_get(node, "exit"));
 
-        return fail(c, CTL_FAILED, "%s is %s%s%s; see 'tractorctl status %s'", path, state,
-                        exit && *exit ? ": " : "", exit ?: "", path);
+        reason = json_get_string(node, "reason", NULL);
+        return fail(c, CTL_FAILED, "%s is %s%s%s%s%s; see 'tractorctl status %s'", path, state,
+                        exit && *exit ? ": " : "", exit ?: "", reason ? ": " : "", reason ?: "", path);
 }
 
 /* One look: an exit code in *ret_code once it has settled. */

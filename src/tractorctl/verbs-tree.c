@@ -34,7 +34,7 @@ static int print_details(Context *c, Json *v)
 
         if (print_json(c, v))
                 return CTL_DONE;
-        return print_table(c, &t, tree_view_details(v, &t));
+        return print_table(c, &t, tree_view_details(v, &c->style, &t));
 }
 
 int verb_status(Context *c)

@@ -214,7 +214,7 @@ static bool pack_value(Packer *p, Json **ret)
                 *ret = json_ref(va_arg(p->ap, Json *));
                 break;
         default:
-                assert(!"a known letter");
+                assert(false);
         }
         if (*p->f != '?')
                 return true;

@@ -79,18 +79,27 @@ static char *put_escape(char *out, const char **p)
         return put_utf8(out, (unsigned) code);
 }
 
-/* At the opening quote; leaves p behind the closing one. The result is borrowed, from the text itself when nothing
- * is escaped and `terminated` is not asked for. */
+/* The closing quote of the string that starts here; *ret_escaped is whether anything before it is. */
+static const char *find_quote(const char *start, const char *end, bool *ret_escaped)
+{
+        const char *stop = memchr(start, '"', (size_t) (end - start));
+
+        *ret_escaped = memchr(start, '\\', (size_t) (stop - start)) != NULL;
+        if (*ret_escaped)
+                for (stop = start; *stop != '"';)
+                        stop += *stop == '\\' ? 2 : 1;
+        return stop;
+}
+
+/* At the opening quote; leaves p behind the closing one. The result is borrowed: from the text itself, or from
+ * the scratch space when something is escaped or it has to be `terminated`. */
 static int take_string(Builder *b, bool terminated, const char **ret, size_t *ret_n)
 {
-        const char *start = b->p + 1, *stop = start, *p;
-        bool escaped = false;
+        const char *start = b->p + 1, *stop;
+        bool escaped;
         char *out;
 
-        while (*stop != '"') {
-                escaped |= *stop == '\\';
-                stop += *stop == '\\' ? 2 : 1;
-        }
+        stop = find_quote(start, b->end, &escaped);
         b->p = stop + 1;
         if (!escaped && !terminated) {
                 *ret = start;
@@ -100,12 +109,15 @@ static int take_string(Builder *b, bool terminated, const char **ret, size_t *re
         if (GROW(b->scratch, b->scratch_size, (size_t) (stop - start) + 1) < 0)
                 return -ENOMEM;
         out = b->scratch;
-        for (p = start; p < stop;) {
-                if (*p == '\\') {
-                        p++;
-                        out = put_escape(out, &p);
-                } else
-                        *out++ = *p++;
+        while (start < stop) {
+                const char *plain = memchr(start, '\\', (size_t) (stop - start)) ?: stop;
+
+                out = mempcpy(out, start, (size_t) (plain - start));
+                start = plain;
+                if (start < stop) {
+                        start++;
+                        out = put_escape(out, &start);
+                }
         }
         *out = 0;
         *ret = b->scratch;

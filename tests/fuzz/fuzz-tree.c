@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Any JSON as a tree file: it parses, or each problem points at a value that is there and says something printable.
- * Limits that were read are read again from what they are printed as. */
+/* Any JSON as a tree file: it parses, or each problem points at a value that is there and says something
+ * printable. Limits that were read are read again from what they are printed as. */
 #include <errno.h>
 
 #include "base/macro.h"

@@ -75,7 +75,8 @@ static _Noreturn void fake_supervisor(int argc, char **argv)
         if (dies)
                 _exit(atoi(dies));
         for (;;) {
-                struct pollfd p[2] = { { .fd = control, .events = POLLIN }, { .fd = signals, .events = POLLIN } };
+                struct pollfd p[2] = { { .fd = control, .events = POLLIN },
+                        { .fd = signals, .events = POLLIN } };
                 struct signalfd_siginfo si;
                 char byte;
 
@@ -304,7 +305,8 @@ void rig_store(Rig *r, uint64_t key, const void *record, size_t n, const int *fd
                 uint8_t bytes[sizeof(KeeperStore) + KEEPER_RECORD_MAX + 1];
         } out;
 
-        out.m = (KeeperStore){ .header = KEEPER_HEADER(KeeperStore, KEEPER_STORE, key), .record_size = (uint32_t) n };
+        out.m = (KeeperStore){ .header = KEEPER_HEADER(KeeperStore, KEEPER_STORE, key),
+                .record_size = (uint32_t) n };
         memcpy(out.bytes + sizeof(KeeperStore), record, n);
         rig_send(r, &out, sizeof(KeeperStore) + n, fds, n_fds);
 }

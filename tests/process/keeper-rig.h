@@ -19,10 +19,10 @@
 
 typedef struct Rig {
         pid_t keeper;
-        int owner_fd;          /* embedded: the end the owner holds */
-        int control_listener;  /* where fake supervisors report */
-        int control;           /* to the current one */
-        int fd;                /* its end of the keeper's socket */
+        int owner_fd;         /* embedded: the end the owner holds */
+        int control_listener; /* where fake supervisors report */
+        int control;          /* to the current one */
+        int fd;               /* its end of the keeper's socket */
         pid_t supervisor;
         char supervisor_argv[1024]; /* joined by spaces */
         char dir[64];

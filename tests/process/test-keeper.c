@@ -29,14 +29,14 @@ static void test_spawn_exit(void)
         CHECK_EQ(m.exited.exit.code, CLD_EXITED);
         CHECK_EQ(m.exited.exit.status, 7);
         CHECK(m.exited.exit.maxrss_kib > 100);
-        CHECK(m.exited.exit.time_usec <= test_now_usec() && m.exited.exit.time_usec + 60 * USEC_PER_SEC > test_now_usec());
+        CHECK(m.exited.exit.time_usec <= test_now_usec() &&
+                        m.exited.exit.time_usec + 60 * USEC_PER_SEC > test_now_usec());
         CHECK_EQ(process_state(pid), 'Z');
         rig_simple(&r, KEEPER_REAP, 1);
         rig_barrier(&r);
         CHECK_EQ(process_state(pid), 0);
         rig_down(&r);
 }
-
 
 static void test_killed_child(void)
 {
@@ -223,9 +223,7 @@ typedef struct Seen {
 
 static void test_many(void)
 {
-        enum {
-                N = 500
-        };
+        enum { N = 500 };
         static Seen seen[N + 1];
         Rig r = { 0 };
         SpawnSpec *spec = rig_sh("exit 5");
@@ -371,7 +369,9 @@ static void test_stragglers(void)
         int pidfd;
 
         rig_up(&r, embedded);
-        rig_spawn_sh(&r, 1, 0, "trap '' TERM HUP; setsid sh -c 'trap \"\" TERM HUP; sleep 1000 & sleep 1000' & echo; wait");
+        rig_spawn_sh(&r, 1, 0,
+                        "trap '' TERM HUP; setsid sh -c 'trap \"\" TERM HUP; sleep 1000 & sleep 1000' & "
+                        "echo; wait");
         rig_expect_spawned(&r, 1, &pidfd);
         rig_expect_setup(&r, 1, SPAWN_STEP_EXEC, 0);
         rig_down(&r);

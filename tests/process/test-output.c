@@ -178,8 +178,8 @@ static void stays_bounded(void)
                 turn(10 * USEC_PER_MSEC);
                 most = MAX(most, used(path));
         }
+        stop_writer(&w[1]); /* first, since it has the other's pipe open, too */
         stop_writer(&w[0]);
-        stop_writer(&w[1]);
         turn(600 * USEC_PER_MSEC);
         written = (w[0].last + w[1].last) * 256;
         fprintf(stderr, "   wrote %llu KiB, at most %llu KiB in use, %llu at the end\n",
@@ -384,7 +384,10 @@ static void foreign_folder_is_refused(void)
         end();
 }
 
-#define CASE(f) { #f, f }
+#define CASE(f)                                                                                             \
+        {                                                                                                   \
+#f, f                                                                                       \
+        }
 
 TEST_MAIN(CASE(names_and_modes), CASE(long_paths_keep_apart), CASE(empty_files_go), CASE(links_are_refused),
                 CASE(foreign_folder_is_refused), CASE(small_files_are_left_alone), CASE(bounded_here),

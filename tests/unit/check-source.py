@@ -17,12 +17,15 @@ LAYERS = [
     ("src/dialog/*", ["base/*", "wire/*", "dialog/*"]),
     ("src/libtractor/*", ["base/*", "wire/*", "dialog/*", "libtractor/*", "tractor/*"]),
     ("src/include/tractor/*", ["tractor/*"]),
-    ("src/keeper/*", ["base/*", "keeper/*", "config.h", "tractor-config.h"]),
+    ("src/child/*", ["base/*", "child/*"]),
+    ("src/keeper/*", ["base/*", "child/*", "keeper/*", "config.h", "tractor-config.h"]),
     ("src/supervisor/core/*", ["base/*", "supervisor/core/*"]),
     ("src/supervisor/*",
-     ["base/*", "wire/*", "dialog/*", "supervisor/*", "keeper/protocol.h", "keeper/spec.h", "tractor-config.h",
+     ["base/*", "wire/*", "dialog/*", "supervisor/*", "keeper/protocol.h", "keeper/spec.h", "child/spec.h",
+      "tractor-config.h",
       "tractor/*"]),
-    ("src/tractorctl/*", ["base/*", "wire/*", "dialog/*", "tractorctl/*", "tractor/*", "config.h", "tractor-config.h"]),
+    ("src/tractorctl/*",
+     ["base/*", "wire/*", "dialog/*", "tractorctl/*", "tractor/*", "config.h", "tractor-config.h"]),
     ("src/stdio/*", ["base/*", "wire/*", "dialog/*", "stdio/*", "tractor/*", "config.h", "tractor-config.h"]),
     ("src/codegen/*", ["base/*", "codegen/*", "tractor/*", "config.h", "tractor-config.h"]),
 ]
@@ -47,6 +50,7 @@ IMPURE_CALLS = re.compile(
 
 MAX_FILE = 600
 MAX_FUNCTION = 100
+# Of code: its headers are mostly the contract with the supervisor.
 MAX_KEEPER = 1500
 # Generated, vendored or not text.
 SKIPPED_DIRS = {".git", "corpus", "__pycache__"}
@@ -144,7 +148,7 @@ def main(root):
         if path.startswith(("src/", "tests/", "contrib/")) and path.endswith(CODE):
             checked += 1
             check_code(path, lines)
-        if fnmatch(path, "src/keeper/*.[ch]"):
+        if fnmatch(path, "src/keeper/*.c"):
             keeper += len(lines)
     if keeper > MAX_KEEPER:
         problem("src/keeper", 0, f"{keeper} lines, at most {MAX_KEEPER}")

@@ -26,7 +26,7 @@ typedef struct Deadline {
 static Deadline deadlines[256];
 static size_t n_deadlines;
 
-static uint64_t *deadline_of(Node *n)
+static inline uint64_t *deadline_of(Node *n)
 {
         for (size_t i = 0; i < n_deadlines; i++)
                 if (deadlines[i].node == n)
@@ -36,8 +36,8 @@ static uint64_t *deadline_of(Node *n)
         return &deadlines[n_deadlines++].at;
 }
 
-static void note(char *to, size_t size, const char *format, ...) _printf_(3, 4);
-static void note(char *to, size_t size, const char *format, ...)
+static inline void note(char *to, size_t size, const char *format, ...) _printf_(3, 4);
+static inline void note(char *to, size_t size, const char *format, ...)
 {
         size_t n = strlen(to);
         va_list ap;
@@ -52,7 +52,7 @@ static void note(char *to, size_t size, const char *format, ...)
 
 #define NOTE(...) note(notes, sizeof(notes), __VA_ARGS__)
 
-static void take_effects(void)
+static inline void take_effects(void)
 {
         static const char *const rungs[] = { "none", "ask", "term", "kill" };
         Effect e;
@@ -104,12 +104,12 @@ static void take_effects(void)
 #define CHECK_STATE(path, expected) CHECK_STR(node_state_to_string(N(path)->state), expected)
 #define CHECK_CAUSE(path, expected) CHECK_STR(exit_cause_to_string(N(path)->exit.cause), expected)
 
-static void forget(void)
+static inline void forget(void)
 {
         notes[0] = changes[0] = 0;
 }
 
-static Node *N(const char *path)
+static inline Node *N(const char *path)
 {
         Node *n = core_find(core, path);
 
@@ -119,12 +119,12 @@ static Node *N(const char *path)
         return n;
 }
 
-static NodeSpec supervisor(Strategy strategy)
+static inline NodeSpec supervisor(Strategy strategy)
 {
         return (NodeSpec){ .kind = NODE_SUPERVISOR, .strategy = strategy, .intensity = INTENSITY_DEFAULT };
 }
 
-static NodeSpec actor(RestartType restart)
+static inline NodeSpec actor(RestartType restart)
 {
         return (NodeSpec){ .kind = NODE_ACTOR,
                 .restart = restart,
@@ -133,7 +133,7 @@ static NodeSpec actor(RestartType restart)
                 .grace_usec = 3 * SEC };
 }
 
-static Node *add(const char *parent, const char *name, NodeSpec spec)
+static inline Node *add(const char *parent, const char *name, NodeSpec spec)
 {
         Node *n;
 
@@ -142,19 +142,19 @@ static Node *add(const char *parent, const char *name, NodeSpec spec)
         return n;
 }
 
-static void step(Event e)
+static inline void step(Event e)
 {
         e.now = now;
         core_step(core, &e);
         take_effects();
 }
 
-static void ask(EventType type, const char *path)
+static inline void ask(EventType type, const char *path)
 {
         step((Event){ .type = type, .node = N(path), .grace_usec = USEC_INFINITY });
 }
 
-static void start(const char *path)
+static inline void start(const char *path)
 {
         Node *at;
         const char *depends;
@@ -163,12 +163,12 @@ static void start(const char *path)
         ask(EVENT_START, path);
 }
 
-static void ready(const char *path)
+static inline void ready(const char *path)
 {
         ask(EVENT_READY, path);
 }
 
-static void ended(const char *path, ExitCause cause, int value, bool populated)
+static inline void ended(const char *path, ExitCause cause, int value, bool populated)
 {
         ExitInfo exit = { .cause = cause, .code = cause == CAUSE_EXIT ? value : -1 };
 
@@ -176,30 +176,30 @@ static void ended(const char *path, ExitCause cause, int value, bool populated)
         step((Event){ .type = EVENT_EXITED, .node = N(path), .exit = exit, .populated = populated });
 }
 
-static void exited(const char *path, int code)
+static inline void exited(const char *path, int code)
 {
         ended(path, CAUSE_EXIT, code, false);
 }
 
-static void killed(const char *path)
+static inline void killed(const char *path)
 {
         ended(path, CAUSE_SIGNAL, 9, false);
 }
 
-static uint64_t deadline(const char *path)
+static inline uint64_t deadline(const char *path)
 {
         return *deadline_of(N(path));
 }
 
 /* Lets time pass to the node's deadline. */
-static void expire(const char *path)
+static inline void expire(const char *path)
 {
         CHECK(deadline(path) != USEC_INFINITY);
         now = MAX(now, deadline(path));
         ask(EVENT_TIMEOUT, path);
 }
 
-static void begin(void)
+static inline void begin(void)
 {
         now = 1000 * SEC;
         n_deadlines = 0;
@@ -208,7 +208,7 @@ static void begin(void)
 }
 
 /* Every story ends with everything being stopped, whatever it takes. */
-static void finish(void)
+static inline void finish(void)
 {
         ask(EVENT_CANCEL, "/");
         for (int i = 0; i < 100 && node_is_active(core_root(core)); i++)

@@ -133,39 +133,54 @@ static void test_depth(void)
         config_problems_done(&problems);
 }
 
-static void test_many_problems(void)
+/* A tree of n children, made of a format with one or two %d: a child's number, the next one's (around the end). */
+static char *wide(int n, const char *format)
 {
-        _cleanup_free_ char *text = malloc(64 + 3 * 30000);
-        ConfigProblems problems = { 0 };
-        TreeSpec *t;
-        char *end;
+        char *text = malloc(64 + ((size_t) n + 1) * (strlen(format) + 16)), *end;
 
         CHECK(text);
-        end = stpcpy(text, "{'tractor':1,'name':'t','children':[{}");
-        for (int i = 1; i < 30000; i++)
-                end = stpcpy(end, ",{}");
+        end = stpcpy(text, "{'tractor':1,'name':'t','children':[");
+        for (int i = 0; i < n; i++) {
+                end = stpcpy(end, i > 0 ? "," : "");
+                end += sprintf(end, format, i, (i + 1) % n);
+        }
         strcpy(end, "]}");
+        return text;
+}
+
+static void test_many_problems(void)
+{
+        _cleanup_free_ char *text = wide(30000, "{}");
+        ConfigProblems problems = { 0 };
+        TreeSpec *t;
+
         CHECK_EQ(parse(text, &t, &problems), -EINVAL);
         CHECK(problems.full && problems.n <= 1024);
         CHECK(strstr(problems.items[problems.n - 1].message, "more problems"));
         config_problems_done(&problems);
 }
 
+/* So many warnings are no reason to refuse a tree. */
+static void test_many_warnings(void)
+{
+        _cleanup_free_ char *text = wide(2000, "{'name':'a%d','exec':['x'],'backoff':{'initial_ms':9999}}");
+        ConfigProblems problems = { 0 };
+        TreeSpec *t;
+
+        CHECK_EQ(parse(text, &t, &problems), 0);
+        CHECK_EQ(t->n_children, 2000);
+        CHECK(problems.n > 0 && problems.n < 100);
+        tree_spec_unref(t);
+        config_problems_done(&problems);
+}
+
 /* A chain as long as a line can hold is checked without deep recursion. */
 static void test_long_chain(void)
 {
-        enum { N = 10000 };
-        _cleanup_free_ char *text = malloc(64 + 64 * N);
+        _cleanup_free_ char *text = wide(10000, "{'name':'a%d','exec':['x'],'depends':['a%d']}");
         ConfigProblems problems = { 0 };
         TreeSpec *t;
-        char *end;
 
-        CHECK(text);
-        end = stpcpy(text, "{'tractor':1,'name':'t','children':[");
-        for (int i = 0; i < N; i++)
-                end += sprintf(end, "%s{'name':'a%d','exec':['x'],'depends':['a%d']}", i > 0 ? "," : "", i,
-                                (i + 1) % N);
-        strcpy(end, "]}");
         CHECK_EQ(parse(text, &t, &problems), -EINVAL);
         CHECK_EQ(problems.n, 1);
         CHECK(strstr(problems.items[0].message, "→ …"));
@@ -216,5 +231,5 @@ static void test_references(void)
 TEST_MAIN({ "depends", test_depends }, { "cycles", test_cycles },
                 { "backoff-warning", test_backoff_warning }, { "all-at-once", test_all_at_once },
                 { "depth", test_depth }, { "many-problems", test_many_problems },
-                { "long-chain", test_long_chain }, { "spawned-child", test_spawned_child },
-                { "references", test_references });
+                { "many-warnings", test_many_warnings }, { "long-chain", test_long_chain },
+                { "spawned-child", test_spawned_child }, { "references", test_references });

@@ -36,10 +36,12 @@ static void depends_order(void)
         CHECK_STATE("/t", "starting");
         ready("/t/db");
         CHECK_STATE("/t", "ready");
-        ask(EVENT_CANCEL, "/t");
+        step((Event){ .type = EVENT_CANCEL, .node = N("/t"), .grace_usec = SEC });
         CHECK_NOTES("ask free, ask api"); /* independent ones at once */
+        ask(EVENT_CANCEL, "/t");          /* doesn't lengthen what db will be given either */
         exited("/t/api", 0);
         CHECK_NOTES("ask db");
+        CHECK_EQ(deadline("/t/db"), now + SEC);
         exited("/t/db", 0);
         CHECK_STATE("/t", "stopping");
         exited("/t/free", 0);

@@ -107,6 +107,19 @@ static void rest_for_one(void)
         CHECK_NOTES("spawn b, spawn c, spawn d");
         killed("/t/d");
         CHECK_STATE("/t/d", "starting"); /* nothing after it: alone, at once */
+        killed("/t/d");
+        CHECK_STATE("/t/d", "backoff");
+        forget();
+        killed("/t/a"); /* d takes part, and keeps its delay */
+        killed("/t/c");
+        killed("/t/b");
+        CHECK_NOTES("ask c, ask b");
+        CHECK_STATE("/t/a", "backoff");
+        now += 50 * MSEC;
+        ask(EVENT_RESTART, "/t/a"); /* by hand: one of the two delays is over */
+        CHECK_STATE("/t/a", "new");
+        expire("/t/d");
+        CHECK_NOTES("spawn a");
         finish();
 }
 

@@ -57,7 +57,8 @@ static size_t receive(int fd, char *buf, size_t size)
         if (n_fds > 0) {
                 CHECK_EQ(n_fds, 1);
                 CHECK_EQ(n, 0);
-                CHECK_EQ(fcntl(fds[0], F_GET_SEALS), F_SEAL_SEAL | F_SEAL_SHRINK | F_SEAL_GROW | F_SEAL_WRITE);
+                CHECK_EQ(fcntl(fds[0], F_GET_SEALS),
+                                F_SEAL_SEAL | F_SEAL_SHRINK | F_SEAL_GROW | F_SEAL_WRITE);
                 n = pread(fds[0], buf, size - 1, 0);
                 CHECK(n > 0);
                 close_many(fds, n_fds);
@@ -262,7 +263,9 @@ static LifecycleRecord a_crash(void)
         return r;
 }
 
-#define CRASH_MESSAGE "/shop/api: exited with code 1 after 3.2 s (cause exit), restarting in 200 ms; last words: last  [31mwords?"
+#define CRASH_MESSAGE                                                                                       \
+        "/shop/api: exited with code 1 after 3.2 s (cause exit), restarting in 200 ms; last words: last  "  \
+        "[31mwords?"
 
 static void crash_is_one_record(void)
 {
@@ -336,8 +339,8 @@ static void sentences_are_whole(void)
 {
         _cleanup_free_ char *text = log_lines(NULL, log_signal);
 
-        CHECK_STR(text,
-                        "test: /a: killed by SIGSEGV (core dumped) after 1 min 30 s (cause signal), restarting at once\n"
+        CHECK_STR(text, "test: /a: killed by SIGSEGV (core dumped) after 1 min 30 s (cause signal), "
+                        "restarting at once\n"
                         "test: /a: gave up: too many restarts\n"
                         "test: backend scope\n");
 }
@@ -442,7 +445,8 @@ static void tear_down(void)
         CHECK_EQ(rmdir(dir), 0);
 }
 
-TEST_MAIN({ "set_up", set_up }, { "fields_are_encoded", fields_are_encoded }, { "records_arrive", records_arrive },
+TEST_MAIN({ "set_up", set_up }, { "fields_are_encoded", fields_are_encoded },
+                { "records_arrive", records_arrive },
                 { "large_records_travel_as_memfd", large_records_travel_as_memfd },
                 { "spool_keeps_order_and_counts", spool_keeps_order_and_counts },
                 { "replaced_socket_is_found_again", replaced_socket_is_found_again },

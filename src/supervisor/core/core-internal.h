@@ -57,9 +57,9 @@ enum {
 };
 
 typedef struct NodePriv {
-        Node *node; /* weak: the node this belongs to */
-        ListNode dirty;
-        uint64_t index; /* position among its siblings, never reused */
+        Node *node;                 /* weak: the node this belongs to */
+        ListNode dirty, start_link; /* in core->dirty, core->starts */
+        uint64_t index;             /* position among its siblings, never reused */
         unsigned depth;
         unsigned counted; /* COUNT_* as entered above */
         uint32_t live_below, failed_below;
@@ -109,7 +109,7 @@ struct Core {
         Node *root;
         Map nodes; /* path → Node */
         size_t n_nodes;
-        ListNode dirty;
+        ListNode dirty, starts;
         uint64_t now;
         uint64_t random;
         uint32_t epoch;
@@ -217,6 +217,7 @@ void subtree_thaw(Node *top);
 void renew_below(Node *top);
 void want_start(Node *n);
 void try_start(Node *n);
+bool check_lost(Node *n);
 void try_stop(Node *n);
 void stop_subtree(Node *top, AfterStop after, uint64_t grace_usec, bool fast);
 void chain_wake(Node *n);

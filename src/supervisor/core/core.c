@@ -149,10 +149,11 @@ static void request_restart(Node *n, const Event *e)
         stop_subtree(n, AFTER_START, USEC_INFINITY, false);
 }
 
+/* By hand: no use in waiting any longer. */
 static void request_retry(Node *n, const Event *e)
 {
-        if (may_start(n) && !priv(n)->held)
-                want_start(n);
+        if (may_start(n))
+                backoff_over(n, e);
 }
 
 static void request_freeze(Node *n, const Event *e)
@@ -228,9 +229,30 @@ static void advance(Node *n)
         if (is_supervisor(n))
                 supervisor_advance(n);
         try_stop(n);
-        try_start(n);
+        if (!check_lost(n) && priv(n)->wanted && list_is_empty(&priv(n)->start_link))
+                list_append(&n->core->starts, &priv(n)->start_link);
         if (priv(n)->removing && is_over(n))
                 subtree_remove(n);
+}
+
+/* Ends are judged to the last before anything starts, lest a process be spawned for a supervisor that is just about
+ * to fail. */
+static bool work(Core *core)
+{
+        NodePriv *p;
+
+        if (!list_is_empty(&core->dirty)) {
+                p = LIST_ENTRY(core->dirty.next, NodePriv, dirty);
+                list_unlink(&p->dirty);
+                advance(p->node);
+                return true;
+        }
+        if (list_is_empty(&core->starts))
+                return false;
+        p = LIST_ENTRY(core->starts.next, NodePriv, start_link);
+        list_unlink(&p->start_link);
+        try_start(p->node);
+        return true;
 }
 
 /* A timer that comes early, or belongs to an earlier deadline, is asked for again. */
@@ -273,10 +295,6 @@ void core_step(Core *core, const Event *event)
                 return;
         if (handle)
                 handle(n, event);
-        while (!list_is_empty(&core->dirty)) {
-                NodePriv *p = LIST_ENTRY(core->dirty.next, NodePriv, dirty);
-
-                list_unlink(&p->dirty);
-                advance(p->node);
-        }
+        while (work(core))
+                ;
 }

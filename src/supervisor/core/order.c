@@ -58,18 +58,26 @@ static void supervisor_start(Node *s)
         kick(s);
 }
 
+static bool parent_is_open(const Node *n)
+{
+        return !n->parent || is_running(n->parent);
+}
+
+bool check_lost(Node *n)
+{
+        if (!priv(n)->wanted || !parent_is_open(n) || depend_status(n) != DEPEND_LOST)
+                return false;
+        fail_waiting(n);
+        return true;
+}
+
 void try_start(Node *n)
 {
         NodePriv *p = priv(n);
-        DependStatus depends = DEPEND_WAIT;
 
-        if (!p->wanted)
+        if (!p->wanted || check_lost(n))
                 return;
-        if (!n->parent || is_running(n->parent))
-                depends = depend_status(n);
-        if (depends == DEPEND_LOST)
-                return fail_waiting(n);
-        if (depends == DEPEND_WAIT || !chain_is_open(n)) {
+        if (!parent_is_open(n) || !chain_is_open(n) || depend_status(n) != DEPEND_SATISFIED) {
                 if (n->state != NODE_NEW)
                         node_set_state(n, NODE_NEW);
                 return node_recount(n);

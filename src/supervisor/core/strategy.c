@@ -85,32 +85,34 @@ static bool restarts_in_group(const Node *n)
         return is_supervisor(n) || n->spec.restart != RESTART_TEMPORARY;
 }
 
-/* Takes a sibling of the culprit into the group; false when there is nothing to do about it. Ended ones start again
- * unless they are temporary, were stopped by request or failed. */
-static bool group_take(Node *n)
+/* Takes a sibling of the culprit into the group. Ended ones start again unless they are temporary, were stopped by
+ * request or failed; one in backoff (it had failed alone, being the last) keeps its delay. */
+static void group_take(Node *n)
 {
         NodePriv *p = priv(n), *up = priv(n->parent);
 
         if (p->held || p->stop_wanted || n->state == NODE_FAILED)
-                return false;
+                return;
         if (n->state == NODE_NEW) {
                 p->held = p->wanted;
                 p->wanted = false;
-                node_recount(n);
-                return p->held;
+                return node_recount(n);
         }
         if (n->state == NODE_DEAD) {
-                if (p->cancelled || p->removing || !restarts_in_group(n))
-                        return false;
+                if (p->cancelled || !restarts_in_group(n))
+                        return;
                 p->held = p->restarting = true;
-                node_set_state(n, NODE_NEW);
-                return true;
+                return node_set_state(n, NODE_NEW);
+        }
+        if (n->state == NODE_BACKOFF) {
+                p->held = true;
+                up->group_backoff++;
+                return;
         }
         p->held = p->restarting = restarts_in_group(n);
         p->in_group = true;
         up->group_stopping++;
         stop_subtree(n, p->held ? AFTER_START : AFTER_DEAD, USEC_INFINITY, false);
-        return true;
 }
 
 static void group_restart(Node *culprit, uint64_t delay)
@@ -118,9 +120,8 @@ static void group_restart(Node *culprit, uint64_t delay)
         Node *s = culprit->parent;
         NodePriv *p = priv(culprit), *up = priv(s);
 
-        up->group_from = up->group ? MIN(up->group_from, p->index) : p->index;
-        if (s->spec.strategy == STRATEGY_ONE_FOR_ALL)
-                up->group_from = 0;
+        /* a group that waits already can only grow: whoever runs and fails is in front of it */
+        up->group_from = s->spec.strategy == STRATEGY_ONE_FOR_ALL ? 0 : p->index;
         p->held = up->group = true;
         if (delay > 0) {
                 up->group_backoff++;

@@ -130,6 +130,7 @@ Node *node_free(Node *n)
                 return NULL;
         p = priv(n);
         list_unlink(&p->dirty);
+        list_unlink(&p->start_link);
         list_unlink(&p->stop_link);
         list_unlink(&n->siblings);
         depend_detach(n);
@@ -159,6 +160,7 @@ static Node *node_alloc(Core *core, Node *parent)
         list_init(&f->node.siblings);
         list_init(&f->node.children);
         list_init(&f->priv.dirty);
+        list_init(&f->priv.start_link);
         list_init(&f->priv.stop_list);
         list_init(&f->priv.stop_link);
         list_init(&f->priv.dependents);
@@ -280,6 +282,7 @@ int core_new(uint64_t seed, Core **ret)
         if (!core)
                 return -ENOMEM;
         list_init(&core->dirty);
+        list_init(&core->starts);
         core->random = seed;
         r = node_new(core, NULL, &root, &core->root);
         if (r < 0)
@@ -312,6 +315,7 @@ static void node_leave(Node *n)
         depend_detach(n);
         chain_wake(n);
         list_unlink(&p->dirty);
+        list_unlink(&p->start_link);
         list_unlink(&p->stop_link);
         list_unlink(&n->siblings);
         map_remove(&n->core->nodes, n->path);

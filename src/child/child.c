@@ -1,9 +1,4 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-
-/* The child's side of set-up, between clone and exec. It owns nothing it would have to free: every way out is execve
- * or _exit. The keeper has one thread, so that what follows may use more of the C library than a signal handler
- * could; it allocates nothing all the same. */
-
 #include <errno.h>
 #include <fcntl.h>
 #include <grp.h>
@@ -21,7 +16,8 @@
 #include <unistd.h>
 
 #include "base/io.h"
-#include "keeper/keeper.h"
+#include "base/log.h"
+#include "child/child.h"
 
 #define JOURNAL_SOCKET "/run/systemd/journal/stdout"
 #define JOURNAL_CONNECT_LIMIT_SEC 2
@@ -76,8 +72,6 @@ static int step_hold(Child *c)
         char go;
         ssize_t k;
 
-        if (!c->start->held)
-                return 0;
         do
                 k = read(c->setup_fd, &go, 1);
         while (k < 0 && errno == EINTR);
@@ -86,12 +80,7 @@ static int step_hold(Child *c)
         return 0;
 }
 
-static int step_spec(Child *c)
-{
-        return spawn_spec_decode(c->start->spec_fd, &c->spec);
-}
-
-static int step_signals(Child *c)
+static int step_signals(void)
 {
         struct sigaction dfl = { .sa_handler = SIG_DFL };
         sigset_t none;
@@ -103,46 +92,24 @@ static int step_signals(Child *c)
         return result(sigprocmask(SIG_SETMASK, &none, NULL));
 }
 
-static int step_setsid(Child *c)
-{
-        return c->spec.setsid ? result(setsid()) : 0;
-}
-
 static int step_oom_score_adj(Child *c)
 {
         char text[16];
 
-        if (!c->spec.has_oom_score_adj && !c->start->keeper->oom_score_adj_changed)
+        if (!c->spec.has_oom_score_adj && !c->start->oom_score_adj)
                 return 0;
         (void) snprintf(text, sizeof(text), "%d",
-                        c->spec.has_oom_score_adj ? c->spec.oom_score_adj : c->start->keeper->oom_score_adj);
+                        c->spec.has_oom_score_adj ? c->spec.oom_score_adj : *c->start->oom_score_adj);
         return write_file_at(AT_FDCWD, "/proc/self/oom_score_adj", text);
 }
 
 static int step_rlimits(Child *c)
 {
-        if (setrlimit(RLIMIT_NOFILE, &c->start->keeper->nofile) < 0)
+        if (setrlimit(RLIMIT_NOFILE, c->start->nofile) < 0)
                 return -errno;
         for (unsigned i = 0; i < RLIM_NLIMITS; i++)
                 if ((c->spec.rlimit_mask & (1U << i)) && setrlimit((int) i, &c->spec.rlimits[i]) < 0)
                         return -errno;
-        return 0;
-}
-
-static int step_nice(Child *c)
-{
-        return c->spec.has_nice ? result(setpriority(PRIO_PROCESS, 0, c->spec.nice)) : 0;
-}
-
-static int step_cpu_affinity(Child *c)
-{
-        return c->spec.has_affinity ? result(sched_setaffinity(0, sizeof(cpu_set_t), &c->spec.affinity)) : 0;
-}
-
-static int step_umask(Child *c)
-{
-        if (c->spec.has_umask)
-                (void) umask(c->spec.umask & 0777);
         return 0;
 }
 
@@ -252,88 +219,56 @@ static int step_stdio(Child *c)
         return c->spec.channel_fd_index >= 0 ? give_channel(c) : 0;
 }
 
-static bool wants_cap(const Child *c, unsigned cap)
+static bool wants_cap(const SpawnSpec *s, unsigned cap)
 {
-        return cap < 64 && (c->spec.caps & (UINT64_C(1) << cap));
+        return cap < 64 && (s->caps & (UINT64_C(1) << cap));
 }
 
-static int step_bounding_set(Child *c)
+static int step_bounding_set(const SpawnSpec *s)
 {
-        if (!c->spec.has_caps)
-                return 0;
         for (unsigned cap = 0; cap < 64; cap++) {
                 int r = prctl(PR_CAPBSET_READ, cap, 0, 0, 0);
 
                 if (r < 0)
                         break; /* past the last one this kernel knows */
-                if (r > 0 && !wants_cap(c, cap) && prctl(PR_CAPBSET_DROP, cap, 0, 0, 0) < 0)
+                if (r > 0 && !wants_cap(s, cap) && prctl(PR_CAPBSET_DROP, cap, 0, 0, 0) < 0)
                         return -errno;
         }
         return 0;
 }
 
-static int step_group(Child *c)
-{
-        if (c->spec.has_groups && setgroups(c->spec.n_groups, c->spec.groups) < 0)
-                return -errno;
-        return c->spec.has_gid ? result(setresgid(c->spec.gid, c->spec.gid, c->spec.gid)) : 0;
-}
-
-static int step_user(Child *c)
-{
-        if (!c->spec.has_uid)
-                return 0;
-        if (c->spec.has_caps && prctl(PR_SET_KEEPCAPS, 1, 0, 0, 0) < 0)
-                return -errno;
-        return result(setresuid(c->spec.uid, c->spec.uid, c->spec.uid));
-}
-
-static int step_capabilities(Child *c)
+static int step_capabilities(const SpawnSpec *s)
 {
         struct __user_cap_header_struct header = { .version = _LINUX_CAPABILITY_VERSION_3 };
-        uint32_t low = (uint32_t) c->spec.caps, high = (uint32_t) (c->spec.caps >> 32);
+        uint32_t low = (uint32_t) s->caps, high = (uint32_t) (s->caps >> 32);
         const struct __user_cap_data_struct data[2] = { { low, low, low }, { high, high, high } };
 
-        if (!c->spec.has_caps)
-                return 0;
         if (syscall(SYS_capset, &header, data) < 0 ||
                         prctl(PR_CAP_AMBIENT, PR_CAP_AMBIENT_CLEAR_ALL, 0, 0, 0) < 0)
                 return -errno;
         for (unsigned cap = 0; cap < 64; cap++)
-                if (wants_cap(c, cap) && prctl(PR_CAP_AMBIENT, PR_CAP_AMBIENT_RAISE, cap, 0, 0) < 0)
+                if (wants_cap(s, cap) && prctl(PR_CAP_AMBIENT, PR_CAP_AMBIENT_RAISE, cap, 0, 0) < 0)
                         return -errno;
         return 0;
 }
 
-static int step_cwd(Child *c)
-{
-        return result(chdir(c->spec.cwd ?: "/"));
-}
-
 static int step_pdeathsig(Child *c)
 {
-        if (c->spec.pdeathsig == 0)
-                return 0;
         if (prctl(PR_SET_PDEATHSIG, c->spec.pdeathsig) < 0)
                 return -errno;
-        if (getppid() != c->start->keeper->pid)
+        if (getppid() != c->start->keeper)
                 _exit(255); /* it died before it could be asked to tell */
         return 0;
 }
 
-static int step_no_new_privs(Child *c)
-{
-        return c->spec.no_new_privs ? result(prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0)) : 0;
-}
-
-static int step_seccomp(Child *c)
+static int step_seccomp(const SpawnSpec *s)
 {
         const struct sock_fprog program = {
-                .len = (unsigned short) (c->spec.seccomp_size / sizeof(struct sock_filter)),
-                .filter = (struct sock_filter *) c->spec.seccomp,
+                .len = (unsigned short) (s->seccomp_size / sizeof(struct sock_filter)),
+                .filter = (struct sock_filter *) s->seccomp,
         };
 
-        return program.len > 0 ? result(syscall(SYS_seccomp, SECCOMP_SET_MODE_FILTER, 0, &program)) : 0;
+        return result(syscall(SYS_seccomp, SECCOMP_SET_MODE_FILTER, 0, &program));
 }
 
 /* As execvp() does, but with the PATH the program is to have and no shell for a file without "#!". */
@@ -379,28 +314,59 @@ static int step_exec(Child *c)
         return *s->argv[0] ? exec_in_path(s) : -ENOENT;
 }
 
-static int (*const steps[_SPAWN_STEP_MAX])(Child *) = {
-        [SPAWN_STEP_DESCRIPTORS] = step_descriptors,
-        [SPAWN_STEP_HOLD] = step_hold,
-        [SPAWN_STEP_SPEC] = step_spec,
-        [SPAWN_STEP_SIGNALS] = step_signals,
-        [SPAWN_STEP_SETSID] = step_setsid,
-        [SPAWN_STEP_OOM_SCORE_ADJ] = step_oom_score_adj,
-        [SPAWN_STEP_RLIMITS] = step_rlimits,
-        [SPAWN_STEP_NICE] = step_nice,
-        [SPAWN_STEP_CPU_AFFINITY] = step_cpu_affinity,
-        [SPAWN_STEP_UMASK] = step_umask,
-        [SPAWN_STEP_STDIO] = step_stdio,
-        [SPAWN_STEP_BOUNDING_SET] = step_bounding_set,
-        [SPAWN_STEP_GROUP] = step_group,
-        [SPAWN_STEP_USER] = step_user,
-        [SPAWN_STEP_CAPABILITIES] = step_capabilities,
-        [SPAWN_STEP_CWD] = step_cwd,
-        [SPAWN_STEP_PDEATHSIG] = step_pdeathsig,
-        [SPAWN_STEP_NO_NEW_PRIVS] = step_no_new_privs,
-        [SPAWN_STEP_SECCOMP] = step_seccomp,
-        [SPAWN_STEP_EXEC] = step_exec,
-};
+static int take_step(Child *c, SpawnStep step)
+{
+        const SpawnSpec *s = &c->spec;
+
+        switch (step) {
+        case SPAWN_STEP_DESCRIPTORS:
+                return step_descriptors(c);
+        case SPAWN_STEP_HOLD:
+                return c->start->held ? step_hold(c) : 0;
+        case SPAWN_STEP_SPEC:
+                return spawn_spec_decode(c->start->spec_fd, &c->spec);
+        case SPAWN_STEP_SIGNALS:
+                return step_signals();
+        case SPAWN_STEP_SETSID:
+                return s->setsid ? result(setsid()) : 0;
+        case SPAWN_STEP_OOM_SCORE_ADJ:
+                return step_oom_score_adj(c);
+        case SPAWN_STEP_RLIMITS:
+                return step_rlimits(c);
+        case SPAWN_STEP_NICE:
+                return s->has_nice ? result(setpriority(PRIO_PROCESS, 0, s->nice)) : 0;
+        case SPAWN_STEP_CPU_AFFINITY:
+                return s->has_affinity ? result(sched_setaffinity(0, sizeof(cpu_set_t), &s->affinity)) : 0;
+        case SPAWN_STEP_UMASK:
+                return s->has_umask ? result((long) umask(s->umask & 0777)) : 0;
+        case SPAWN_STEP_STDIO:
+                return step_stdio(c);
+        case SPAWN_STEP_BOUNDING_SET:
+                return s->has_caps ? step_bounding_set(s) : 0;
+        case SPAWN_STEP_GROUP:
+                if (s->has_groups && setgroups(s->n_groups, s->groups) < 0)
+                        return -errno;
+                return s->has_gid ? result(setresgid(s->gid, s->gid, s->gid)) : 0;
+        case SPAWN_STEP_USER:
+                if (s->has_uid && s->has_caps && prctl(PR_SET_KEEPCAPS, 1, 0, 0, 0) < 0)
+                        return -errno;
+                return s->has_uid ? result(setresuid(s->uid, s->uid, s->uid)) : 0;
+        case SPAWN_STEP_CAPABILITIES:
+                return s->has_caps ? step_capabilities(s) : 0;
+        case SPAWN_STEP_CWD:
+                return result(chdir(s->cwd ?: "/"));
+        case SPAWN_STEP_PDEATHSIG:
+                return s->pdeathsig > 0 ? step_pdeathsig(c) : 0;
+        case SPAWN_STEP_NO_NEW_PRIVS:
+                return s->no_new_privs ? result(prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0)) : 0;
+        case SPAWN_STEP_SECCOMP:
+                return s->seccomp_size > 0 ? step_seccomp(s) : 0;
+        case SPAWN_STEP_EXEC:
+                return step_exec(c);
+        default:
+                return 0;
+        }
+}
 
 /* write(), since a seccomp filter may allow it where it denies send(). */
 static void say(const Child *c, int step, int error)
@@ -416,17 +382,37 @@ _Noreturn void child_run(const ChildStart *start)
         Child c = { .start = start, .setup_fd = start->setup_fd, .channel_env = "TRACTOR_CHANNEL_FD=3" };
 
         memcpy(c.fds, start->fds, start->n_fds * sizeof(int));
-        for (int i = 0; i < _SPAWN_STEP_MAX; i++) {
+        for (int step = SPAWN_STEP_DESCRIPTORS; step < _SPAWN_STEP_MAX; step++) {
                 int r;
 
-                if (!steps[i])
-                        continue;
-                say(&c, i, 0);
-                r = steps[i](&c);
+                say(&c, step, 0);
+                r = take_step(&c, (SpawnStep) step);
                 if (r < 0) {
-                        say(&c, i, r);
+                        say(&c, step, r);
                         break;
                 }
         }
         _exit(255);
+}
+
+_Noreturn void child_exec(char *const *argv, const int *fds, size_t n)
+{
+        const int first = 3, end = first + (int) n;
+        int null = open("/dev/null", O_RDONLY | O_CLOEXEC), moved[SCM_FDS_MAX];
+
+        if (null < 0 || dup2(null, STDIN_FILENO) < 0 || dup2(STDERR_FILENO, STDOUT_FILENO) < 0 ||
+                        n > ELEMENTSOF(moved))
+                goto fail;
+        for (size_t i = 0; i < n; i++) /* out of the way, then into place */
+                if ((moved[i] = fcntl(fds[i], F_DUPFD_CLOEXEC, end)) < 0)
+                        goto fail;
+        for (size_t i = 0; i < n; i++)
+                if (dup2(moved[i], first + (int) i) < 0)
+                        goto fail;
+        if (close_range((unsigned) end, ~0U, 0) < 0 || step_signals() < 0)
+                goto fail;
+        (void) execv(argv[0], argv);
+fail:
+        log_errno(errno, "starting %s", argv[0]);
+        _exit(127);
 }

@@ -1,0 +1,12 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#pragma once
+
+/* Sockets with a name in the file system. */
+
+#include <sys/types.h>
+
+#include "base/macro.h"
+
+/* A listening SOCK_STREAM socket at `path`, non-blocking, the inode's mode as given. A socket that nobody listens at
+ * any more is replaced; one in use is -EADDRINUSE, and so is whatever is no socket. */
+int listen_at(const char *path, mode_t mode);

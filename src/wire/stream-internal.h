@@ -1,0 +1,58 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#pragma once
+
+/* What stream.c (the loop, input, beginning and end) and stream-output.c (the queue) know of each other. */
+
+#include "base/list.h"
+#include "wire/frame.h"
+#include "wire/stream.h"
+
+/* Descriptors that go with the byte at `at`. */
+typedef struct OutFds {
+        ListNode node;
+        uint64_t at;
+        size_t n;
+        int fds[];
+} OutFds;
+
+struct Stream {
+        sd_event *event;
+        sd_event_source *io, *defer, *timer; /* the latter two are made when first needed */
+        int fd;
+        const StreamVtable *vtable;
+        void *userdata;
+        unsigned pins;
+
+        Frame in;
+        char *out;
+        size_t out_start, out_end, out_size; /* unwritten bytes are out[out_start, out_end) */
+        uint64_t written;                    /* position of out[out_start] in the stream */
+        ListNode out_fds;
+        size_t output_max;
+        uint64_t stall_usec, progress; /* when the peer last took something */
+        uint32_t events;               /* asked of epoll */
+
+        bool freed;        /* only pinned */
+        bool paused;       /* by the owner */
+        bool choked;       /* the peer is over its quota */
+        bool lines_left;   /* the turn ended with lines in the buffer */
+        bool was_above;    /* half the quota: on_drained is due */
+        bool half_closed;  /* nothing more comes in */
+        bool finishing;    /* end once all is written */
+        bool write_broken; /* the peer takes no more */
+        bool ended;        /* on_end was called: nothing is read any more */
+        bool end_due;      /* on_end is to be called from the loop */
+        StreamEnd end;
+        int error;
+};
+
+/* Notes that on_end is due. */
+void stream_set_end(Stream *s, StreamEnd end, int error);
+/* After a call from outside; within a turn its end does it. */
+void stream_changed(Stream *s);
+
+void stream_drop_output(Stream *s);
+/* One write from the queue: 1 when there may be more to do, 0 when the socket is full or the queue empty. */
+int stream_write_chunk(Stream *s);
+/* A turn's worth of them. */
+void stream_write_turn(Stream *s);

@@ -1,0 +1,152 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include <errno.h>
+
+#include "test.h"
+#include "tractorctl/options.h"
+
+#define ARGV(...) ((char *const *) (const char *const[]){ "tractorctl", __VA_ARGS__, NULL })
+#define ARGC(...) ((int) ELEMENTSOF(((const char *const[]){ "tractorctl", __VA_ARGS__ })))
+#define PARSE(o, e, ...) options_parse(ARGC(__VA_ARGS__), ARGV(__VA_ARGS__), o, e)
+
+static void test_options_plain(void)
+{
+        _cleanup_(options_done) Options o = { 0 };
+        _cleanup_free_ char *e = NULL;
+
+        CHECK_EQ(PARSE(&o, &e, "-q", "--socket", "/s", "list", "--json=short", "/a/*"), 0);
+        CHECK_EQ(o.verb, VERB_LIST);
+        CHECK(o.quiet);
+        CHECK_STR(o.socket, "/s");
+        CHECK_EQ(o.json, JSON_MODE_SHORT);
+        CHECK_EQ(o.n_args, 1);
+        CHECK_STR(o.args[0], "/a/*");
+}
+
+static void test_options_spawn(void)
+{
+        _cleanup_(options_done) Options o = { 0 };
+        _cleanup_free_ char *e = NULL;
+
+        CHECK_EQ(PARSE(&o, &e, "spawn", "/a", "b", "--restart=transient", "--env", "K=V=W",
+                                 "--env=X=", "--limit", "TasksMax=7", "--limit=MemoryMax=5M",
+                                 "--ready=socket:/s", "--user", "nobody", "--grace-ms=5", "--depends=x",
+                                 "--depends=y", "--env-clear", "--set=backoff={\"factor\":3}", "--", "prog",
+                                 "--socket", "-x"),
+                        0);
+        CHECK_STR(json_print(o.child, NULL),
+                        "{\"restart\":\"transient\",\"env\":{\"K\":\"V=W\",\"X\":\"\"},\"limits\":{"
+                        "\"TasksMax\":7,"
+                        "\"MemoryMax\":\"5M\"},\"ready\":{\"socket\":\"/"
+                        "s\"},\"user\":\"nobody\",\"grace_ms\":5,"
+                        "\"depends\":[\"x\",\"y\"],\"env_clear\":true,\"backoff\":{\"factor\":3}}");
+        CHECK(!o.user);
+        CHECK(!o.socket);
+        CHECK_STR(o.command[0], "prog");
+        CHECK_STR(o.command[1], "--socket");
+        CHECK_STR(o.command[2], "-x");
+        CHECK(!o.command[3]);
+}
+
+/* The same word is another option before and after the verb. */
+static void test_options_user(void)
+{
+        _cleanup_(options_done) Options o = { 0 };
+        _cleanup_free_ char *e = NULL;
+
+        CHECK_EQ(PARSE(&o, &e, "--user", "spawn", "/a", "b", "--user", "root", "--", "x"), 0);
+        CHECK(o.user);
+        CHECK_STR(json_get_string(o.child, "user", NULL), "root");
+}
+
+static void test_options_ready_replaced(void)
+{
+        _cleanup_(options_done) Options o = { 0 };
+        _cleanup_free_ char *e = NULL;
+
+        CHECK_EQ(PARSE(&o, &e, "spawn", "/a", "b", "--ready=exec", "--ready=file:/f", "--set=env=3",
+                                 "--env=A=B", "--", "x"),
+                        0);
+        CHECK_STR(json_print(o.child, NULL), "{\"ready\":{\"file\":\"/f\"},\"env\":{\"A\":\"B\"}}");
+}
+
+static void test_options_letters(void)
+{
+        _cleanup_(options_done) Options o = { 0 };
+        _cleanup_free_ char *e = NULL;
+
+        CHECK_EQ(PARSE(&o, &e, "kill", "/a", "-s", "KILL", "/b"), 0);
+        CHECK_STR(o.signal, "KILL");
+        CHECK_EQ(o.n_args, 2);
+        options_done(&o);
+        CHECK_EQ(PARSE(&o, &e, "kill", "-s9", "/a"), 0);
+        CHECK_STR(o.signal, "9");
+}
+
+static void test_options_unbuilt(void)
+{
+        _cleanup_(options_done) Options o = { 0 };
+        _cleanup_free_ char *e = NULL;
+
+        CHECK_EQ(PARSE(&o, &e, "call", "/a", "m", "--whatever"), 0);
+        CHECK_EQ(o.verb, VERB_UNBUILT);
+        CHECK_STR(o.verb_name, "call");
+}
+
+static void refused(int argc, char *const *argv, const char *about)
+{
+        _cleanup_free_ char *e = NULL;
+        Options o;
+
+        CHECK_EQ(options_parse(argc, argv, &o, &e), -EINVAL);
+        CHECK(e && strlen(e) > 10);
+        if (!strstr(e, about))
+                fprintf(stderr, "'%s' says nothing of '%s'\n", e, about);
+        CHECK(strstr(e, about));
+        CHECK(!strchr(e, '\n'));
+}
+#define REFUSED(about, ...) refused(ARGC(__VA_ARGS__), ARGV(__VA_ARGS__), about)
+
+static void test_options_refused(void)
+{
+        refused(1, (char *[]){ NULL }, "verb");
+        REFUSED("frobnicate", "frobnicate");
+        REFUSED("--frob", "list", "--frob");
+        REFUSED("-z", "list", "-z");
+        REFUSED("--backend", "list", "--backend=scope");
+        REFUSED("--restart", "--restart=permanent", "spawn", "/a", "b", "--", "x");
+        REFUSED("nonsense", "run", "t.json", "--backend=nonsense");
+        REFUSED("--signal", "kill", "/a", "--signal");
+        REFUSED("usage", "kill");
+        REFUSED("usage", "tree", "/a", "/b");
+        REFUSED("usage", "spawn", "/a", "b", "c");
+        REFUSED("usage", "spawn", "/a", "b", "--");
+        REFUSED("usage", "ping", "me");
+        REFUSED("KEY=VALUE", "set-limit", "/a", "TasksMax");
+        REFUSED("KEY=VALUE", "spawn", "/a", "b", "--env", "X", "--", "x");
+        REFUSED("JSON", "spawn", "/a", "b", "--set", "labels={", "--", "x");
+        REFUSED("number", "spawn", "/a", "b", "--nice", "1x", "--", "x");
+        REFUSED("number", "cancel", "/a", "--grace-ms", "99999999999999999999");
+        REFUSED("only one", "--user", "--system", "list");
+        REFUSED("--socket", "--user", "run", "t.json");
+        REFUSED("pretty", "--json=ugly", "list");
+        REFUSED("no value", "list", "--quiet=yes");
+        REFUSED("a value", "--socket=", "list");
+        REFUSED("--=x", "--=x", "list");
+}
+
+static void test_options_help(void)
+{
+        _cleanup_free_ char *help = options_help();
+
+        CHECK(help);
+        CHECK(strstr(help, "set-limit PATH KEY=VALUE"));
+        CHECK(strstr(help, "--start-timeout-ms"));
+        CHECK_STR(verb_synopsis(VERB_UNLOAD), "unload PATH [--no-wait]");
+        CHECK(!verb_synopsis(VERB_UNBUILT));
+}
+
+TEST_MAIN({ "options-plain", test_options_plain }, { "options-spawn", test_options_spawn },
+                { "options-user", test_options_user },
+                { "options-ready-replaced", test_options_ready_replaced },
+                { "options-letters", test_options_letters }, { "options-unbuilt", test_options_unbuilt },
+                { "options-refused", test_options_refused }, { "options-help", test_options_help });
