@@ -119,11 +119,6 @@ int keeper_receive(Keeper *k)
         return 1;
 }
 
-void keeper_finish(Keeper *k, int code)
-{
-        (void) sd_event_exit(k->event, code);
-}
-
 static int on_sigchld(sd_event_source *s, const struct signalfd_siginfo *si, void *userdata)
 {
         keeper_reap_orphans(userdata);
@@ -145,8 +140,7 @@ static int on_stop_signal(sd_event_source *s, const struct signalfd_siginfo *si,
 static int on_owner_limit(sd_event_source *s, uint64_t usec, void *userdata)
 {
         log_warning("the supervisor did not end its tree in time after the owner's end");
-        keeper_finish(userdata, EXIT_FAILURE);
-        return 0;
+        return sd_event_exit(sd_event_source_get_event(s), EXIT_FAILURE);
 }
 
 static int on_owner_lost(sd_event_source *s, int fd, uint32_t revents, void *userdata)
@@ -162,7 +156,7 @@ static int on_owner_lost(sd_event_source *s, int fd, uint32_t revents, void *use
         r = sd_event_add_time_relative(
                         k->event, NULL, CLOCK_MONOTONIC, OWNER_LOST_LIMIT_USEC, 1, on_owner_limit, k);
         if (r < 0 || !k->supervisor.served)
-                keeper_finish(k, EXIT_FAILURE);
+                (void) sd_event_exit(k->event, EXIT_FAILURE);
         supervisor_signal(k, SIGHUP);
         return 0;
 }

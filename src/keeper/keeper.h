@@ -88,7 +88,6 @@ struct Keeper {
 /* keeper.c */
 int keeper_run(Keeper *k); /* returns the exit code; kills and reaps all that is left before it returns */
 int keeper_receive(Keeper *k); /* one message; 1, 0 at EOF or negative errno */
-void keeper_finish(Keeper *k, int code);
 
 /* spawn.c */
 void keeper_spawn(Keeper *k, uint64_t key, unsigned flags, int *fds, size_t n_fds);

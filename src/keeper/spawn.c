@@ -60,14 +60,6 @@ void entry_release(Entry *e)
         (void) send(e->setup_fd, "", 1, MSG_NOSIGNAL | MSG_DONTWAIT);
 }
 
-static int watch(Entry *e)
-{
-        /* No event asked for but the hang-up, which is always told: the steps are read in one go at the end. */
-        int r = sd_event_add_io(e->keeper->event, &e->setup_source, e->setup_fd, EPOLLHUP, on_setup, e);
-
-        return r < 0 ? r : entry_watch_exit(e);
-}
-
 /* Clones and begins to watch. On failure nothing runs and the entry has no child. */
 static int spawn(Entry *e, unsigned flags, const int *fds, size_t n_fds)
 {
@@ -93,8 +85,10 @@ static int spawn(Entry *e, unsigned flags, const int *fds, size_t n_fds)
         e->setup_fd = pair[0];
         safe_close(pair[1]);
         r = e->pid < 0 ? e->pid : map_put_u64(&k->children, (uint64_t) e->pid, e);
+        if (r >= 0) /* no event but the hang-up, which is always told: the steps are read in one go then */
+                r = sd_event_add_io(k->event, &e->setup_source, e->setup_fd, EPOLLHUP, on_setup, e);
         if (r >= 0)
-                r = watch(e);
+                r = entry_watch_exit(e);
         if (r >= 0)
                 return 0;
         close_setup(e);

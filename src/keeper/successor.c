@@ -57,7 +57,7 @@ static void start_later(Keeper *k)
         r = sd_event_add_time_relative(k->event, &s->retry, CLOCK_MONOTONIC, delay, 1, on_retry, k);
         if (r < 0) {
                 log_errno(r, "timer for the next supervisor");
-                keeper_finish(k, EXIT_FAILURE);
+                (void) sd_event_exit(k->event, EXIT_FAILURE);
         }
 }
 
@@ -95,7 +95,7 @@ static int on_ended(sd_event_source *source, int fd, uint32_t revents, void *use
         log_full(code == EXIT_SUCCESS ? LOG_DEBUG : LOG_WARNING, "the supervisor ended: %s %d",
                         si.si_code == CLD_EXITED ? "exit code" : "signal", si.si_status);
         if (code >= 0)
-                keeper_finish(k, code);
+                (void) sd_event_exit(k->event, code);
         else if (served)
                 supervisor_start(k);
         else

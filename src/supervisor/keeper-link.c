@@ -13,7 +13,7 @@
 typedef struct Pending {
         ListNode queue;
         size_t n_fds;
-        int fds[2];
+        int fds[3];
         size_t size;
         unsigned char data[];
 } Pending;
@@ -254,15 +254,21 @@ void keeper_link_beat(KeeperLink *l)
         (void) send_simple(l, KEEPER_BEAT, 0); /* when it fails, the timer's next one tells */
 }
 
-int keeper_link_spawn(KeeperLink *l, uint64_t key, uint32_t flags, int spec_fd, int cgroup_fd)
+int keeper_link_spawn(
+                KeeperLink *l, uint64_t key, uint32_t flags, int spec_fd, int cgroup_fd, int channel_fd)
 {
         KeeperSpawn m = { .flags = flags };
-        int fds[2] = { spec_fd, cgroup_fd }, r;
+        int fds[3] = { spec_fd }, r;
+        size_t n_fds = 1;
 
         m.header = KEEPER_HEADER(m, KEEPER_SPAWN, key);
-        if (cgroup_fd >= 0)
+        if (cgroup_fd >= 0) {
                 m.flags |= KEEPER_SPAWN_CGROUP;
-        r = link_send(l, &m, sizeof(m), fds, cgroup_fd >= 0 ? 2 : 1);
+                fds[n_fds++] = cgroup_fd;
+        }
+        if (channel_fd >= 0)
+                fds[n_fds++] = channel_fd;
+        r = link_send(l, &m, sizeof(m), fds, n_fds);
         safe_close(spec_fd);
         return r;
 }

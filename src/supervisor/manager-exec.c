@@ -170,7 +170,7 @@ static int build_identity(const TreeSpec *spec, SpawnSpec *ret, int *ret_step)
         return 0;
 }
 
-static int encode(const Member *member, char *const *argv, bool quiet, int *ret_step)
+static int encode(const Member *member, char *const *argv, bool quiet, bool channel, int *ret_step)
 {
         const TreeSpec *spec = member->spec;
         _cleanup_(strv_freep) char **env = NULL;
@@ -186,7 +186,8 @@ static int encode(const Member *member, char *const *argv, bool quiet, int *ret_
         child->argv = argv;
         child->envp = env;
         child->cwd = spec->cwd;
-        child->exec_fd_index = child->channel_fd_index = -1;
+        child->exec_fd_index = -1;
+        child->channel_fd_index = channel ? 0 : -1;
         child->setsid = true;
         child->pdeathsig = SIGKILL;
         child->stdio[0] = (StdioSpec){ .kind = STDIO_NULL };
@@ -203,14 +204,14 @@ static int encode(const Member *member, char *const *argv, bool quiet, int *ret_
         return r;
 }
 
-int member_encode(Member *member, int *ret_step)
+int member_encode(Member *member, bool channel, int *ret_step)
 {
-        return encode(member, member->spec->exec, false, ret_step);
+        return encode(member, member->spec->exec, false, channel, ret_step);
 }
 
 int member_encode_command(Member *member, char *const *argv)
 {
         int step;
 
-        return encode(member, argv, true, &step);
+        return encode(member, argv, true, false, &step);
 }

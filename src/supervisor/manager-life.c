@@ -93,6 +93,15 @@ static void probe_is_ready(void *userdata)
         manager_event(member->manager, EVENT_READY, member->node);
 }
 
+/* Said by any actor with a channel, but waited for only where the tree says so. */
+static void channel_ready(void *userdata)
+{
+        Member *member = userdata;
+
+        if (member->spec->ready == READY_CHANNEL)
+                manager_event(member->manager, EVENT_READY, member->node);
+}
+
 static void probe_watchdog(void *userdata)
 {
         Member *member = userdata;
@@ -137,7 +146,7 @@ static int probe_command(char *const *argv, void *userdata)
         }
         life->is_command = true;
         life->phase = LIFE_SETUP;
-        r = keeper_link_spawn(member->manager->keeper, life->key, 0, fd, plan.cgroup_fd);
+        r = keeper_link_spawn(member->manager->keeper, life->key, 0, fd, plan.cgroup_fd, -EBADF);
         if (r < 0)
                 life_free(life);
         else
@@ -164,9 +173,28 @@ static int open_probe(Member *member)
                 .events = &probe_events,
                 .userdata = member };
 
-        if (spec->node.watchdog_usec == 0 && (spec->ready == READY_EXEC || spec->ready == READY_EXITED))
+        if (spec->node.watchdog_usec == 0 && (spec->ready == READY_EXEC || spec->ready == READY_EXITED ||
+                                                             spec->ready == READY_CHANNEL))
                 return 0;
         return probe_new(&options, &member->probe);
+}
+
+static const ChannelEvents channel_events = {
+        .ready = channel_ready,
+        .watchdog = probe_watchdog,
+        .status = probe_status,
+};
+
+static int open_channel(Member *member, int *ret_fd)
+{
+        if (member->spec->channel != CHANNEL_FD)
+                return 0;
+        return channel_new(member->manager->event, &channel_events, member, &member->channel, ret_fd);
+}
+
+static bool wants_journal(const Output *output)
+{
+        return output->kind == OUTPUT_DEFAULT || output->kind == OUTPUT_JOURNAL;
 }
 
 static int open_output(Member *member)
@@ -174,8 +202,7 @@ static int open_output(Member *member)
         Manager *m = member->manager;
         const TreeSpec *spec = member->spec;
 
-        if (!m->output || member->output_path ||
-                        (spec->out.kind != OUTPUT_DEFAULT && spec->err.kind != OUTPUT_DEFAULT))
+        if (!m->output || member->output_path || !(wants_journal(&spec->out) || wants_journal(&spec->err)))
                 return 0;
         return output_dir_open(m->output, member->node->path, spec->user ? spec->uid : geteuid(),
                         spec->user ? spec->gid : getegid(), &member->output_path);
@@ -192,6 +219,7 @@ static void take_oom_baseline(Member *member, Life *life)
 
 static int try_spawn(Member *member, int *ret_step)
 {
+        _cleanup_close_ int channel_fd = -EBADF;
         Manager *m = member->manager;
         SpawnPlan plan = { .cgroup_fd = -EBADF };
         Life *life;
@@ -218,12 +246,15 @@ static int try_spawn(Member *member, int *ret_step)
         r = open_probe(member);
         if (r < 0)
                 return r;
-        fd = member_encode(member, ret_step);
+        r = open_channel(member, &channel_fd);
+        if (r < 0)
+                return r;
+        fd = member_encode(member, channel_fd >= 0, ret_step);
         if (fd < 0)
                 return fd;
         *ret_step = SPAWN_STEP_CLONE;
-        return keeper_link_spawn(
-                        m->keeper, life->key, plan.held ? KEEPER_SPAWN_HELD : 0, fd, plan.cgroup_fd);
+        return keeper_link_spawn(m->keeper, life->key, plan.held ? KEEPER_SPAWN_HELD : 0, fd, plan.cgroup_fd,
+                        channel_fd);
 }
 
 void life_spawn(Member *member)
@@ -231,6 +262,7 @@ void life_spawn(Member *member)
         int step = SPAWN_STEP_CLONE, r;
 
         member->probe = probe_free(member->probe);
+        member->channel = channel_free(member->channel);
         (void) free_and_strdup(&member->status_text, NULL);
         if (member->node->generation > 1)
                 member_new_id(member);
@@ -266,7 +298,7 @@ void life_stop(Member *member, StopRung rung)
         }
         switch (rung) {
         case RUNG_ASK:
-                if (life)
+                if (life && !channel_cancel(member->channel, "stop", member->spec->node.grace_usec))
                         (void) life_signal(life, member->spec->stop_signal);
                 break;
         case RUNG_TERM:
@@ -444,6 +476,7 @@ static void life_exited(Life *life)
         event.populated = vtable_of(member)->home_populated(member->home);
         life_explain(life, &event.exit);
         member->probe = probe_free(member->probe);
+        member->channel = channel_free(member->channel);
         if (event.populated && vtable_of(member)->home_watch_empty(member->home) < 0) {
                 log_warning("%s: can't watch for the end of what it left: killed", member->node->path);
                 (void) vtable_of(member)->home_kill(member->home);

@@ -59,6 +59,7 @@ Member *member_free(Member *member)
         LIST_FOREACH_SAFE(i, &member->waiters)
                 waiter_free(LIST_ENTRY(i, Waiter, queue));
         member->probe = probe_free(member->probe);
+        member->channel = channel_free(member->channel);
         sd_event_source_disable_unref(member->timer);
         if (member->home)
                 member->home->backend->vtable->home_free(member->home);

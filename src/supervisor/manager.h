@@ -17,6 +17,7 @@
 #include <systemd/sd-event.h>
 
 #include "supervisor/backend.h"
+#include "supervisor/channel.h"
 #include "supervisor/config.h"
 #include "supervisor/core/core.h"
 #include "supervisor/journal.h"
@@ -70,6 +71,7 @@ struct Member {
         Home *home;
         Life *life; /* the current generation, until it is empty */
         Probe *probe;
+        Channel *channel;
         sd_event_source *timer;
         char id[ACTOR_ID_SIZE]; /* of the current or latest generation */
         char *output_path;      /* the bounded file, where there is no journal */
@@ -171,7 +173,7 @@ extern const BackendEvents manager_backend_events;
 
 /* --- the program to run (manager-exec.c) --- */
 /* A sealed spec for the member's next generation; -errno with *ret_step where it failed. */
-int member_encode(Member *member, int *ret_step);
+int member_encode(Member *member, bool channel, int *ret_step);
 /* The same, for a readiness command. */
 int member_encode_command(Member *member, char *const *argv);
 

@@ -503,26 +503,3 @@ bool json_get_boolean(const Json *object, const char *key, bool otherwise)
 
         return json_type(v) == JSON_BOOLEAN ? json_boolean(v) : otherwise;
 }
-
-const char *json_print(Json *v, size_t *ret_n)
-{
-        size_t n = 4;
-        const char *s = "null";
-
-        if (v)
-                s = json_object_to_json_string_length(
-                                v, JSON_C_TO_STRING_PLAIN | JSON_C_TO_STRING_NOSLASHESCAPE, &n);
-        if (ret_n && s)
-                *ret_n = n;
-        return s;
-}
-
-char *json_print_pretty(Json *v)
-{
-        const char *s = v ? json_object_to_json_string_ext(v, JSON_C_TO_STRING_PRETTY |
-                                                                              JSON_C_TO_STRING_SPACED |
-                                                                              JSON_C_TO_STRING_NOSLASHESCAPE)
-                          : "null";
-
-        return s ? strdup(s) : NULL;
-}

@@ -87,7 +87,8 @@ int json_append(Json *array, Json *value);
 /* NULL when out of memory; n may be SIZE_MAX for strlen. Bytes that are no UTF-8 become U+FFFD. */
 Json *json_new_string(const char *s, size_t n);
 
-/* Serialises compactly, no newline; the text lives until the next call on the same value or its end. */
+/* Serialises compactly, no newline; the text lives until the next call on the same value or its end. NULL when out of
+ * memory, never a part. */
 const char *json_print(Json *v, size_t *ret_n);
 /* Indented by two, for people; the caller frees. */
 char *json_print_pretty(Json *v);

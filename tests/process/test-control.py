@@ -147,6 +147,36 @@ def readiness(backend):
         assert all(os.path.exists(f"{d}/{f}") for f in "sfc")
 
 
+def channel(backend):
+    """An actor that speaks the protocol by hand on its inherited channel: hello, $/ready, $/status, asked to stop by $/cancel."""
+    actor = """
+import json, os, socket
+s = socket.socket(fileno=int(os.environ["TRACTOR_CHANNEL_FD"]))
+f = s.makefile("rw")
+def say(method, **params):
+    f.write(json.dumps({"jsonrpc": "2.0", "method": method, "params": params}) + "\\n")
+    f.flush()
+say("$/hello", protocol="tractor/1", name="x", path="/t/x", id="x", pid=os.getpid())
+hello = json.loads(f.readline())
+assert hello["method"] == "$/hello" and hello["params"]["protocol"] == "tractor/1", hello
+say("$/status", text="warming up")
+f.write(json.dumps({"jsonrpc": "2.0", "id": 1, "method": "actor.spawn", "params": {}}) + "\\n")
+f.flush()
+assert json.loads(f.readline())["error"]["code"] == -32010
+say("$/ready")
+cancel = json.loads(f.readline())
+assert cancel["method"] == "$/cancel" and cancel["params"]["id"] is None, cancel
+"""
+    with tempfile.TemporaryDirectory() as d, tractor(backend) as t:
+        open(f"{d}/actor.py", "w").write(actor)
+        t.load(children=[{"name": "x", "exec": [sys.executable, f"{d}/actor.py"], "channel": "fd", "ready": "channel",
+                          "start_timeout_ms": 20000}])
+        node = t.get("/t/x")
+        assert node["state"] == "ready" and node["status"] == "warming up", node
+        answer = t.call("actor.cancel", path="/t/x")
+        assert answer["exit"]["code"] == 0 and answer["exit"]["cause"] == "stop", answer
+
+
 def identity(backend):
     if os.geteuid() != 0:
         return
@@ -384,5 +414,5 @@ def supervisor_killed(backend):
 
 if __name__ == "__main__":
     main([status, refused_by_name, wrong_trees, load_and_unload, spawn_and_cancel, kill_and_restart, environment,
-          readiness, identity, output_files, many_values, hostile_lines, endless_line, never_reads,
+          readiness, channel, identity, output_files, many_values, hostile_lines, endless_line, never_reads,
           too_many_connections, other_user, slow_subscriber, freeze, unenforceable_limits, supervisor_killed])

@@ -47,7 +47,7 @@ static void socket_appears_later(void)
         CHECK_EQ(listen(fd, 1), 0);
         listening = now_usec(CLOCK_MONOTONIC);
         turn_until(&seen.ready, 1);
-        CHECK(now_usec(CLOCK_MONOTONIC) - listening < 150 * USEC_PER_MSEC);
+        CHECK(now_usec(CLOCK_MONOTONIC) - listening < 900 * USEC_PER_MSEC); /* not by the safety timer */
         turn(1100 * USEC_PER_MSEC);
         CHECK_EQ(seen.ready, 1);
         safe_close(fd);
@@ -98,7 +98,7 @@ static void socket_is_replaced(void)
                 start();
                 turn(400 * USEC_PER_MSEC);
                 CHECK_EQ(seen.ready, 0);
-                CHECK(seen.wakeups >= 6 && seen.wakeups <= 16);
+                CHECK(seen.wakeups >= 4 && seen.wakeups <= 16);
                 CHECK_EQ(unlink(path), 0);
                 fd = bind_at(path, types[i], types[i] != SOCK_DGRAM);
                 turn_until(&seen.ready, 1);
@@ -300,7 +300,7 @@ static void command_that_cannot_run_is_tried_again(void)
 {
         begin_command("refused", 50 * USEC_PER_MSEC);
         turn(220 * USEC_PER_MSEC);
-        CHECK(seen.commands >= 4 && seen.commands <= 5);
+        CHECK(seen.commands >= 2 && seen.commands <= 5);
         CHECK(strstr(probe_waits_for(probe), "refused: Resource temporarily unavailable"));
         end();
 }

@@ -268,7 +268,7 @@ static void stopped_journald_stops_nobody(void)
 
                 lifecycle_log(journal, &r);
         }
-        CHECK(now_usec(CLOCK_MONOTONIC) - start < 2 * USEC_PER_SEC);
+        CHECK(now_usec(CLOCK_MONOTONIC) - start < 10 * USEC_PER_SEC);
         CHECK(journal_available(journal));
         CHECK(journal_dropped(journal) > 0);
         /* Nobody could read last words now: the answer is none, in time. */

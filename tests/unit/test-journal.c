@@ -153,7 +153,7 @@ static void spool_keeps_order_and_counts(void)
                 text[snprintf(text, PAD, "%d ", i)] = '.';
                 CHECK_EQ(send_text(j, text), 0);
         }
-        CHECK(now_usec(CLOCK_MONOTONIC) - start < USEC_PER_SEC);
+        CHECK(now_usec(CLOCK_MONOTONIC) - start < 5 * USEC_PER_SEC);
         CHECK(journal_available(j));
         CHECK(journal_dropped(j) > 0 && journal_dropped(j) < COUNT);
         /* With a full queue there is nothing to do, so the loop sleeps. */

@@ -167,7 +167,9 @@ struct Node {
         uint32_t restarts;
         bool alive; /* actor: a spawn is not yet ended: process or populated cgroup */
         bool frozen;
-        ExitInfo exit;  /* of the last generation; cause NONE before */
+        /* Of the last generation; cause NONE before. A supervisor's: `stop`, `exit` with 0 when it finished, or its
+         * failed child's. NONE with spawn_errno ECANCELED: failed for want of a dependency, without an attempt. */
+        ExitInfo exit;
         void *userdata; /* the shell's */
         void *priv;     /* the core's own book-keeping */
 };
@@ -179,12 +181,12 @@ typedef enum EventType {
         EVENT_EMPTY,
         EVENT_TIMEOUT,  /* the node's deadline (EFFECT_TIMER) has come */
         EVENT_WATCHDOG, /* a sign of life */
-        EVENT_CANCEL,  /* stop the subtree, by request or from outside; .grace_usec (USEC_INFINITY: its own),
+        EVENT_CANCEL, /* stop the subtree, by request or from outside; .grace_usec (USEC_INFINITY: its own),
                              * .fast: every rung at most 300 ms. Cause `stop`, never restarted */
-        EVENT_RESTART, /* stop, then start; not counted, no backoff; starts a dead or failed one */
+        EVENT_RESTART, /* stop in its own time, then start; not counted, no backoff; starts a dead or failed one */
         EVENT_FREEZE,
         EVENT_THAW,
-        EVENT_REMOVE, /* like CANCEL; EFFECT_REMOVED follows for each node once all is gone, leaves first */
+        EVENT_REMOVE, /* like CANCEL, .grace_usec and .fast too; EFFECT_REMOVED follows for each node once all is gone, leaves first */
         _EVENT_MAX,
 } EventType;
 
@@ -234,7 +236,8 @@ Node *core_root(Core *core);
 Node *core_find(Core *core, const char *path);
 
 /* Adds a node in state `new` as the last child of parent; nothing starts before EVENT_START on it or on a node
- * above it. -EEXIST, -ENOMEM, -ENAMETOOLONG past NODE_DEPTH_MAX, -ESHUTDOWN when parent is stopping or removed. */
+ * above it. -EEXIST, -ENOMEM, -ENAMETOOLONG past NODE_DEPTH_MAX, -ESHUTDOWN when parent or a node above it is stopping
+ * or removed, -EINVAL for a bad name or a parent that is an actor. */
 int core_add(Core *core, Node *parent, const NodeSpec *spec, void *userdata, Node **ret);
 /* Resolves `depends` in the subtree; call once after a tree was added and before EVENT_START. -ENOENT or -ELOOP
  * with the node and the dependency at fault. On failure drop the subtree by core_discard(). */

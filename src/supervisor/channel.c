@@ -1,0 +1,110 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include <errno.h>
+#include <sys/socket.h>
+
+#include "base/error.h"
+#include "base/io.h"
+#include "base/usec.h"
+#include "dialog/session.h"
+#include "supervisor/channel.h"
+
+#define STATUS_MAX 256U
+
+struct Channel {
+        Session *session; /* NULL once it has ended */
+        const ChannelEvents *events;
+        void *userdata;
+};
+
+static void on_request(Session *s, Call *call, const Message *m, void *userdata)
+{
+        call_fail(call, ERROR_UNSUPPORTED, NULL, "%s: requests of actors are not built yet in this version",
+                        m->method);
+}
+
+static void on_status(Channel *c, const Message *m)
+{
+        const char *text = json_get_string(m->params, "text", NULL);
+
+        if (text && strlen(text) <= STATUS_MAX)
+                c->events->status(text, c->userdata);
+}
+
+/* Each call-back may free the channel: nothing is touched after it. */
+static void on_notification(Session *s, const Message *m, void *userdata)
+{
+        Channel *c = userdata;
+
+        if (streq(m->method, "$/ready"))
+                c->events->ready(c->userdata);
+        else if (streq(m->method, "$/watchdog"))
+                c->events->watchdog(c->userdata);
+        else if (streq(m->method, "$/status"))
+                on_status(c, m);
+}
+
+static void on_end(Session *s, void *userdata)
+{
+        Channel *c = userdata;
+
+        c->session = session_free(s);
+}
+
+static const SessionVtable vtable = {
+        .on_request = on_request,
+        .on_notification = on_notification,
+        .on_end = on_end,
+};
+
+int channel_new(sd_event *event, const ChannelEvents *events, void *userdata, Channel **ret,
+                int *ret_actor_fd)
+{
+        SessionOptions options = { .max_line = CHANNEL_MAX_LINE,
+                .limits = { .max_values = CHANNEL_MAX_VALUES },
+                .name = "tractor-supervisor",
+                .path = "/" };
+        Channel *c;
+        int pair[2], r;
+
+        if (socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, pair) < 0)
+                return -errno;
+        c = calloc(1, sizeof(Channel));
+        r = c ? fd_set_nonblock(pair[0], true) : -ENOMEM;
+        if (r < 0) {
+                close_many(pair, 2);
+                free(c);
+                return r;
+        }
+        c->events = events;
+        c->userdata = userdata;
+        r = session_new(event, pair[0], &options, &vtable, c, &c->session);
+        if (r < 0) {
+                safe_close(pair[1]);
+                free(c);
+                return r;
+        }
+        *ret = c;
+        *ret_actor_fd = pair[1];
+        return 0;
+}
+
+Channel *channel_free(Channel *c)
+{
+        if (!c)
+                return NULL;
+        c->session = session_free(c->session);
+        free(c);
+        return NULL;
+}
+
+bool channel_cancel(Channel *c, const char *reason, uint64_t grace_usec)
+{
+        Json *params = NULL;
+
+        if (!c || !c->session || !session_said_hello(c->session))
+                return false;
+        if (json_pack(&params, "{id:n, reason:s, canceller:s, grace_ms:U}", reason, "/",
+                            grace_usec == USEC_INFINITY ? 0 : grace_usec / USEC_PER_MSEC) < 0)
+                return false;
+        return session_notify(c->session, "$/cancel", params) >= 0;
+}
