@@ -36,7 +36,7 @@
         })
 #define CLAMP(x, lo, hi) MIN(MAX(x, lo), hi)
 
-#define container_of(ptr, type, member) ((type *) ((char *) (ptr) -offsetof(type, member)))
+#define container_of(ptr, type, member) ((type *) (void *) ((char *) (ptr) -offsetof(type, member)))
 
 /* Hands a pointer on and forgets it: `*ret = TAKE_PTR(p)` is how a constructor ends. */
 #define TAKE_PTR(p)                                                                                         \

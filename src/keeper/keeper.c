@@ -151,7 +151,7 @@ static int on_owner_lost(sd_event_source *s, int fd, uint32_t revents, void *use
         (void) sd_event_source_set_enabled(s, SD_EVENT_OFF);
         if (k->owner_lost)
                 return 0;
-        log_info("the owner ended");
+        log_debug("the owner ended");
         k->owner_lost = k->stopping = true;
         r = sd_event_add_time_relative(
                         k->event, NULL, CLOCK_MONOTONIC, OWNER_LOST_LIMIT_USEC, 1, on_owner_limit, k);

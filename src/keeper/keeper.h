@@ -95,7 +95,7 @@ void entry_release(Entry *e);
 void entry_finish_setup(Entry *e);
 
 /* reap.c */
-int entry_watch_exit(Entry *e);
+int on_child_ended(sd_event_source *s, int fd, uint32_t revents, void *userdata); /* of an entry's pidfd */
 void entry_reap(Entry *e);
 void entry_acknowledge(Entry *e); /* REAP: the last use of e */
 void keeper_reap_orphans(Keeper *k);

@@ -63,8 +63,7 @@ typedef enum KeeperMessageType {
 
 typedef struct KeeperHeader {
         uint32_t size; /* of the whole struct, without a trailing record */
-        uint16_t version;
-        uint16_t type;
+        uint16_t version, type;
         uint64_t key;
 } KeeperHeader;
 
@@ -76,8 +75,7 @@ typedef enum KeeperSpawnFlags {
 /* Descriptors: spec memfd, [cgroup directory], then those the spec refers to by index. */
 typedef struct KeeperSpawn {
         KeeperHeader header;
-        uint32_t flags;
-        uint32_t reserved;
+        uint32_t flags, reserved;
 } KeeperSpawn;
 
 /* HELLO, RELEASE, REAP, FORGET, BEAT, TABLE_END are a bare header. */
@@ -88,8 +86,7 @@ typedef struct KeeperSimple {
 /* Followed by record_size bytes; descriptors replace those stored before. */
 typedef struct KeeperStore {
         KeeperHeader header;
-        uint32_t record_size;
-        uint32_t reserved;
+        uint32_t record_size, reserved;
 } KeeperStore;
 
 typedef enum KeeperFlags {
@@ -130,8 +127,7 @@ typedef struct KeeperEntry {
         uint32_t child_state;
         int32_t pid;
         KeeperExit exit;
-        uint32_t record_size;
-        uint32_t n_stored_fds;
+        uint32_t record_size, n_stored_fds;
         int32_t setup_error, setup_step; /* as in SETUP, once the state is RUNNING or EXITED */
 } KeeperEntry;
 

@@ -36,7 +36,7 @@ static void arm_reap_timer(Keeper *k)
         (void) sd_event_source_set_enabled(k->reap_timer, SD_EVENT_ONESHOT);
 }
 
-static int on_child_ended(sd_event_source *s, int fd, uint32_t revents, void *userdata)
+int on_child_ended(sd_event_source *s, int fd, uint32_t revents, void *userdata)
 {
         Entry *e = userdata;
         siginfo_t si = { 0 };
@@ -63,11 +63,6 @@ static int on_child_ended(sd_event_source *s, int fd, uint32_t revents, void *us
         arm_reap_timer(e->keeper);
         entry_tell(e, DUE_EXITED);
         return 0;
-}
-
-int entry_watch_exit(Entry *e)
-{
-        return sd_event_add_io(e->keeper->event, &e->pidfd_source, e->pidfd, EPOLLIN, on_child_ended, e);
 }
 
 /* Lets the zombie go; how it ended stays in the entry. */

@@ -88,7 +88,7 @@ static int spawn(Entry *e, unsigned flags, const int *fds, size_t n_fds)
         if (r >= 0) /* no event but the hang-up, which is always told: the steps are read in one go then */
                 r = sd_event_add_io(k->event, &e->setup_source, e->setup_fd, EPOLLHUP, on_setup, e);
         if (r >= 0)
-                r = entry_watch_exit(e);
+                r = sd_event_add_io(k->event, &e->pidfd_source, e->pidfd, EPOLLIN, on_child_ended, e);
         if (r >= 0)
                 return 0;
         close_setup(e);

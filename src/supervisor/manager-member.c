@@ -258,9 +258,20 @@ int member_set_limits(Member *member, const Limits *limits, Limit *ret_limit)
         return 0;
 }
 
+/* Actor by actor, also for a supervisor: each is thawed by itself when it is to be stopped, and a frozen slice above it
+ * would keep it from hearing that. */
 int member_freeze(Member *member, bool frozen)
 {
         Home *home = member->home;
+        int r = 0;
 
-        return home->backend->vtable->home_freeze(home, frozen);
+        if (member->node->spec.kind == NODE_ACTOR)
+                return member->life ? home->backend->vtable->home_freeze(home, frozen) : 0;
+        CORE_CHILD_FOREACH(child, member->node) {
+                int k = member_freeze(node_member(child), frozen);
+
+                if (k < 0)
+                        r = k;
+        }
+        return r;
 }

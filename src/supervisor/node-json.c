@@ -86,8 +86,7 @@ int node_state_event(const Node *node, NodeState from, NodeState to, Json **ret)
         r = json_pack(&v, "{from:s, to:s, kind:s, generation:i, restarts:i, exit:O?, reason:s?}",
                         node_state_to_string(from), node_state_to_string(to),
                         node->spec.kind == NODE_ACTOR ? "actor" : "supervisor", (int) node->generation,
-                        (int) node->restarts,
-                        !tells_exit(from, to) ? NULL : exit,
+                        (int) node->restarts, !tells_exit(from, to) ? NULL : exit,
                         member ? member->trouble : NULL);
         if (r >= 0 && process_lives(member))
                 r = set_integer(v, "pid", member->life->pid);
@@ -203,7 +202,10 @@ static int show_node(const ViewState *s, const Node *node, Json *v)
                 r = set_integer(v, "restarts", node->restarts);
         if (r >= 0 && wants(s, "since_ms"))
                 r = json_pack(&n, "U",
-                                usec_sub(now_usec(CLOCK_MONOTONIC), node->since_usec) / USEC_PER_MSEC);
+                                node->since_usec > 0
+                                                ? usec_sub(now_usec(CLOCK_MONOTONIC), node->since_usec) /
+                                                                  USEC_PER_MSEC
+                                                : 0);
         if (r >= 0 && n)
                 r = json_set(v, "since_ms", n);
         if (r >= 0 && node->frozen)

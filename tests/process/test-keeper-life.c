@@ -146,6 +146,30 @@ static void test_drained(void)
         rig_down(&r);
 }
 
+/* The same with the socket really closed while something was unread on the other side, which the kernel tells as an
+ * error before it gives what is still to be read. */
+static void test_drained_after_reset(void)
+{
+        Rig r = { 0 };
+        static Reply entries[64];
+
+        rig_up(&r, service);
+        CHECK_EQ(rig_hello(&r, NULL, 0), 0);
+        CHECK(kill(r.keeper, SIGSTOP) >= 0);
+        rig_simple(&r, KEEPER_HELLO, 0);
+        CHECK(kill(r.keeper, SIGCONT) >= 0);
+        wait_readable(r.fd); /* WELCOME stays unread */
+        CHECK(kill(r.keeper, SIGSTOP) >= 0);
+        for (uint64_t key = 1; key <= 40; key++)
+                rig_store(&r, key, "x", 1, NULL, 0);
+        r.fd = safe_close(r.fd);
+        kill_supervisor(&r);
+        CHECK(kill(r.keeper, SIGCONT) >= 0);
+        rig_accept(&r);
+        CHECK_EQ(rig_hello(&r, entries, ELEMENTSOF(entries)), 40);
+        rig_down(&r);
+}
+
 /* A table far larger than the socket's buffer, and a reader that takes its time. */
 static void test_large_table(void)
 {
@@ -447,6 +471,15 @@ static void test_listen(void)
         rig_down(&r);
         CHECK(stat(path, &st) < 0);
 
+        /* What is no socket is never removed. */
+        fd = open(path, O_CREAT | O_EXCL | O_WRONLY | O_CLOEXEC, 0600);
+        CHECK(fd >= 0);
+        safe_close(fd);
+        rig_start(&r, again);
+        CHECK_EQ(WEXITSTATUS(rig_wait_keeper(&r)), 1);
+        rig_expect_nothing_left(&r);
+        CHECK(unlink(path) >= 0);
+
         /* What a dead one has left is replaced; descriptors from LISTEN_FDS come first. */
         rig_start(&r, again);
         rig_accept(&r);
@@ -505,6 +538,7 @@ int main(int argc, char **argv)
         static const TestCase cases[] = {
                 { "successor", test_successor },
                 { "drained", test_drained },
+                { "drained_after_reset", test_drained_after_reset },
                 { "large_table", test_large_table },
                 { "backoff", test_backoff },
                 { "heartbeat", test_heartbeat },

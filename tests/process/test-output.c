@@ -152,8 +152,9 @@ static uint64_t check_lines(const char *path, const Writer *writers)
                 next[who] = i + 1;
                 n++;
         }
+        /* The one that ended first may have been overtaken by more than is kept. */
         CHECK_EQ(next[0], writers[0].last + 1);
-        CHECK_EQ(next[1], writers[1].last + 1);
+        CHECK(next[1] == 0 || next[1] == writers[1].last + 1);
         (void) fclose(f);
         return n;
 }
@@ -295,7 +296,7 @@ static void long_paths_keep_apart(void)
 
 static void empty_files_go(void)
 {
-        _cleanup_free_ char *a = NULL, *b = NULL, *c = NULL, *left = NULL;
+        _cleanup_free_ char *a = NULL, *b = NULL, *c = NULL;
 
         begin();
         a = open_file("/a");

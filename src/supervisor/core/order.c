@@ -22,7 +22,7 @@ static bool chain_is_open(const Node *n)
 /* n is settled: the next sibling that waits looks again. */
 void chain_wake(Node *n)
 {
-        if (!n->parent || !is_chain(n->parent))
+        if (!n->parent || !is_chain(n->parent) || !is_running(n->parent))
                 return;
         do
                 n = sibling_next(n);

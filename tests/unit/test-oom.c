@@ -1,0 +1,227 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include <errno.h>
+#include <limits.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
+#include "dialog/session.h"
+#include "test.h"
+
+/* Out of memory at every place: one conversation is had again and again, and in the nth run the nth allocation fails.
+ * Whatever that breaks, every call is replied to or its connection ends, and nothing is left behind. */
+
+void *__libc_malloc(size_t n);
+void *__libc_calloc(size_t n, size_t size);
+void *__libc_realloc(void *p, size_t n);
+void __libc_free(void *p);
+
+static long countdown = -1, live;
+
+static bool fails(void)
+{
+        return countdown > 0 && --countdown == 0;
+}
+
+static void *counted(void *p)
+{
+        live += p != NULL;
+        return p;
+}
+
+void *malloc(size_t n)
+{
+        return fails() ? (errno = ENOMEM, NULL) : counted(__libc_malloc(n));
+}
+
+void *calloc(size_t n, size_t size)
+{
+        return fails() ? (errno = ENOMEM, NULL) : counted(__libc_calloc(n, size));
+}
+
+void *realloc(void *p, size_t n)
+{
+        void *q;
+
+        if (fails()) {
+                errno = ENOMEM;
+                return NULL;
+        }
+        q = __libc_realloc(p, n);
+        live += !p && q;
+        return q;
+}
+
+void free(void *p)
+{
+        live -= p != NULL;
+        __libc_free(p);
+}
+
+typedef struct Run {
+        sd_event *event;
+        Session *server, *client;
+        Call *held;
+        int calls, replies, ends;
+} Run;
+
+static void serve_dialog(Call *c)
+{
+        (void) call_started(c, NULL, NULL);
+        for (int i = 0; i < 3; i++) {
+                Json *v = NULL;
+
+                if (json_pack(&v, "{i:i, text:s, f:f}", i, "line\n\xff", 0.5) >= 0)
+                        (void) call_next(c, v);
+        }
+        call_reply(c, NULL, NULL, 0);
+}
+
+static void on_request(Session *s, Call *c, const Message *m, void *userdata)
+{
+        Run *run = userdata;
+
+        if (call_is_dialog(c))
+                serve_dialog(c);
+        else if (streq(m->method, "hold"))
+                run->held = c;
+        else if (streq(m->method, "echo"))
+                call_reply(c, json_ref(m->params), NULL, 0);
+        else
+                call_fail(c, -32004, NULL, "no %s", "such thing");
+}
+
+static void on_end(Session *s, void *userdata)
+{
+        ((Run *) userdata)->ends++;
+}
+
+static void on_reply(Json *result, Json *error, int *fds, size_t n_fds, void *userdata)
+{
+        ((Run *) userdata)->replies++;
+}
+
+static const SessionVtable vtable = { .on_request = on_request, .on_end = on_end };
+static const ReplyVtable reply_vtable = { .on_reply = on_reply };
+
+static int64_t call(Run *run, const char *method, const CallOptions *o)
+{
+        Json *params = NULL;
+        int64_t id = -1;
+
+        if (json_pack(&params, "{list:[s,i,f,b,n,{}], text:s}", "bad \xff", 1, 0.1, 1,
+                            "a rather long text, \n\t so "
+                            "that buffers have to grow while it is written into them, more than once") >= 0)
+                id = session_call(run->client, method, params, o, &reply_vtable, run);
+        run->calls += id > 0;
+        return id;
+}
+
+static void turn(Run *run)
+{
+        int r;
+
+        do
+                r = sd_event_run(run->event, 0);
+        while (r > 0);
+}
+
+static void converse(Run *run, int a, int b)
+{
+        const CallOptions dialog = { .ctx = true, .key = "k", .deadline_ms = 5 };
+        int64_t held;
+
+        if (session_new(run->event, a, &(SessionOptions){ .name = "server" }, &vtable, run, &run->server) <
+                        0) {
+                close(b);
+                return;
+        }
+        if (session_new(run->event, b, &(SessionOptions){ .connector = true, .hello = true }, &vtable, run,
+                            &run->client) < 0)
+                return;
+        (void) call(run, "echo", NULL);
+        (void) call(run, "dialog", &dialog);
+        (void) call(run, "fail", NULL);
+        held = call(run, "hold", NULL);
+        turn(run);
+        if (held > 0)
+                (void) session_cancel(run->client, held, "enough");
+        turn(run);
+        if (run->held)
+                call_reply(TAKE_PTR(run->held), NULL, NULL, 0);
+        turn(run);
+}
+
+/* Whether an allocation was there to fail. */
+static bool fail_at(long n)
+{
+        long before = live;
+        Run run = { 0 };
+        bool failed;
+        int pair[2];
+
+        CHECK(sd_event_new(&run.event) >= 0);
+        CHECK(socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, pair) >= 0);
+        countdown = n;
+        converse(&run, pair[0], pair[1]);
+        failed = countdown == 0;
+        countdown = -1;
+        if (run.replies != run.calls && run.ends == 0) {
+                fprintf(stderr, "at %ld: %d replies to %d calls\n", n, run.replies, run.calls);
+                abort();
+        }
+        if (!failed) {
+                CHECK_EQ(run.calls, 4);
+                CHECK_EQ(run.ends, 0);
+        }
+        session_free(run.client);
+        session_free(run.server);
+        if (run.held)
+                call_reply(run.held, NULL, NULL, 0);
+        sd_event_unref(run.event);
+        if (live != before) {
+                fprintf(stderr, "at %ld: %ld blocks left\n", n, live - before);
+                abort();
+        }
+        return failed;
+}
+
+static void every_allocation(void)
+{
+        long n = 1;
+
+        (void) fail_at(LONG_MAX); /* what libraries keep for good they take now */
+        while (fail_at(n))
+                n++;
+        fprintf(stderr, "%ld allocations\n", n - 1);
+        CHECK(n > 100);
+}
+
+static void parsing(void)
+{
+        static const char text[] =
+                        "{\"a\":[1,2.5,\"x\\n\",{\"b\":null}],\"a long key, longer than what is kept on the "
+                        "stack for keys of the usual "
+                        "size\":\"a\\u00e9\",\"n\":33333333333333333333333333333333333"
+                        "333333333333333333333333333333333333.5,\"t\":[true,[],{},\"y\"]}";
+        long before = live;
+        int r;
+
+        for (long n = 1;; n++) {
+                Json *v = NULL;
+
+                countdown = n;
+                r = json_parse(text, sizeof(text) - 1, NULL, &v, NULL);
+                if (r < 0)
+                        CHECK_EQ(r, -ENOMEM);
+                else if (!json_print(v, NULL))
+                        r = -ENOMEM;
+                CHECK(r < 0 || countdown > 0);
+                countdown = -1;
+                json_unref(v);
+                CHECK_EQ(live, before);
+                if (r >= 0)
+                        break;
+        }
+}
+
+TEST_MAIN({ "every_allocation", every_allocation }, { "parsing", parsing });
