@@ -114,7 +114,7 @@ static int step_rlimits(Child *c)
 }
 
 /* A stream of its own to journald; without one, /dev/null. */
-static int open_journal(const StdioSpec *s)
+static int open_journal(const StdioSpec *s, const char *unit)
 {
         const union {
                 struct sockaddr sa;
@@ -122,13 +122,13 @@ static int open_journal(const StdioSpec *s)
         } address = { .un = { .sun_family = AF_UNIX, .sun_path = JOURNAL_SOCKET } };
         const struct timeval limit = { .tv_sec = JOURNAL_CONNECT_LIMIT_SEC }, none = { 0 };
         const int size = JOURNAL_SNDBUF;
-        char header[512];
+        char header[768]; /* identifier and unit are at most 256 bytes each */
         int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0), n;
 
         if (fd < 0)
                 return -errno;
-        n = snprintf(header, sizeof(header), "%.*s\n\n%d\n1\n0\n0\n0\n",
-                        MIN((int) strcspn(s->identifier, "\n"), 256), s->identifier, s->priority);
+        n = snprintf(header, sizeof(header), "%.*s\n%.256s\n%d\n1\n0\n0\n0\n",
+                        MIN((int) strcspn(s->identifier, "\n"), 256), s->identifier, unit, s->priority);
         /* A backlog that a stopped journald does not empty would hold connect() for ever. */
         (void) setsockopt(fd, SOL_SOCKET, SO_SNDTIMEO, &limit, sizeof(limit));
         (void) setsockopt(fd, SOL_SOCKET, SO_SNDBUF, &size, sizeof(size));
@@ -151,7 +151,7 @@ static int open_stdio(Child *c, int i)
         case STDIO_INHERIT:
                 return i;
         case STDIO_JOURNAL:
-                return open_journal(s);
+                return open_journal(s, c->spec.journal_unit);
         case STDIO_FD:
                 return fd_at(c, s->fd_index);
         case STDIO_FILE:

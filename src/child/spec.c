@@ -2,6 +2,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <linux/filter.h>
+#include <syslog.h>
 #include <sys/mman.h>
 #include <sys/stat.h>
 
@@ -15,7 +16,7 @@ typedef struct SpecHeader {
         uint32_t magic, version;
         uint64_t size;           /* of the whole file */
         uint32_t fixed, filter;  /* bytes of the struct, of the seccomp filter; multiples of 8 */
-        uint32_t n_args, n_envs; /* strings; after them come cwd and one of each stdio */
+        uint32_t n_args, n_envs; /* strings; after them come cwd, one of each stdio, the unit */
 } SpecHeader;
 
 static const char *const step_names[_SPAWN_STEP_MAX] = {
@@ -47,6 +48,8 @@ const char *spawn_step_name(int step)
 {
         return step >= 0 && step < _SPAWN_STEP_MAX ? step_names[step] : NULL;
 }
+
+#define PRIORITY_MAX (LOG_LOCAL7 | LOG_DEBUG)
 
 static const char *stdio_text(const StdioSpec *s)
 {
@@ -100,6 +103,7 @@ int spawn_spec_encode(const SpawnSpec *spec)
         put_string(&w, spec->cwd ?: "");
         for (size_t i = 0; i < 3; i++)
                 put_string(&w, stdio_text(&spec->stdio[i]));
+        put_string(&w, spec->journal_unit ?: "");
         bytes = w.p;
         if (w.error < 0)
                 return w.error;
@@ -124,7 +128,8 @@ static bool fields_are_valid(const SpawnSpec *s)
                 const StdioSpec *io = &s->stdio[i];
 
                 if ((unsigned) io->kind > STDIO_FD || (io->kind == STDIO_FD && io->fd_index < 0) ||
-                                (io->kind == STDIO_JOURNAL && (io->priority < 0 || io->priority > 7)))
+                                (io->kind == STDIO_JOURNAL &&
+                                                (io->priority < 0 || io->priority > PRIORITY_MAX)))
                         return false;
         }
         return s->n_groups <= SPAWN_GROUPS_MAX && s->rlimit_mask < 1U << RLIM_NLIMITS &&
@@ -176,6 +181,9 @@ static bool decode_strings(const SpecHeader *h, char *text, const char *end, cha
                 if (!s->stdio[i].path || (s->stdio[i].kind == STDIO_FILE && !*s->stdio[i].path))
                         return false;
         }
+        s->journal_unit = next(&text, end);
+        if (!s->journal_unit)
+                return false;
         return h->n_args > 0 && text == end;
 }
 

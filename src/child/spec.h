@@ -62,7 +62,7 @@ typedef struct StdioSpec {
         StdioKind kind;
         const char *path;       /* STDIO_FILE */
         const char *identifier; /* STDIO_JOURNAL: SYSLOG_IDENTIFIER */
-        int priority;           /* STDIO_JOURNAL: syslog level of lines without a <N> prefix */
+        int priority;           /* STDIO_JOURNAL: facility | level of lines without a <N> prefix */
         int fd_index;           /* STDIO_FD */
 } StdioSpec;
 
@@ -71,6 +71,7 @@ typedef struct SpawnSpec {
         char *const *envp; /* complete: nothing is added but TRACTOR_CHANNEL_FD (decoded: a spare slot follows NULL) */
         const char *cwd; /* absolute, or NULL for "/" */
         StdioSpec stdio[3];
+        const char *journal_unit; /* told to journald beside each stream, for lines of who is gone at once; NULL: none */
         int exec_fd_index;    /* run this descriptor instead of argv[0]; -1: none */
         int channel_fd_index; /* left open across exec, its number put into TRACTOR_CHANNEL_FD; -1: none */
 

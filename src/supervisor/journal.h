@@ -15,7 +15,7 @@
 /* What an actor's streams to the journal are opened with (StdioSpec.priority). The facility tells stderr's lines
  * from stdout's even where the program prefixes them with a <N> of its own, which replaces the level alone. */
 #define JOURNAL_PRIORITY_STDOUT LOG_INFO
-#define JOURNAL_PRIORITY_STDERR LOG_WARNING
+#define JOURNAL_PRIORITY_STDERR (LOG_DAEMON | LOG_WARNING)
 
 #define JOURNAL_SPOOL_MAX (256U * 1024)
 

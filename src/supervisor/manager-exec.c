@@ -188,6 +188,7 @@ static int encode(const Member *member, char *const *argv, bool quiet, bool chan
         child->cwd = spec->cwd;
         child->exec_fd_index = -1;
         child->channel_fd_index = channel ? 0 : -1;
+        child->journal_unit = member->home->backend->vtable->home_unit(member->home);
         child->setsid = true;
         child->pdeathsig = SIGKILL;
         child->stdio[0] = (StdioSpec){ .kind = STDIO_NULL };

@@ -1,11 +1,12 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #pragma once
 
-/* Where the output of actors goes on a machine without a journal: one file an actor, "<dir>/<path with '/' as
- * '+'>.log", that its processes append to directly and the supervisor keeps bounded. No copy, and no work for an
+/* Where the output of actors goes on a machine without a journal: one file an actor, "<dir>/shop+api.log" for
+ * /shop/api, that its processes append to directly and the supervisor keeps bounded. No copy, and no work for an
  * idle actor: inotify (IN_MODIFY, re-armed at most every 250 ms) tells of growth; past OUTPUT_FILE_MAX the oldest
  * blocks are given back in place (FALLOC_FL_COLLAPSE_RANGE, where the file system has it, else PUNCH_HOLE), so no
- * line a writer is just appending is ever lost. Readers skip holes. */
+ * line a writer is just appending is ever lost; by a short-lived child, since both may wait for the disk. Readers skip
+ * holes. */
 
 #include <systemd/sd-event.h>
 

@@ -6,7 +6,8 @@
  * succeeds), file (exists and is newer than the start), command (a program in the actor's cgroup ends with 0).
  * READY_EXEC, READY_EXITED and READY_CHANNEL need no probe. Event-driven where the kernel has an event: inotify on
  * the nearest existing directory for socket and file, a retried connect only after a change there or, where the
- * path exists but refuses, with a rising interval of at most 100 ms; commands at their interval, one at a time.
+ * path exists but refuses, with a rising interval of at most 100 ms; commands at their interval, one at a time. A
+ * look every second finds what inotify does not tell. How long one command may take is for its owner to bound.
  *
  * The notify socket also carries the watchdog: it is opened when the kind is notify or watchdog_usec is set, lives
  * as long as the probe, and its datagrams are believed only from the actor's own processes: the file is private

@@ -88,7 +88,7 @@ int json_append(Json *array, Json *value);
 Json *json_new_string(const char *s, size_t n);
 
 /* Serialises compactly, no newline; the text lives until the next call on the same value or its end. NULL when out of
- * memory, never a part. */
+ * memory, never a part. (It is kept as the value's user data, of which nothing else here makes use.) */
 const char *json_print(Json *v, size_t *ret_n);
 /* Indented by two, for people; the caller frees. */
 char *json_print_pretty(Json *v);

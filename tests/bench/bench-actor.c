@@ -22,7 +22,7 @@ static const char *last_part(const char *path)
 int main(int argc, char **argv)
 {
         struct sockaddr_un to = { .sun_family = AF_UNIX };
-        const char *path = getenv("BENCH_SOCKET");
+        const char *path = getenv("BENCH_SOCKET"), *ready = getenv("BENCH_READY_FD");
         char cwd[4096] = "", line[256];
         struct timespec now;
         int fd, n;
@@ -39,6 +39,8 @@ int main(int argc, char **argv)
         if (fd < 0 || sendto(fd, line, (size_t) n, 0, (struct sockaddr *) &to, sizeof(to)) < 0)
                 return 1;
         (void) close(fd);
+        if (ready)
+                (void) write(atoi(ready), "\n", 1);
         for (;;)
                 (void) pause();
 }

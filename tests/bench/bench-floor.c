@@ -6,7 +6,7 @@
  *      bench-floor clone3 N PROGRAM DIR    mkdir, clone3(CLONE_INTO_CGROUP), exec, likewise
  *      bench-floor fork-many N PROGRAM     N at once: until the last datagram
  *      bench-floor clone3-many N PROGRAM DIR
- *      bench-floor kill N DIR              N processes in N leaves: cgroup.kill, reap, rmdir of all */
+ *      bench-floor kill N PROGRAM DIR      N processes in N leaves, settled: cgroup.kill, reap, rmdir of all */
 
 #include <errno.h>
 #include <fcntl.h>
@@ -75,10 +75,7 @@ static pid_t start(const char *program, int cgroup)
         if (pid < 0)
                 die("clone3");
         if (pid == 0) {
-                if (program)
-                        execl(program, program, "x", (char *) NULL);
-                else
-                        (void) pause();
+                execl(program, program, "x", (char *) NULL);
                 _exit(1);
         }
         return pid;
@@ -143,7 +140,7 @@ static void all_at_once(int n, const char *program, const char *dir)
         free(pids);
 }
 
-static void kill_all(int n, const char *dir)
+static void kill_all(int n, const char *program, const char *dir)
 {
         pid_t *pids = calloc((size_t) n, sizeof(pid_t));
         char leaf[256];
@@ -153,9 +150,11 @@ static void kill_all(int n, const char *dir)
         for (int i = 0; i < n; i++) {
                 int cgroup = make_leaf(dir, i, leaf, sizeof(leaf));
 
-                pids[i] = start(NULL, cgroup);
+                pids[i] = start(program, cgroup);
                 safe_close(cgroup);
         }
+        for (int i = 0; i < n; i++)
+                (void) receive();
         begin = now_nsec();
         if (write_file_at(top, "cgroup.kill", "1") < 0)
                 die("cgroup.kill");
@@ -177,12 +176,10 @@ int main(int argc, char **argv)
 
         if (argc < 4 || n <= 0)
                 return 2;
-        if (streq(argv[1], "kill")) {
-                kill_all(n, argv[3]);
-                return 0;
-        }
         open_inbox();
-        if (streq(argv[1], "fork") || streq(argv[1], "clone3"))
+        if (streq(argv[1], "kill"))
+                kill_all(n, argv[3], dir);
+        else if (streq(argv[1], "fork") || streq(argv[1], "clone3"))
                 one_by_one(n, argv[3], dir);
         else
                 all_at_once(n, argv[3], dir);

@@ -175,7 +175,7 @@ static void test_large_table(void)
 {
         enum { N = 64 };
         Rig r = { 0 };
-        static uint8_t record[KEEPER_RECORD_MAX];
+        static uint8_t record[KEEPER_RECORD_MAX], longer[KEEPER_RECORD_MAX + 1];
         Reply m;
 
         rig_up(&r, service);
@@ -206,7 +206,7 @@ static void test_large_table(void)
         rig_expect_setup(&r, N + 2, SPAWN_STEP_EXEC, 0);
         rig_expect_exited(&r, N + 2, CLD_EXITED, 7);
         /* A record too long is refused, and so are more descriptors than a record may have. */
-        rig_store(&r, 1000, record, sizeof(record) + 1, NULL, 0);
+        rig_store(&r, 1000, longer, sizeof(longer), NULL, 0);
         rig_store(&r, 1001, record, 1, (int[17]){ 0 }, 17);
         rig_simple(&r, KEEPER_FORGET, 1000);
         for (uint64_t key = 1; key <= N; key++)

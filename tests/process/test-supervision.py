@@ -3,6 +3,7 @@
 """Supervision with real processes: strategies, restart types, intensity, the ladder, dependencies, owner's death."""
 
 import os
+import shutil
 import signal
 import sys
 import tempfile
@@ -235,7 +236,6 @@ def watchdog(backend):
 
 def owner_killed(backend):
     """SIGKILL of whoever embeds it: the whole tree is gone within a second."""
-    import subprocess
     import time
     reader, writer = os.pipe()
     child = os.fork()
@@ -244,14 +244,16 @@ def owner_killed(backend):
         t = Tractor(backend)
         t.load(children=[{"name": "x", "exec": [BAD_ACTOR, "ignore-term", "hang"]}, sleeper("y")])
         pids = [t.pid("/t/x"), t.pid("/t/y"), t.status["pid"], t.status["keeper_pid"]]
-        os.write(writer, " ".join(map(str, pids)).encode())
+        os.write(writer, " ".join(map(str, [t.dir, *pids])).encode())
         signal.pause()
-    pids = list(map(int, os.read(reader, 200).split()))
+    folder, *pids = os.read(reader, 500).decode().split()
+    pids = list(map(int, pids))
     start = time.monotonic()
     os.kill(child, signal.SIGKILL)
     os.waitpid(child, 0)
     assert all(gone(pid) for pid in pids)
     took = time.monotonic() - start
+    shutil.rmtree(folder)
     print(f"   all gone after {took * 1000:.0f} ms", file=sys.stderr)
 
 

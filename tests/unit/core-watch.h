@@ -15,8 +15,8 @@ typedef struct Seen {
         Node *node; /* NULL: removed */
         NodeState state;
         bool alive, exited;
-        bool requested;  /* a request by hand may be behind its stop */
-        NodeState first; /* state entered first in this step; _INVALID: none */
+        bool requested;       /* a request by hand may be behind its stop */
+        NodeState was, first; /* before this step; entered first in it, _INVALID: none */
         StopRung rung;
         uint64_t deadline;
         uint32_t spawns, ends;

@@ -130,6 +130,90 @@ static void depends_of_a_branch(void)
         finish();
 }
 
+/* Parts of a branch that is being restarted are dead for a while, and not lost for those who wait. */
+static void depends_on_part(void)
+{
+        NodeSpec s = supervisor(STRATEGY_ONE_FOR_ONE), w = actor(RESTART_PERMANENT);
+        char *on_both[] = { (char *) "/t/b/x", (char *) "late", NULL };
+
+        s.intensity.max_restarts = 0;
+        w.depends = on_both;
+        begin();
+        add("/", "t", supervisor(STRATEGY_ONE_FOR_ONE));
+        add("/t", "b", s);
+        add("/t/b", "x", actor(RESTART_TEMPORARY));
+        add("/t/b", "y", actor(RESTART_PERMANENT));
+        add("/t", "late", actor(RESTART_PERMANENT));
+        add("/t", "w", w);
+        start("/t");
+        ready("/t/b/x");
+        ready("/t/b/y");
+        forget();
+        ask(EVENT_RESTART, "/t/b"); /* by hand */
+        killed("/t/b/x");
+        CHECK_STATE("/t/b/x", "dead");
+        CHECK_STATE("/t/w", "new");
+        killed("/t/b/y");
+        ready("/t/b/x");
+        now += SEC;
+        killed("/t/b/y"); /* gives up, and is restarted by its parent: at once, then after a delay */
+        CHECK_STATE("/t/b/x", "stopping");
+        killed("/t/b/x");
+        ready("/t/b/x");
+        now += SEC;
+        killed("/t/b/y");
+        killed("/t/b/x");
+        CHECK_STATE("/t/b", "backoff");
+        CHECK_STATE("/t/w", "new");
+        expire("/t/b");
+        ready("/t/b/x");
+        forget();
+        ready("/t/late");
+        CHECK_NOTES("spawn w");
+        finish();
+}
+
+/* A part that is cancelled before its branch had its turn is lost at once. */
+static void depends_on_cancelled_part(void)
+{
+        NodeSpec s = supervisor(STRATEGY_ONE_FOR_ONE), w = actor(RESTART_PERMANENT);
+        char *on_late[] = { (char *) "late", NULL }, *on_x[] = { (char *) "/t/b/x", NULL };
+
+        s.depends = on_late;
+        w.depends = on_x;
+        begin();
+        add("/", "t", supervisor(STRATEGY_ONE_FOR_ONE));
+        add("/t", "b", s);
+        add("/t/b", "x", actor(RESTART_TEMPORARY));
+        add("/t", "late", actor(RESTART_PERMANENT));
+        add("/t", "w", w);
+        start("/t");
+        ask(EVENT_CANCEL, "/t/b/x");
+        CHECK_STATE("/t/w", "failed");
+        finish();
+}
+
+/* A job that was done satisfies, until it is taken out of the tree. */
+static void depends_on_removed(void)
+{
+        NodeSpec job = actor(RESTART_TRANSIENT), w = actor(RESTART_PERMANENT);
+        char *on_both[] = { (char *) "job", (char *) "late", NULL };
+
+        job.ready_exited = true;
+        w.depends = on_both;
+        begin();
+        add("/", "t", supervisor(STRATEGY_ONE_FOR_ONE));
+        add("/t", "job", job);
+        add("/t", "late", actor(RESTART_PERMANENT));
+        add("/t", "w", w);
+        start("/t");
+        exited("/t/job", 0);
+        CHECK_STATE("/t/w", "new");
+        ask(EVENT_REMOVE, "/t/job");
+        CHECK_STATE("/t/w", "failed");
+        finish();
+}
+
 static int link_error(const char *path, const char *expected_node, const char *expected_depends)
 {
         Node *at = NULL;
@@ -185,4 +269,5 @@ static void depends_errors(void)
 }
 
 TEST_MAIN({ "order", depends_order }, { "lost", depends_lost }, { "of-a-branch", depends_of_a_branch },
-                { "errors", depends_errors });
+                { "on-part", depends_on_part }, { "on-cancelled-part", depends_on_cancelled_part },
+                { "on-removed", depends_on_removed }, { "errors", depends_errors });

@@ -191,6 +191,12 @@ static void ladder_gets_shorter_only(void)
         expire("/t/a");
         CHECK_EQ(deadline("/t/a"), now + 300 * MSEC);
         CHECK_NOTES("ask a, term a");
+        ask(EVENT_EMPTY, "/t/a"); /* the main process is not gone */
+        CHECK_STATE("/t/a", "stopping");
+        killed("/t/a");
+        start("/t/a"); /* the next life isn't in a hurry */
+        ask(EVENT_CANCEL, "/t/a");
+        CHECK_EQ(deadline("/t/a"), now + 3 * SEC);
         finish();
 
         setup_one(actor(RESTART_PERMANENT));

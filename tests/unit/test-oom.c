@@ -15,6 +15,7 @@ void *__libc_calloc(size_t n, size_t size);
 void *__libc_realloc(void *p, size_t n);
 void __libc_free(void *p);
 
+/* The four below are visible, so that the libraries use them too. */
 static long countdown = -1, live;
 
 static bool fails(void)
@@ -28,17 +29,17 @@ static void *counted(void *p)
         return p;
 }
 
-void *malloc(size_t n)
+_public_ void *malloc(size_t n)
 {
         return fails() ? (errno = ENOMEM, NULL) : counted(__libc_malloc(n));
 }
 
-void *calloc(size_t n, size_t size)
+_public_ void *calloc(size_t n, size_t size)
 {
         return fails() ? (errno = ENOMEM, NULL) : counted(__libc_calloc(n, size));
 }
 
-void *realloc(void *p, size_t n)
+_public_ void *realloc(void *p, size_t n)
 {
         void *q;
 
@@ -51,7 +52,7 @@ void *realloc(void *p, size_t n)
         return q;
 }
 
-void free(void *p)
+_public_ void free(void *p)
 {
         live -= p != NULL;
         __libc_free(p);

@@ -19,7 +19,7 @@ int depend_reserve(Node *n)
 }
 
 /* Will an ended node stay so? Not if a branch above it is about to be started anew, or may be: one that gives up
- * may be restarted by its parent. */
+ * may be restarted by its parent. A branch that only waits for its turn has renewed its children already. */
 static bool is_final(const Node *n)
 {
         for (const Node *a = n->parent; a; a = a->parent) {
@@ -27,7 +27,7 @@ static bool is_final(const Node *n)
 
                 if (p->stop_wanted ? p->after == AFTER_START : p->closing)
                         return false;
-                if (a->state == NODE_BACKOFF || (a->state == NODE_NEW && (p->wanted || p->held)))
+                if (a->state == NODE_BACKOFF || p->held)
                         return false;
         }
         return true;

@@ -248,7 +248,7 @@ void node_stopped(Node *n)
         }
         if (in_group)
                 priv(s)->group_stopping--;
-        if (p->after == AFTER_DEAD || p->removing) {
+        if (p->after == AFTER_DEAD) {
                 p->held = false;
                 node_set_state(n, NODE_DEAD);
                 node_over(n);

@@ -313,7 +313,6 @@ static void node_leave(Node *n)
         node_recount(n);
         depend_unblock(n);
         depend_detach(n);
-        chain_wake(n);
         list_unlink(&p->dirty);
         list_unlink(&p->start_link);
         list_unlink(&p->stop_link);

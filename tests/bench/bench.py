@@ -1,0 +1,383 @@
+#!/usr/bin/env python3
+# SPDX-License-Identifier: Apache-2.0
+"""bench.py [--build DIR] [--backend NAME,…] [--only abcd] [--quick] [--cpu N] [--json FILE]
+
+What tractor costs beside the bare floor and beside other supervisors that do the same work in the same run. Only the
+ratios mean anything: samples alternate, so that what else the machine does hits all of them alike. Medians, with minimum
+and maximum.
+
+  a  spawn → main() and → reply, one at a time and 200 at once; beside fork + exec, clone3 into a cgroup + exec, or a
+     bare loop of StartTransientUnit
+  b  SIGKILL → the successor's main(), 50 services up, teardown of 50 and of 200; beside s6, runit and a bare cgroup.kill
+  c  memory of keeper and supervisor with 50 actors, and an actor's share up to 1000
+  d  spawning (and cancelling) with 2000 actors there, beside the same with 100
+
+The backend `scope` needs a systemd: unless one is PID 1, a private one is booted for it (root only)."""
+
+import argparse
+import contextlib
+import json
+import os
+import shutil
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+
+
+def parse():
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--build", help="the build to measure (default: $TRACTOR_TEST_BUILD, build-bench, build)")
+    parser.add_argument("--backend", default="process,cgroup,scope")
+    parser.add_argument("--only", default="abcd", help="which groups, such as ab")
+    parser.add_argument("--quick", action="store_true", help="a few samples, to try the driver")
+    parser.add_argument("--cpu", type=int, help="everything on this CPU: work alone counts, not placement")
+    parser.add_argument("--json", metavar="FILE", help="all samples and ratios")
+    options = parser.parse_args()
+    build = options.build or os.environ.get("TRACTOR_TEST_BUILD")
+    build = build or next((d for d in ("build-bench", "build") if os.path.isdir(d)), None)
+    if not build:
+        parser.error("no build: contrib/bootstrap bench makes one")
+    os.environ["TRACTOR_TEST_BUILD"] = os.path.abspath(build)
+    return options
+
+
+OPTIONS = parse()
+if OPTIONS.cpu is not None:
+    os.sched_setaffinity(0, {OPTIONS.cpu})
+
+import subjects  # noqa: E402  (reads the build's place when imported)
+from subjects import ACTOR, PEERS, Inbox, TractorRun, child, embedded, floor, tree  # noqa: E402
+
+
+class Table:
+    """Samples by (group, what, subject), and the ratios made of them."""
+
+    def __init__(self):
+        self.samples, self.ratios, self.notes = {}, [], []
+
+    def add(self, group, what, subject, values, unit="ms"):
+        row = self.samples.setdefault((group, what, subject), {"unit": unit, "values": []})
+        row["values"] += values
+
+    def median(self, group, what, subject):
+        row = self.samples.get((group, what, subject))
+        return statistics.median(row["values"]) if row and row["values"] else None
+
+    def ratio(self, group, what, subject, base, aim, base_what=None):
+        """aim: at most this; a strict one is missed when reached."""
+        above, below = self.median(group, what, subject), self.median(group, base_what or what, base)
+        if above is None or below is None:
+            return
+        self.judge(group, what, f"{subject} ÷ {base}", above / below, aim)
+
+    def judge(self, group, what, name, value, aim, unit=""):
+        self.ratios.append({"group": group, "what": what, "name": name, "value": value, "unit": unit, "aim": aim,
+                            "met": None if aim is None else value <= aim})
+
+    def rows(self):
+        for (group, what, subject), row in sorted(self.samples.items()):
+            values = row["values"]
+            yield {"group": group, "what": what, "subject": subject, "unit": row["unit"], "n": len(values),
+                   "median": statistics.median(values), "min": min(values), "max": max(values), "values": values}
+
+    def take(self, data):
+        for row in data["samples"]:
+            self.add(row["group"], row["what"], row["subject"], row["values"], row["unit"])
+        self.ratios += data["ratios"]
+        self.notes += data["notes"]
+
+    def data(self):
+        return {"samples": list(self.rows()), "ratios": self.ratios, "notes": self.notes}
+
+    def print(self):
+        print(f"\n{'':2}{'what':34} {'subject':16} {'median':>9} {'min':>9} {'max':>9}     n")
+        for r in self.rows():
+            print(f"{r['group']:2}{r['what']:34} {r['subject']:16} {r['median']:9.3f} {r['min']:9.3f} "
+                  f"{r['max']:9.3f} {r['unit']:4}{r['n']}")
+        print(f"\n{'':2}{'what':34} {'ratio':28} {'value':>9}  {'aim':>9}")
+        for r in self.ratios:
+            aim = "" if r["aim"] is None else f"≤ {r['aim']:g} {r['unit']}"
+            verdict = "" if r["met"] is None else "met" if r["met"] else "MISSED"
+            print(f"{r['group']:2}{r['what']:34} {r['name']:28} {r['value']:9.2f}  {aim:>9}  {verdict}")
+        for note in self.notes:
+            print(f"  {note}")
+
+
+def say(text):
+    print(f"-- {text} (load {os.getloadavg()[0]:.1f})", file=sys.stderr, flush=True)
+
+
+def few(n, quick):
+    return quick if OPTIONS.quick else n
+
+
+def ms(ns):
+    return ns / 1e6
+
+
+# --- a: spawn ----------------------------------------------------------------------------------------------------
+
+
+class Floor:
+    """What a backend's spawn is measured against."""
+
+    def __init__(self, backend):
+        self.backend, self.cgroup = backend, None
+        if backend == "cgroup":
+            self.cgroup = subjects.own_cgroup()
+        self.name = {"process": "fork", "cgroup": "clone3", "scope": "StartTransientUnit"}[backend]
+
+    def run(self, n, many=False):
+        if self.backend == "scope":
+            return floor("bench-floor-scope", "many" if many else "one", n, ACTOR)
+        args = [self.cgroup] if self.cgroup else []
+        return floor("bench-floor", self.name + ("-many" if many else ""), n, ACTOR, *args)
+
+    def close(self):
+        if self.cgroup:
+            os.rmdir(self.cgroup)
+
+
+def spawn_one(t, inbox, name, parent="/t", **keys):
+    """(→ main(), → reply, → gone after cancel) in ms."""
+    begin = time.monotonic_ns()
+    t.call("actor.spawn", parent=parent, **child(name, restart="temporary", **keys))
+    replied = time.monotonic_ns()
+    reported = inbox.receive()
+    assert list(reported) == [name], reported
+    middle = time.monotonic_ns()
+    t.call("actor.cancel", path=f"{parent}/{name}")
+    return ms(reported[name][1] - begin), ms(replied - begin), ms(time.monotonic_ns() - middle)
+
+
+def measure_spawn_one(table, backend, bare, inbox):
+    with embedded(backend, inbox) as t:
+        t.load("t", children=[])
+        for i in range(few(6, 1)):
+            # The first of each block finds caches that the other side has filled.
+            table.add("a", "spawn one", bare.name, bare.run(6)[1:])
+            told = [spawn_one(t, inbox, f"b{i}-{j}") for j in range(6)][1:]
+            table.add("a", "spawn one", backend, [x[0] for x in told])
+            table.add("a", "spawn one → reply", backend, [x[1] for x in told])
+
+
+def load_many(t, inbox, n, name):
+    """(→ last main(), → reply) in ms; the reports are read meanwhile."""
+    begin = time.monotonic_ns()
+    ident = t.main.request("tree.load", {"tree": tree(n, name)})
+    last = max(ns for _, ns in inbox.receive(n).values())
+    t.main.answer(ident)
+    return ms(last - begin), ms(time.monotonic_ns() - begin)
+
+
+def measure_spawn_many(table, backend, bare, inbox):
+    with embedded(backend, inbox) as t:
+        for i in range(few(6, 1)):
+            table.add("a", "spawn 200 at once", bare.name, bare.run(200, many=True))
+            main, reply = load_many(t, inbox, 200, "t")
+            table.add("a", "spawn 200 at once", backend, [main])
+            table.add("a", "spawn 200 at once → reply", backend, [reply])
+            t.call("tree.unload", path="/t")
+
+
+def group_a(table, backends):
+    for backend in backends:
+        say(f"a: spawn, {backend}")
+        with contextlib.closing(Floor(backend)) as bare, scratch() as inbox:
+            measure_spawn_one(table, backend, bare, inbox)
+            measure_spawn_many(table, backend, bare, inbox)
+            for what in ("spawn one", "spawn 200 at once"):
+                table.ratio("a", what, backend, bare.name, 1.3)
+                table.ratio("a", what + " → reply", backend, bare.name, 1.3, base_what=what)
+
+
+# --- b: restart, start, teardown ---------------------------------------------------------------------------------
+
+
+@contextlib.contextmanager
+def scratch():
+    folder = tempfile.mkdtemp(prefix="tractor-bench-")
+    inbox = Inbox(folder)
+    try:
+        yield inbox
+    finally:
+        inbox.close()
+        shutil.rmtree(folder)
+
+
+def makers(backends):
+    """{name: function(n, inbox) → something with start, teardown and close}"""
+    made = {b: lambda n, inbox, b=b: TractorRun(b, n, inbox) for b in backends}
+    made.update({peer.name: peer for peer in PEERS})
+    return made
+
+
+def kill_and_wait(inbox, name, pid):
+    begin = time.monotonic_ns()
+    os.kill(pid, 9)
+    reported = inbox.receive()
+    assert list(reported) == [name] and reported[name][0] != pid, (reported, name, pid)
+    return ms(reported[name][1] - begin)
+
+
+def measure_restart(table, backends):
+    """Each service is killed once, at more than 1 s of age, below which s6 and runit hold a restart back."""
+    n = few(20, 3)
+    with contextlib.ExitStack() as stack:
+        running = {}
+        for name, make in makers(backends).items():
+            inbox = stack.enter_context(scratch())
+            subject = make(n, inbox)
+            stack.callback(subject.close)
+            subject.start()
+            running[name] = inbox, inbox.receive(n)
+        time.sleep(1.5)
+        for i in range(n):
+            for name, (inbox, pids) in running.items():
+                table.add("b", "restart", name, [kill_and_wait(inbox, f"a{i}", pids[f"a{i}"][0])])
+
+
+def measure_up_and_down(table, backends, n, rounds):
+    cgroup = subjects.own_cgroup()
+    for _ in range(rounds):
+        if cgroup:
+            table.add("b", f"teardown {n}", "cgroup.kill", floor("bench-floor", "kill", n, ACTOR, cgroup))
+        for name, make in makers(backends).items():
+            with scratch() as inbox, contextlib.closing(make(n, inbox)) as subject:
+                begin = subject.start()
+                told = inbox.receive(n)
+                if n == 50:
+                    table.add("b", "50 services up", name, [ms(max(ns for _, ns in told.values()) - begin)])
+                # Readiness and bookkeeping of the start end before the teardown begins.
+                time.sleep(0.3)
+                table.add("b", f"teardown {n}", name, [ms(subject.teardown([pid for pid, _ in told.values()]))])
+    if cgroup:
+        os.rmdir(cgroup)
+
+
+def group_b(table, backends):
+    say("b: restart")
+    measure_restart(table, backends)
+    for n, rounds in ((50, few(7, 1)), (200, few(5, 1))):
+        say(f"b: start and teardown of {n}")
+        measure_up_and_down(table, backends, n, rounds)
+    for backend in backends:
+        strict = None if backend == "scope" else 1
+        for peer in PEERS:
+            for what in ("restart", "50 services up", "teardown 50", "teardown 200"):
+                table.ratio("b", what, backend, peer.name, strict)
+        if backend == "scope":
+            table.judge("b", "restart", backend, table.median("b", "restart", backend), 4, "ms")
+        for n in (50, 200):
+            table.ratio("b", f"teardown {n}", backend, "cgroup.kill", 1.5)
+
+
+# --- c: memory ---------------------------------------------------------------------------------------------------
+
+
+def tractor_memory(t):
+    status = t.call("supervisor.status")
+    return subjects.memory_kib([status["keeper_pid"], status["pid"]])
+
+
+def group_c(table, backends):
+    for backend in backends:
+        say(f"c: memory, {backend}")
+        with scratch() as inbox, embedded(backend, inbox) as t:
+            load_many(t, inbox, 50, "few")
+            pss, private = tractor_memory(t)
+            load_many(t, inbox, 950, "many")
+            share = (tractor_memory(t)[0] - pss) / 950
+        table.add("c", "PSS with 50", backend, [pss], "KiB")
+        table.add("c", "private with 50", backend, [private], "KiB")
+        table.add("c", "PSS an actor, 50 to 1000", backend, [share], "KiB")
+        table.judge("c", "PSS with 50", backend, pss / 1024, 3, "MiB")
+        table.judge("c", "PSS an actor, 50 to 1000", backend, share, 8, "KiB")
+    for peer in PEERS:
+        with scratch() as inbox, contextlib.closing(peer(50, inbox)) as subject:
+            subject.start()
+            inbox.receive(50)
+            pss, private = subjects.memory_kib(subject.supervisors())
+        table.add("c", "PSS with 50", peer.name, [pss], "KiB")
+        table.add("c", "private with 50", peer.name, [private], "KiB")
+
+
+# --- d: how cost grows -------------------------------------------------------------------------------------------
+
+
+def group_d(table, backends):
+    for backend in backends:
+        say(f"d: growth, {backend}")
+        with contextlib.ExitStack() as stack:
+            sized = {}
+            for n in (100, few(2000, 200)):
+                inbox = stack.enter_context(scratch())
+                t = stack.enter_context(embedded(backend, inbox))
+                load_many(t, inbox, n, "t")
+                t.load("u", children=[])
+                sized[n] = t, inbox
+            for i in range(few(50, 5)):
+                for n, (t, inbox) in sized.items():
+                    main, reply, cancel = spawn_one(t, inbox, f"b{i}", parent="/u")
+                    table.add("d", "spawn → reply", f"{backend} {n}", [reply])
+                    table.add("d", "spawn → main", f"{backend} {n}", [main])
+                    table.add("d", "cancel → reply", f"{backend} {n}", [cancel])
+            small, large = sized
+            for what, aim in (("spawn → reply", 1.2), ("spawn → main", 1.2), ("cancel → reply", None)):
+                table.ratio("d", what, f"{backend} {large}", f"{backend} {small}", aim)
+
+
+GROUPS = {"a": group_a, "b": group_b, "c": group_c, "d": group_d}
+
+
+def measure_in_systemd(table):
+    """The same driver inside a systemd booted for it; its samples are added to ours."""
+    here = os.path.dirname(os.path.abspath(__file__))
+    with tempfile.TemporaryDirectory(prefix="tractor-bench-") as shared:
+        result = os.path.join(shared, "result")
+        command = [os.path.join(here, "..", "systemd", "run-in-systemd"), "--share", shared, sys.executable,
+                   os.path.abspath(__file__), "--backend", "scope", "--only", OPTIONS.only, "--json", result]
+        command += ["--quick"] if OPTIONS.quick else []
+        command += ["--cpu", str(OPTIONS.cpu)] if OPTIONS.cpu is not None else []
+        code = subprocess.run(command, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, timeout=1800).returncode
+        if not os.path.exists(result):
+            table.notes.append(f"scope: not measured, the private systemd ended with {code}")
+            return False
+        inner = json.load(open(result))
+        # The peers' own rows inside are beside the scope backend only.
+        for row in inner["samples"]:
+            if row["subject"] in ("s6", "runit", "cgroup.kill"):
+                row["subject"] += " (systemd)"
+        table.take(inner)
+    return code == 0
+
+
+def main():
+    backends = OPTIONS.backend.split(",")
+    table, good = Table(), True
+    systemd = os.path.isdir("/run/systemd/system")
+    apart = "scope" in backends and not systemd
+    if apart:
+        backends.remove("scope")
+    if backends:
+        for group in OPTIONS.only:
+            GROUPS[group](table, backends)
+    if apart and os.geteuid() == 0:
+        say("the private systemd")
+        good = measure_in_systemd(table)
+    elif apart:
+        table.notes.append("scope: not measured, since there is no systemd and only root can boot a private one")
+    for peer in ("s6", "runit"):
+        if peer not in [p.name for p in PEERS]:
+            table.notes.append(f"{peer} is not installed")
+    if OPTIONS.json:
+        with open(OPTIONS.json, "w") as f:
+            json.dump(table.data(), f, indent=1)
+    table.print()
+    return 0 if good else 1
+
+
+if __name__ == "__main__":
+    sys.exit(main())

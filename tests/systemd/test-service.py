@@ -1,0 +1,115 @@
+#!/usr/bin/env python3
+# SPDX-License-Identifier: Apache-2.0
+"""Installed as a service: socket activation, trees at start, deaths of keeper and supervisor, stop in order."""
+
+import json
+import os
+import subprocess
+import sys
+import time
+
+sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", "harness"))
+from tractor import BUILD, Connection, Events, LIMIT, gone, kill  # noqa: E402
+
+SYSTEM, TREES = "/run/tractor/control.sock", "/etc/tractor/trees"
+
+
+def run(*command, **options):
+    return subprocess.run(command, check=True, capture_output=True, text=True, **options).stdout.strip()
+
+
+def install():
+    run("meson", "install", "--no-rebuild", "-C", BUILD)
+    os.makedirs(TREES)
+    order = 'trap "echo $TRACTOR_PATH stopped >>/run/order; exit 0" TERM; while :; do sleep 1000 & wait; done'
+    with open(f"{TREES}/shop.json", "w") as f:
+        json.dump({"tractor": 1, "name": "shop", "children": [
+            {"name": "db", "exec": ["sh", "-c", order]},
+            {"name": "web", "exec": ["sh", "-c", order], "depends": ["db"]}]}, f)
+    with open(f"{TREES}/wrong.json", "w") as f:
+        f.write('{"tractor": 1, "name": "wrong", "children": [{}]}')
+    run("systemctl", "daemon-reload")
+    run("systemctl", "start", "tractord.socket")
+
+
+def serving(path=SYSTEM):
+    """The tree of the configuration directory, once it is ready."""
+    events = Events(path)
+    connection = Connection(path)
+    deadline = time.monotonic() + LIMIT
+    while time.monotonic() < deadline:
+        tree = connection.call("tree.get")
+        shop = next((c for c in tree.get("children", []) if c["path"] == "/shop"), None)
+        if shop and shop["state"] == "ready":
+            return connection, {c["path"]: c for c in shop["children"]}
+        events.next()
+    raise AssertionError("the tree did not come up")
+
+
+def activated_by_its_socket():
+    print(run("tractorctl", "--system", "status"))
+    connection, shop = serving()
+    status = connection.call("supervisor.status")
+    assert status["backend"] == "scope" and status["instance"] == "sys", status
+    assert shop["/shop/web"]["unit"] == "tractor-sys-shop-web-1.scope", shop
+    assert run("systemctl", "is-active", "tractord.service") == "active"
+    assert len(connection.call("tree.get")["children"]) == 1  # the wrong file was refused, and said so:
+    assert "wrong.json" in run("journalctl", "--no-pager", "-u", "tractord.service")
+
+
+def hardening_does_not_reach_actors():
+    _, shop = serving()
+    status = open(f"/proc/{shop['/shop/db']['pid']}/status").read()
+    assert "Seccomp:\t0" in status, status
+
+
+def reload_is_harmless():
+    before = serving()[1]
+    run("systemctl", "daemon-reexec")
+    after = serving()[1]
+    assert {p: n["pid"] for p, n in before.items()} == {p: n["pid"] for p, n in after.items()}
+
+
+def supervisor_killed():
+    """In this version its trees end with it; those of the configuration directory are loaded by the successor."""
+    connection, shop = serving()
+    status = connection.call("supervisor.status")
+    kill(status["pid"])
+    for node in shop.values():
+        assert gone(node["pid"])
+    again, after = serving()
+    now = again.call("supervisor.status")
+    assert now["keeper_pid"] == status["keeper_pid"] and now["pid"] != status["pid"]
+
+
+def stopped_in_order():
+    serving()
+    if os.path.exists("/run/order"):
+        os.unlink("/run/order")
+    run("systemctl", "stop", "tractord.service", "tractord.socket")
+    assert open("/run/order").read().split() == ["/shop/web", "stopped", "/shop/db", "stopped"]
+    left = run("systemctl", "list-units", "--plain", "--no-legend", "--all", "tractor-*")
+    assert left == "", left
+
+
+def for_a_user():
+    env = dict(os.environ, XDG_RUNTIME_DIR="/run/user/0")
+    run("systemctl", "start", "user@0.service")
+    run("systemctl", "--user", "daemon-reload", env=env)
+    run("systemctl", "--user", "start", "tractord.socket", env=env)
+    c = Connection("/run/user/0/tractor/control.sock")
+    status = c.call("supervisor.status")
+    assert status["instance"] == "usr" and status["backend"] == "scope", status
+    c.call("tree.load", tree={"tractor": 1, "name": "mine", "children": [{"name": "a", "exec": ["sleep", "1000"]}]})
+    node = c.call("tree.get", path="/mine/a")
+    assert "user@0.service" in open(f"/proc/{node['pid']}/cgroup").read()
+    run("systemctl", "--user", "stop", "tractord.service", "tractord.socket", env=env)
+    assert gone(node["pid"])
+
+
+if __name__ == "__main__":
+    install()
+    for test in (activated_by_its_socket, hardening_does_not_reach_actors, reload_is_harmless,
+                 supervisor_killed, stopped_in_order, for_a_user):
+        print(f"-- {test.__name__}", file=sys.stderr, flush=True)
+        test()
