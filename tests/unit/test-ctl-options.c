@@ -4,7 +4,12 @@
 #include "test.h"
 #include "tractorctl/options.h"
 
-#define ARGV(...) ((char *const *) (const char *const[]){ "tractorctl", __VA_ARGS__, NULL })
+/* Static, since options point into it. */
+#define ARGV(...)                                                                                           \
+        ({                                                                                                  \
+                static const char *const _argv[] = { "tractorctl", __VA_ARGS__, NULL };                     \
+                (char *const *) _argv;                                                                      \
+        })
 #define ARGC(...) ((int) ELEMENTSOF(((const char *const[]){ "tractorctl", __VA_ARGS__ })))
 #define PARSE(o, e, ...) options_parse(ARGC(__VA_ARGS__), ARGV(__VA_ARGS__), o, e)
 

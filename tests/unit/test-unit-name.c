@@ -30,7 +30,7 @@ static void test_plain(void)
         check_slice("tractor-sys-shop.slice", 2, "web_1.b", "tractor-sys-shop-web_1.b.slice");
         check_slice("tractor-sys-shop.slice", 2, "a-b", "tractor-sys-shop-a\\x2db.slice");
         check_slice("tractor-sys-shop.slice", 2, "abcdefghijklmnopqrstuvwx",
-                "tractor-sys-shop-abcdefghijklmnopqrstuvwx.slice");
+                        "tractor-sys-shop-abcdefghijklmnopqrstuvwx.slice");
         CHECK_EQ(unit_name_scope("tractor-sys-shop-api.slice", 7, &scope), 0);
         CHECK_STR(scope, "tractor-sys-shop-api-7.scope");
         CHECK_EQ(unit_name_cgroup("tractor-sys-shop.slice", &cgroup), 0);
@@ -97,7 +97,8 @@ static void test_deep(void)
         CHECK(descend("r012345", "worker") >= UNIT_LEVELS);
         CHECK(descend("r012345", "abcdefghijklmnopqrstuvwx") >= UNIT_LEVELS);
         CHECK(descend("r012345", longest) >= UNIT_LEVELS);
-        CHECK(descend("r012345", "----------------------------------------------------------------") >= UNIT_LEVELS);
+        CHECK(descend("r012345", "----------------------------------------------------------------") >=
+                        UNIT_LEVELS);
         CHECK(descend("r012345", longest) < 64);
 }
 
@@ -130,4 +131,4 @@ static void test_salt(void)
 }
 
 TEST_MAIN({ "plain", test_plain }, { "shortened", test_shortened }, { "deep", test_deep },
-        { "readable", test_readable }, { "salt", test_salt });
+                { "readable", test_readable }, { "salt", test_salt });
