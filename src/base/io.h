@@ -35,6 +35,11 @@ int write_all(int fd, const void *p, size_t n);
 int fd_set_nonblock(int fd, bool on);
 int fd_set_cloexec(int fd, bool on);
 
+/* The last descriptors before the limit are kept by nobody, so that what is opened for a moment (a file of /proc or
+ * cgroupfs, a message's) always can be. -EMFILE when fd, the lowest that was free, is one of them. */
+#define FD_RESERVE 16
+int fd_check_reserve(int fd);
+
 /* One sendmsg/recvmsg with up to SCM_FDS_MAX descriptors. recv: *n_fds in/out; a truncated control message
  * closes what came and returns -EXFULL; the return value is the number of bytes (0: EOF). With SOCK_SEQPACKET a
  * longer message than the buffer returns -EMSGSIZE. */

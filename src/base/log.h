@@ -9,6 +9,9 @@
 #include "base/macro.h"
 
 void log_setup(const char *name, int level);
+/* From now on lines that would have to wait for whoever reads stderr are dropped and counted; the count goes out before
+ * the next one that can. For daemons: a terminal that is held or a pager that is full must not stop them. */
+void log_never_wait(void);
 int log_level(void);
 /* "debug" … "emerg" → level, or -EINVAL. */
 int log_level_from_string(const char *s);

@@ -96,8 +96,6 @@ static int step_oom_score_adj(Child *c)
 {
         char text[16];
 
-        if (!c->spec.has_oom_score_adj && !c->start->oom_score_adj)
-                return 0;
         (void) snprintf(text, sizeof(text), "%d",
                         c->spec.has_oom_score_adj ? c->spec.oom_score_adj : *c->start->oom_score_adj);
         return write_file_at(AT_FDCWD, "/proc/self/oom_score_adj", text);
@@ -314,6 +312,44 @@ static int step_exec(Child *c)
         return *s->argv[0] ? exec_in_path(s) : -ENOENT;
 }
 
+/* What this child has to do: a step that is none is not named either, since each name is a message to the keeper. */
+static bool is_due(const Child *c, SpawnStep step)
+{
+        const SpawnSpec *s = &c->spec;
+
+        switch (step) {
+        case SPAWN_STEP_HOLD:
+                return c->start->held;
+        case SPAWN_STEP_SETSID:
+                return s->setsid;
+        case SPAWN_STEP_OOM_SCORE_ADJ:
+                return s->has_oom_score_adj || c->start->oom_score_adj;
+        case SPAWN_STEP_NICE:
+                return s->has_nice;
+        case SPAWN_STEP_CPU_AFFINITY:
+                return s->has_affinity;
+        case SPAWN_STEP_UMASK:
+                return s->has_umask;
+        case SPAWN_STEP_GROUP:
+                return s->has_groups || s->has_gid;
+        case SPAWN_STEP_USER:
+                return s->has_uid;
+        case SPAWN_STEP_BOUNDING_SET:
+        case SPAWN_STEP_CAPABILITIES:
+                return s->has_caps;
+        case SPAWN_STEP_PDEATHSIG:
+                return s->pdeathsig > 0;
+        case SPAWN_STEP_NO_NEW_PRIVS:
+                return s->no_new_privs;
+        case SPAWN_STEP_LANDLOCK:
+                return false;
+        case SPAWN_STEP_SECCOMP:
+                return s->seccomp_size > 0;
+        default:
+                return true;
+        }
+}
+
 static int take_step(Child *c, SpawnStep step)
 {
         const SpawnSpec *s = &c->spec;
@@ -322,45 +358,45 @@ static int take_step(Child *c, SpawnStep step)
         case SPAWN_STEP_DESCRIPTORS:
                 return step_descriptors(c);
         case SPAWN_STEP_HOLD:
-                return c->start->held ? step_hold(c) : 0;
+                return step_hold(c);
         case SPAWN_STEP_SPEC:
                 return spawn_spec_decode(c->start->spec_fd, &c->spec);
         case SPAWN_STEP_SIGNALS:
                 return step_signals();
         case SPAWN_STEP_SETSID:
-                return s->setsid ? result(setsid()) : 0;
+                return result(setsid());
         case SPAWN_STEP_OOM_SCORE_ADJ:
                 return step_oom_score_adj(c);
         case SPAWN_STEP_RLIMITS:
                 return step_rlimits(c);
         case SPAWN_STEP_NICE:
-                return s->has_nice ? result(setpriority(PRIO_PROCESS, 0, s->nice)) : 0;
+                return result(setpriority(PRIO_PROCESS, 0, s->nice));
         case SPAWN_STEP_CPU_AFFINITY:
-                return s->has_affinity ? result(sched_setaffinity(0, sizeof(cpu_set_t), &s->affinity)) : 0;
+                return result(sched_setaffinity(0, sizeof(cpu_set_t), &s->affinity));
         case SPAWN_STEP_UMASK:
-                return s->has_umask ? result((long) umask(s->umask & 0777)) : 0;
+                return result((long) umask(s->umask & 0777));
         case SPAWN_STEP_STDIO:
                 return step_stdio(c);
         case SPAWN_STEP_BOUNDING_SET:
-                return s->has_caps ? step_bounding_set(s) : 0;
+                return step_bounding_set(s);
         case SPAWN_STEP_GROUP:
                 if (s->has_groups && setgroups(s->n_groups, s->groups) < 0)
                         return -errno;
                 return s->has_gid ? result(setresgid(s->gid, s->gid, s->gid)) : 0;
         case SPAWN_STEP_USER:
-                if (s->has_uid && s->has_caps && prctl(PR_SET_KEEPCAPS, 1, 0, 0, 0) < 0)
+                if (s->has_caps && prctl(PR_SET_KEEPCAPS, 1, 0, 0, 0) < 0)
                         return -errno;
-                return s->has_uid ? result(setresuid(s->uid, s->uid, s->uid)) : 0;
+                return result(setresuid(s->uid, s->uid, s->uid));
         case SPAWN_STEP_CAPABILITIES:
-                return s->has_caps ? step_capabilities(s) : 0;
+                return step_capabilities(s);
         case SPAWN_STEP_CWD:
                 return result(chdir(s->cwd ?: "/"));
         case SPAWN_STEP_PDEATHSIG:
-                return s->pdeathsig > 0 ? step_pdeathsig(c) : 0;
+                return step_pdeathsig(c);
         case SPAWN_STEP_NO_NEW_PRIVS:
-                return s->no_new_privs ? result(prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0)) : 0;
+                return result(prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0));
         case SPAWN_STEP_SECCOMP:
-                return s->seccomp_size > 0 ? step_seccomp(s) : 0;
+                return step_seccomp(s);
         case SPAWN_STEP_EXEC:
                 return step_exec(c);
         default:
@@ -385,6 +421,8 @@ _Noreturn void child_run(const ChildStart *start)
         for (int step = SPAWN_STEP_DESCRIPTORS; step < _SPAWN_STEP_MAX; step++) {
                 int r;
 
+                if (!is_due(&c, (SpawnStep) step))
+                        continue;
                 say(&c, step, 0);
                 r = take_step(&c, (SpawnStep) step);
                 if (r < 0) {

@@ -239,6 +239,7 @@ int main(int argc, char **argv)
         log_setup("tractord", LOG_INFO);
         r = parse_arguments(&keeper, &options, argv);
         if (r > 0) {
+                log_never_wait();
                 r = run(&keeper, &options);
                 close_listeners(&keeper, &options);
         } else if (r < 0) {

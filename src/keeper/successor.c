@@ -191,6 +191,8 @@ void supervisor_alive(Keeper *k, bool beat)
                 return;
         s->served = true;
         s->failures = 0;
+        /* From now on the shorter limit holds: the timer stands at that of a start. */
+        (void) sd_event_source_set_time(s->beat, s->deadline);
         if (!k->ready_sent && !k->embedded)
                 (void) sd_notify(0, "READY=1");
         k->ready_sent = true;

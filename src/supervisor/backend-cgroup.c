@@ -44,7 +44,7 @@ typedef struct CgroupHome {
         char *path; /* of the node */
         char *room; /* of this generation's leaf; NULL: none */
         int room_fd;
-        bool actor, subtree_enabled, frozen;
+        bool actor, subtree_enabled, frozen, room_gone;
         uint64_t oom_kills; /* as last told */
         CgroupWatch *watch;
 } CgroupHome;
@@ -118,9 +118,11 @@ static void room_leave(CgroupHome *h)
         }
         if (!h->room)
                 return;
-        demolish(b, h->room);
+        if (!h->room_gone)
+                demolish(b, h->room);
         free(h->room);
         h->room = NULL;
+        h->room_gone = false;
 }
 
 static void cgroup_home_free(Home *home)
@@ -141,8 +143,8 @@ static void cgroup_home_free(Home *home)
 static int make_node(CgroupBackend *b, const char *parent, const char *name, char **ret)
 {
         for (unsigned i = 0; i < NAME_TRIES; i++) {
-                _cleanup_free_ char *path = i == 0 ? xasprintf("%s/%s", parent, name) :
-                                                     xasprintf("%s/%s+%u", parent, name, i);
+                _cleanup_free_ char *path = i == 0 ? xasprintf("%s/%s", parent, name)
+                                                   : xasprintf("%s/%s+%u", parent, name, i);
                 int r;
 
                 if (!path)
@@ -177,7 +179,7 @@ static int parent_path(CgroupBackend *b, CgroupHome *parent, const char **ret)
 }
 
 static int cgroup_home_new(Backend *backend, Home *parent, const char *name, const char *path, bool actor,
-        const Limits *limits, void *userdata, Home **ret, Limit *ret_limit)
+                const Limits *limits, void *userdata, Home **ret, Limit *ret_limit)
 {
         CgroupBackend *b = (CgroupBackend *) backend;
         const char *above;
@@ -190,7 +192,9 @@ static int cgroup_home_new(Backend *backend, Home *parent, const char *name, con
         h = malloc(sizeof(*h));
         if (!h)
                 return -ENOMEM;
-        *h = (CgroupHome){ .home.backend = backend, .userdata = userdata, .actor = actor, .room_fd = -EBADF };
+        *h = (CgroupHome){
+                .home.backend = backend, .userdata = userdata, .actor = actor, .room_fd = -EBADF
+        };
         r = parent_path(b, (CgroupHome *) parent, &above);
         if (r >= 0)
                 r = make_node(b, above, name, &h->path);
@@ -214,8 +218,8 @@ static int open_room(CgroupBackend *b, const char *path)
         return fd < 0 ? -errno : fd;
 }
 
-static int cgroup_home_prepare(Home *home, uint32_t generation, const char *actor_id, uint64_t stop_usec,
-        SpawnPlan *ret)
+static int cgroup_home_prepare(
+                Home *home, uint32_t generation, const char *actor_id, uint64_t stop_usec, SpawnPlan *ret)
 {
         CgroupHome *h = (CgroupHome *) home;
         CgroupBackend *b = backend_of(h);
@@ -271,9 +275,14 @@ static const char *place_of(CgroupHome *h)
 static bool cgroup_home_populated(Home *home)
 {
         CgroupHome *h = (CgroupHome *) home;
+        int root = backend_of(h)->root.fd;
 
+        /* The usual end leaves nothing behind: a room that can be removed was empty, zombies aside, and is gone now,
+         * which is half the work of reading its state, and of leaving it later. */
+        if (h->room && h->actor && !h->watch && !h->room_gone)
+                h->room_gone = unlinkat(root, h->room + 1, AT_REMOVEDIR) >= 0;
         /* What can't be read is not known to be empty. */
-        return place_of(h) && cgroup_populated(backend_of(h)->root.fd, place_of(h)) != 0;
+        return place_of(h) && !h->room_gone && cgroup_populated(root, place_of(h)) != 0;
 }
 
 static void room_emptied(void *userdata)
@@ -338,6 +347,13 @@ static int cgroup_home_usage(Home *home, Usage *ret)
         return 0;
 }
 
+static void cgroup_home_spent(Home *home, Usage *ret)
+{
+        CgroupHome *h = (CgroupHome *) home;
+
+        cgroup_spent(backend_of(h)->root.fd, h->path, ret);
+}
+
 static uint64_t cgroup_home_oom_kills(Home *home)
 {
         CgroupHome *h = (CgroupHome *) home;
@@ -374,7 +390,7 @@ static void cgroup_backend_free(Backend *backend)
 {
         CgroupBackend *b = (CgroupBackend *) backend;
 
-        LIST_FOREACH_SAFE (i, &b->ruins)
+        LIST_FOREACH_SAFE(i, &b->ruins)
                 ruin_free(LIST_ENTRY(i, Ruin, node));
         if (b->backend.cgroup)
                 cgroup_kill_all(backend);
@@ -400,6 +416,7 @@ static const BackendVtable cgroup_vtable = {
         .home_freeze = cgroup_home_freeze,
         .home_set_limits = cgroup_home_set_limits,
         .home_usage = cgroup_home_usage,
+        .home_spent = cgroup_home_spent,
         .home_oom_kills = cgroup_home_oom_kills,
         .home_unit = cgroup_home_unit,
         .home_cgroup = cgroup_home_cgroup,
@@ -415,14 +432,8 @@ static bool is_delegated(const CgroupRoot *root, const char *path)
 
         if (snprintf(name, sizeof(name), "/proc/self/fd/%d%s", root->fd, path) >= PATH_MAX)
                 return false;
-        for (size_t i = 0; i < 2; i++) {
-                ssize_t n = getxattr(
-                        name, i == 0 ? "trusted.delegate" : "user.delegate", value, sizeof(value) - 1);
-
-                if (n == 1 && value[0] == '1')
-                        return true;
-        }
-        return false;
+        return (getxattr(name, "trusted.delegate", value, sizeof(value)) == 1 && value[0] == '1') ||
+               (getxattr(name, "user.delegate", value, sizeof(value)) == 1 && value[0] == '1');
 }
 
 /* The cgroup we were started in, also for a successor whose forerunner has moved us out of it (see make_leaf()). */
@@ -456,7 +467,8 @@ static bool only_ours(const CgroupRoot *root, const char *own, int keeper_pid)
 
 /* Where processes sit beside children, the kernel turns no controllers on: they step aside into a leaf. What was
  * delegated to us holds nobody else's processes; elsewhere only our own two are moved. */
-static int enable_at_start(CgroupBackend *b, const char *own, const char *leaf, bool delegated, int keeper_pid)
+static int enable_at_start(
+                CgroupBackend *b, const char *own, const char *leaf, bool delegated, int keeper_pid)
 {
         const char *list = b->backend.controllers;
         int r;
@@ -473,7 +485,8 @@ static int enable_at_start(CgroupBackend *b, const char *own, const char *leaf, 
 }
 
 /* What is on in the end is what the instance can hand on to its nodes. */
-static int setup_controllers(CgroupBackend *b, const char *own, const char *leaf, bool delegated, int keeper_pid)
+static int setup_controllers(
+                CgroupBackend *b, const char *own, const char *leaf, bool delegated, int keeper_pid)
 {
         _cleanup_free_ char *available = NULL, *enabled = NULL;
         const char *instance = b->backend.cgroup;
@@ -553,7 +566,7 @@ static int open_instance(CgroupBackend *b, const BackendOptions *options, char *
         if (r < 0)
                 return r;
         *ret_why = xasprintf("cgroup v2 below %s is ours (%s)", own,
-                delegated ? "delegated" : "no systemd runs and it can be written to");
+                        delegated ? "delegated" : "no systemd runs and it can be written to");
         return 0;
 }
 
@@ -564,7 +577,9 @@ int backend_cgroup_open(const BackendOptions *options, Backend **ret, char **ret
 
         if (!b)
                 return -ENOMEM;
-        *b = (CgroupBackend){ .backend.vtable = &cgroup_vtable, .events = options->events, .root.fd = -EBADF };
+        *b = (CgroupBackend){
+                .backend.vtable = &cgroup_vtable, .events = options->events, .root.fd = -EBADF
+        };
         list_init(&b->ruins);
         r = cgroup_root_open(&b->root);
         if (r < 0)

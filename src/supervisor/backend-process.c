@@ -66,7 +66,7 @@ static void awaited_free(Awaited *a)
 
 static void stop_watching(ProcessHome *h)
 {
-        LIST_FOREACH_SAFE (i, &h->room.awaited)
+        LIST_FOREACH_SAFE(i, &h->room.awaited)
                 awaited_free((Awaited *) LIST_ENTRY(i, Straggler, node));
         h->again = sd_event_source_disable_unref(h->again);
         h->watching = false;
@@ -95,7 +95,7 @@ static int look_in(ProcessHome *h, uint64_t usec)
 {
         h->again = sd_event_source_disable_unref(h->again);
         return sd_event_add_time_relative(
-                backend_of(h)->event, &h->again, CLOCK_MONOTONIC, usec, USEC_PER_MSEC, on_again, h);
+                        backend_of(h)->event, &h->again, CLOCK_MONOTONIC, usec, USEC_PER_MSEC, on_again, h);
 }
 
 static int await(ProcessHome *h, Found *f)
@@ -109,7 +109,7 @@ static int await(ProcessHome *h, Found *f)
         f->pidfd = -EBADF;
         list_append(&h->room.awaited, &a->straggler.node);
         r = sd_event_add_io(
-                backend_of(h)->event, &a->ended, a->straggler.process.pidfd, EPOLLIN, on_ended, a);
+                        backend_of(h)->event, &a->ended, a->straggler.process.pidfd, EPOLLIN, on_ended, a);
         if (r < 0)
                 awaited_free(a);
         return r;
@@ -172,7 +172,7 @@ static void room_leave(ProcessHome *h)
 }
 
 static int process_home_new(Backend *backend, Home *parent, const char *name, const char *path, bool actor,
-        const Limits *limits, void *userdata, Home **ret, Limit *ret_limit)
+                const Limits *limits, void *userdata, Home **ret, Limit *ret_limit)
 {
         ProcessHome *h;
 
@@ -202,8 +202,8 @@ static void process_home_free(Home *home)
         free(h);
 }
 
-static int process_home_prepare(Home *home, uint32_t generation, const char *actor_id, uint64_t stop_usec,
-        SpawnPlan *ret)
+static int process_home_prepare(
+                Home *home, uint32_t generation, const char *actor_id, uint64_t stop_usec, SpawnPlan *ret)
 {
         ProcessHome *h = (ProcessHome *) home;
         int r;
@@ -319,14 +319,27 @@ static int process_home_usage(Home *home, Usage *ret)
         ProcessHome *h = (ProcessHome *) home;
         ProcStat stat;
 
-        *ret = (Usage){ .cpu_usec = UINT64_MAX, .memory = UINT64_MAX, .memory_peak = UINT64_MAX,
-                .tasks = UINT64_MAX, .pressure = -1 };
+        *ret = (Usage){ .cpu_usec = UINT64_MAX,
+                .memory = UINT64_MAX,
+                .memory_peak = UINT64_MAX,
+                .tasks = UINT64_MAX,
+                .pressure = -1 };
         if (h->room.pid == 0 || proc_stat(h->room.pid, &stat) < 0 || pidfd_signal(h->room.pidfd, 0) < 0)
                 return 0;
         ret->cpu_usec = stat.cpu_usec;
         ret->memory = stat.memory;
         ret->tasks = stat.tasks;
         return 0;
+}
+
+/* The keeper's account of the main process's end says more than is left in /proc by then. */
+static void process_home_spent(Home *home, Usage *ret)
+{
+        *ret = (Usage){ .cpu_usec = UINT64_MAX,
+                .memory = UINT64_MAX,
+                .memory_peak = UINT64_MAX,
+                .tasks = UINT64_MAX,
+                .pressure = -1 };
 }
 
 static uint64_t process_home_oom_kills(Home *home)
@@ -374,6 +387,7 @@ static const BackendVtable process_vtable = {
         .home_freeze = process_home_freeze,
         .home_set_limits = process_home_set_limits,
         .home_usage = process_home_usage,
+        .home_spent = process_home_spent,
         .home_oom_kills = process_home_oom_kills,
         .home_unit = process_home_none,
         .home_cgroup = process_home_none,
@@ -386,13 +400,18 @@ int backend_process_open(const BackendOptions *options, Backend **ret, char **re
 
         if (!b)
                 return -ENOMEM;
-        *b = (ProcessBackend){ .backend.vtable = &process_vtable, .event = options->event,
-                .events = options->events, .keeper_pid = options->keeper_pid };
+        *b = (ProcessBackend){ .backend.vtable = &process_vtable,
+                .event = options->event,
+                .events = options->events,
+                .keeper_pid = options->keeper_pid };
         b->backend.controllers = strdup("");
         if (!b->backend.controllers) {
                 process_backend_free(&b->backend);
                 return -ENOMEM;
         }
+        /* The keeper has ended the main processes; those they left have become its children. */
+        if (options->successor)
+                kill_below(options->keeper_pid, KILL_ALL_USEC);
         *ret_why = xasprintf("sessions under the keeper, no limits");
         *ret = &b->backend;
         return 0;

@@ -22,7 +22,7 @@ static int new_call(ScopeBackend *b, const char *member, sd_bus_message **ret)
 }
 
 static int send(ScopeBackend *b, sd_bus_message *m, sd_bus_slot **slot, sd_bus_message_handler_t handler,
-        void *userdata)
+                void *userdata)
 {
         int r = sd_bus_call_async(bus_connection(b->bus), slot, m, handler, userdata, 0);
 
@@ -78,8 +78,8 @@ static int append_limits(sd_bus_message *m, const Limits *limits, bool unset_too
 
                 if (!set && !unset_too)
                         continue;
-                r = l == LIMIT_ALLOWED_CPUS ? append_allowed_cpus(m, v) :
-                                              sd_bus_message_append(m, "(sv)", limit_properties[l], "t", v);
+                r = l == LIMIT_ALLOWED_CPUS ? append_allowed_cpus(m, v)
+                                            : sd_bus_message_append(m, "(sv)", limit_properties[l], "t", v);
         }
         return r;
 }
@@ -90,7 +90,7 @@ static int append_slice(sd_bus_message *m, ScopeHome *h, bool unset_too)
         int r;
 
         r = sd_bus_message_append(m, "(sv)(sv)(sv)", "Description", "s", h->path, "MemoryAccounting", "b", 1,
-                "TasksAccounting", "b", 1);
+                        "TasksAccounting", "b", 1);
         return r < 0 ? r : append_limits(m, &h->limits, unset_too);
 }
 
@@ -99,8 +99,8 @@ static int append_bound(sd_bus_message *m, ScopeBackend *b)
 {
         if (!b->keeper_unit)
                 return 0;
-        return sd_bus_message_append(
-                m, "(sv)(sv)", "BindsTo", "as", 1, b->keeper_unit, "Before", "as", 1, b->keeper_unit);
+        return sd_bus_message_append(m, "(sv)(sv)", "BindsTo", "as", 1, b->keeper_unit, "Before", "as", 1,
+                        b->keeper_unit);
 }
 
 static int append_scope(sd_bus_message *m, ScopeHome *h)
@@ -111,10 +111,10 @@ static int append_scope(sd_bus_message *m, ScopeHome *h)
 
         r = sd_bus_get_unique_name(bus_connection(b->bus), &name);
         if (r >= 0)
-                r = sd_bus_message_append(m, "(sv)(sv)(sv)(sv)(sv)(sv)(sv)", "Description", "s", h->path, "Slice",
-                        "s", h->slice, "PIDs", "au", 1, (uint32_t) h->pid, "Controller", "s", name, "CollectMode",
-                        "s", "inactive-or-failed", "KillSignal", "i", SIGTERM, "TimeoutStopUSec", "t",
-                        h->stop_usec);
+                r = sd_bus_message_append(m, "(sv)(sv)(sv)(sv)(sv)(sv)(sv)", "Description", "s", h->path,
+                                "Slice", "s", h->slice, "PIDs", "au", 1, (uint32_t) h->pid, "Controller",
+                                "s", name, "CollectMode", "s", "inactive-or-failed", "KillSignal", "i",
+                                SIGTERM, "TimeoutStopUSec", "t", h->stop_usec);
         if (r >= 0 && b->has_oom_policy)
                 r = sd_bus_message_append(m, "(sv)", "OOMPolicy", "s", "continue");
         return r < 0 ? r : append_bound(m, b);
@@ -174,6 +174,7 @@ int call_start_scope(Job *j, sd_bus_message_handler_t handler)
         _cleanup_message_ sd_bus_message *m = NULL;
         int r;
 
+        j->home->controller = bus_generation(b->bus);
         r = begin_transient(b, j->home->scope, &m);
         if (r >= 0)
                 r = append_scope(m, j->home);
@@ -234,7 +235,8 @@ int call_get_job(Job *j, sd_bus_message_handler_t handler)
 static int on_limits_set(sd_bus_message *m, void *userdata, sd_bus_error *reterr)
 {
         if (sd_bus_message_is_method_error(m, NULL))
-                log_warning("systemd did not take new limits: %s", strna(sd_bus_message_get_error(m)->message));
+                log_warning("systemd did not take new limits: %s",
+                                strna(sd_bus_message_get_error(m)->message));
         return 0;
 }
 
@@ -264,8 +266,8 @@ int call_get_invocation(ScopeHome *h, sd_bus_message_handler_t handler)
         if (r < 0)
                 return r;
         return sd_bus_call_method_async(bus_connection(b->bus), &h->invocation, SYSTEMD_NAME, path,
-                "org.freedesktop.DBus.Properties", "Get", handler, h, "ss", "org.freedesktop.systemd1.Unit",
-                "InvocationID");
+                        "org.freedesktop.DBus.Properties", "Get", handler, h, "ss",
+                        "org.freedesktop.systemd1.Unit", "InvocationID");
 }
 
 /* Sent and forgotten: what fails here is met again by the sweep after the bus has returned. */
@@ -333,7 +335,7 @@ int sync_manager_cgroup(ScopeBackend *b, uint64_t deadline, char **ret)
         int r;
 
         r = sd_bus_message_new_method_call(bus_connection(b->bus), &m, SYSTEMD_NAME, SYSTEMD_PATH,
-                "org.freedesktop.DBus.Properties", "Get");
+                        "org.freedesktop.DBus.Properties", "Get");
         if (r >= 0)
                 r = sd_bus_message_append(m, "ss", SYSTEMD_MANAGER, "ControlGroup");
         if (r >= 0)
@@ -353,9 +355,10 @@ int sync_start_keeper(ScopeBackend *b, const char *unit, int keeper_pid, uint64_
 
         r = begin_transient(b, unit, &m);
         if (r >= 0)
-                r = sd_bus_message_append(m, "(sv)(sv)(sv)", "Description", "s", "tractor: keeper and supervisor",
-                        "CollectMode", "s", "inactive-or-failed", "PIDs", "au", keeper_pid == getpid() ? 1 : 2, (uint32_t) keeper_pid,
-                        (uint32_t) getpid());
+                r = sd_bus_message_append(m, "(sv)(sv)(sv)", "Description", "s",
+                                "tractor: keeper and supervisor", "CollectMode", "s", "inactive-or-failed",
+                                "PIDs", "au", keeper_pid == getpid() ? 1 : 2, (uint32_t) keeper_pid,
+                                (uint32_t) getpid());
         if (r >= 0)
                 r = end_transient(m, NULL);
         if (r >= 0)
@@ -372,8 +375,9 @@ int sync_start_instance(ScopeBackend *b, const char *instance, uint64_t deadline
 
         r = begin_transient(b, b->slice, &m);
         if (r >= 0)
-                r = sd_bus_message_append(m, "(sv)(sv)(sv)", "Description", "s", "tractor: all trees of an instance",
-                        "MemoryAccounting", "b", 1, "TasksAccounting", "b", 1);
+                r = sd_bus_message_append(m, "(sv)(sv)(sv)", "Description", "s",
+                                "tractor: all trees of an instance", "MemoryAccounting", "b", 1,
+                                "TasksAccounting", "b", 1);
         if (r >= 0)
                 r = append_bound(m, b);
         if (r >= 0)
@@ -381,7 +385,8 @@ int sync_start_instance(ScopeBackend *b, const char *instance, uint64_t deadline
         return r < 0 ? r : bus_call(b->bus, m, deadline, NULL, NULL);
 }
 
-static int sync_unit(ScopeBackend *b, const char *member, const char *unit, const char *mode, uint64_t deadline)
+static int sync_unit(
+                ScopeBackend *b, const char *member, const char *unit, const char *mode, uint64_t deadline)
 {
         _cleanup_(sd_bus_error_free) sd_bus_error error = SD_BUS_ERROR_NULL;
         _cleanup_message_ sd_bus_message *m = NULL;
@@ -406,7 +411,8 @@ int sync_stop_unit(ScopeBackend *b, const char *unit, uint64_t deadline)
                 r = sync_unit(b, "GetUnit", unit, NULL, deadline);
                 /* Each removed job, ours among them, is a reason to ask again. */
                 if (r >= 0)
-                        r = bus_wait(b->bus, MIN(deadline, usec_add(now_usec(CLOCK_MONOTONIC), 20 * USEC_PER_MSEC)));
+                        r = bus_wait(b->bus, MIN(deadline, usec_add(now_usec(CLOCK_MONOTONIC),
+                                                                           20 * USEC_PER_MSEC)));
                 if (r == -ETIMEDOUT && now_usec(CLOCK_MONOTONIC) < deadline)
                         r = 0;
         }

@@ -1,10 +1,9 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include <errno.h>
 #include <fcntl.h>
-#include <limits.h>
 #include <signal.h>
 #include <stdio.h>
-#include <sys/xattr.h>
+#include <unistd.h>
 
 #include "base/io.h"
 #include "base/log.h"
@@ -46,15 +45,15 @@ static int check_process(ScopeHome *h, const char **ret_why)
         return 0;
 }
 
-/* systemd notes it at the cgroup; the first name is for root alone. */
+/* The system's manager leaves it for journald in a symbolic link; a user's has to be asked. */
 static bool has_invocation(ScopeHome *h)
 {
-        char name[PATH_MAX], value[64];
+        char link[64 + UNIT_NAME_MAX], id[64];
 
-        if (snprintf(name, sizeof(name), "/proc/self/fd/%d%s", backend_of(h)->root.fd, h->room) >= PATH_MAX)
+        if (backend_of(h)->user)
                 return false;
-        return getxattr(name, "trusted.invocation_id", value, sizeof(value)) > 0 ||
-                getxattr(name, "user.invocation_id", value, sizeof(value)) > 0;
+        snprintf(link, sizeof(link), "/run/systemd/units/invocation:%s", h->scope);
+        return readlink(link, id, sizeof(id)) > 0;
 }
 
 static int on_invocation(sd_bus_message *m, void *userdata, sd_bus_error *reterr)
@@ -87,9 +86,9 @@ static void verify(ScopeHome *h)
                 adopted(h, r, why);
                 return;
         }
-        r = call_get_invocation(h, on_invocation);
-        if (r < 0)
-                adopted(h, r == -ENOTCONN ? 0 : r, "can't ask systemd for the invocation");
+        /* With nobody there to be asked, the cgroup has to be enough. */
+        if (call_get_invocation(h, on_invocation) < 0)
+                adopted(h, 0, NULL);
 }
 
 /* A scope stands in its supervisors' slices: without one of them, limits would be missing. */
@@ -125,10 +124,10 @@ static void try_adopt(ScopeHome *h)
 
 static ScopeHome *find_ready(ScopeBackend *b)
 {
-        MAP_FOREACH (ScopeHome, h, &b->scopes)
+        MAP_FOREACH(ScopeHome, h, &b->scopes)
                 if (h->adopting && !h->invocation &&
-                        (h->scope_job.phase == JOB_DONE || h->scope_job.phase == JOB_FAILED) &&
-                        !slice_without(h, is_pending))
+                                (h->scope_job.phase == JOB_DONE || h->scope_job.phase == JOB_FAILED) &&
+                                !slice_without(h, is_pending))
                         return h;
         return NULL;
 }
@@ -188,7 +187,7 @@ static void leave_family(ScopeHome *h)
                 h->parent->n_children--;
         if (h->n_children == 0)
                 return;
-        MAP_FOREACH (ScopeHome, child, &backend_of(h)->slices)
+        MAP_FOREACH(ScopeHome, child, &backend_of(h)->slices)
                 if (child->parent == h)
                         child->parent = NULL;
 }
@@ -254,7 +253,7 @@ static int name_slice(ScopeBackend *b, ScopeHome *h, const char *name)
 }
 
 static int scope_home_new(Backend *backend, Home *parent, const char *name, const char *path, bool actor,
-        const Limits *limits, void *userdata, Home **ret, Limit *ret_limit)
+                const Limits *limits, void *userdata, Home **ret, Limit *ret_limit)
 {
         ScopeBackend *b = (ScopeBackend *) backend;
         ScopeHome *above = (ScopeHome *) parent, *h;
@@ -266,8 +265,12 @@ static int scope_home_new(Backend *backend, Home *parent, const char *name, cons
         h = malloc(sizeof(*h));
         if (!h)
                 return -ENOMEM;
-        *h = (ScopeHome){ .home.backend = backend, .userdata = userdata, .parent = above, .actor = actor,
-                .depth = above ? above->depth + 1 : 1, .room_fd = -EBADF };
+        *h = (ScopeHome){ .home.backend = backend,
+                .userdata = userdata,
+                .parent = above,
+                .actor = actor,
+                .depth = above ? above->depth + 1 : 1,
+                .room_fd = -EBADF };
         if (above)
                 above->n_children++;
         h->slice_job.home = h->scope_job.home = h;
@@ -294,8 +297,8 @@ static void want_slices(ScopeHome *h)
                         job_want(&p->slice_job);
 }
 
-static int scope_home_prepare(Home *home, uint32_t generation, const char *actor_id, uint64_t stop_usec,
-        SpawnPlan *ret)
+static int scope_home_prepare(
+                Home *home, uint32_t generation, const char *actor_id, uint64_t stop_usec, SpawnPlan *ret)
 {
         ScopeHome *h = (ScopeHome *) home;
         ScopeBackend *b = backend_of(h);
@@ -391,8 +394,8 @@ static int scope_home_signal(Home *home, int signo)
 
         if (!place_of(h))
                 return -ESRCH;
-        r = signo == SIGKILL ? cgroup_kill(b->root.fd, place_of(h)) :
-                               cgroup_signal(b->root.fd, place_of(h), signo);
+        r = signo == SIGKILL ? cgroup_kill(b->root.fd, place_of(h))
+                             : cgroup_signal(b->root.fd, place_of(h), signo);
         if (r != -EPERM && r != -EACCES)
                 return r;
         call_signal_unit(b, h->actor ? h->scope : h->slice, signo);
@@ -458,6 +461,13 @@ static int scope_home_usage(Home *home, Usage *ret)
         return 0;
 }
 
+static void scope_home_spent(Home *home, Usage *ret)
+{
+        ScopeHome *h = (ScopeHome *) home;
+
+        cgroup_spent(backend_of(h)->root.fd, h->cgroup, ret);
+}
+
 static uint64_t scope_home_oom_kills(Home *home)
 {
         ScopeHome *h = (ScopeHome *) home;
@@ -504,6 +514,7 @@ const BackendVtable scope_vtable = {
         .home_freeze = scope_home_freeze,
         .home_set_limits = scope_home_set_limits,
         .home_usage = scope_home_usage,
+        .home_spent = scope_home_spent,
         .home_oom_kills = scope_home_oom_kills,
         .home_unit = scope_home_unit,
         .home_cgroup = scope_home_cgroup,

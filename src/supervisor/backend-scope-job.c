@@ -63,6 +63,7 @@ static void job_end(Job *j, int error, const char *why)
 static void job_again(Job *j)
 {
         job_set_phase(j, JOB_WANTED);
+        j->alone = false;
         scope_tick(backend_of(j));
 }
 
@@ -86,8 +87,6 @@ void job_want(Job *j)
 
 /* --- answers --- */
 
-static int on_started(sd_bus_message *m, void *userdata, sd_bus_error *reterr);
-
 static void job_refused(Job *j, sd_bus_message *m)
 {
         const sd_bus_error *e = sd_bus_message_get_error(m);
@@ -95,8 +94,8 @@ static void job_refused(Job *j, sd_bus_message *m)
         if (bus_error_is_absence(m)) {
                 job_again(j);
         } else if (j->is_scope && backend_of(j)->has_oom_policy && strstr(strna(e->message), "OOMPolicy")) {
-                backend_of(j)->has_oom_policy = false; /* before systemd 252 or so */
-                job_again(j);
+                backend_of(j)->has_oom_policy = false; /* an older systemd */
+                job_set_phase(j, JOB_WANTED);
         } else {
                 job_end(j, -sd_bus_error_get_errno(e) ?: -EIO, e->message);
         }
@@ -126,27 +125,41 @@ static int on_slice_set(sd_bus_message *m, void *userdata, sd_bus_error *reterr)
 {
         Job *j = userdata;
         ScopeBackend *b = backend_of(j);
-        int r;
 
         if (sd_bus_message_is_method_error(m, ERROR_NO_SUCH_UNIT)) {
                 job_again(j);
         } else if (sd_bus_message_is_method_error(m, NULL)) {
                 job_refused(j, m);
-        } else if (j->is_scope) {
+        } else {
                 j->home->slice_made = true;
+                j->alone = true;
                 job_set_phase(j, JOB_WANTED);
+                if (!j->is_scope)
+                        job_end(j, 0, NULL);
+        }
+        jobs_pump(b);
+        return 0;
+}
+
+/* It stays from here on, also if it was about to be stopped. */
+static int on_slice_started(sd_bus_message *m, void *userdata, sd_bus_error *reterr)
+{
+        Job *j = userdata;
+        ScopeBackend *b = backend_of(j);
+
+        if (sd_bus_message_is_method_error(m, NULL)) {
+                job_refused(j, m);
         } else {
                 job_set_phase(j, JOB_CALLED);
-                r = call_start_unit(j, j->home->slice, on_started);
-                if (r < 0)
+                if (call_set_slice(j, on_slice_set) < 0)
                         job_again(j);
         }
         jobs_pump(b);
         return 0;
 }
 
-/* Ours from a call whose answer was lost, or somebody's slice: an earlier supervisor's, or one that systemd made
- * because something was in it. */
+/* Ours from a call whose answer was lost, or somebody's slice: a home's that has just been freed, an earlier
+ * supervisor's, or one that systemd made because something was in it. */
 static void job_exists(Job *j)
 {
         if (process_is_in(j)) {
@@ -158,7 +171,7 @@ static void job_exists(Job *j)
                 return;
         }
         job_set_phase(j, JOB_CALLED);
-        if (call_set_slice(j, on_slice_set) < 0)
+        if (call_start_unit(j, j->home->slice, on_slice_started) < 0)
                 job_again(j);
 }
 
@@ -202,7 +215,8 @@ static void job_call(Job *j)
         if (j->deadline == 0)
                 j->deadline = usec_add(now_usec(CLOCK_MONOTONIC), JOB_LIMIT_USEC);
         /* Also when it was made: someone may have stopped it, and systemd would bring it back without its limits. */
-        j->alone = j->home->slice_made && cgroup_exists(backend_of(j)->root.fd, j->home->cgroup);
+        j->alone = j->alone ||
+                   (j->home->slice_made && cgroup_exists(backend_of(j)->root.fd, j->home->cgroup));
         j->home->slice_sent = true;
         job_set_phase(j, JOB_CALLED);
         r = j->is_scope ? call_start_scope(j, on_started) : call_start_slice(j, on_started);
@@ -215,7 +229,7 @@ void jobs_pump(ScopeBackend *b)
 {
         if (!bus_is_up(b->bus))
                 return;
-        LIST_FOREACH_SAFE (i, &b->jobs) {
+        LIST_FOREACH_SAFE(i, &b->jobs) {
                 Job *j = LIST_ENTRY(i, Job, node);
 
                 if (b->n_open >= OPEN_MAX)
@@ -229,8 +243,8 @@ void jobs_pump(ScopeBackend *b)
 
 static void job_lost(Job *j)
 {
-        bool stands = j->is_scope ? process_is_in(j) :
-                                    cgroup_exists(backend_of(j)->root.fd, j->home->cgroup);
+        bool stands = j->is_scope ? process_is_in(j)
+                                  : cgroup_exists(backend_of(j)->root.fd, j->home->cgroup);
 
         if (stands)
                 job_end(j, 0, NULL);
@@ -277,7 +291,8 @@ static void job_visit(ScopeBackend *b, Job *j, bool all)
 
         if (job_is_late(b, j, now))
                 job_end(j, -ETIMEDOUT,
-                        bus_is_up(b->bus) ? "systemd has not made the unit in time" : "systemd can't be reached");
+                                bus_is_up(b->bus) ? "systemd has not made the unit in time"
+                                                  : "systemd can't be reached");
         else if (j->phase == JOB_RUNNING && !j->asking && (all || now >= j->since + JOB_RECHECK_USEC))
                 job_check(j);
 }
@@ -288,7 +303,7 @@ void jobs_check(ScopeBackend *b, bool all)
 {
         size_t n = 0;
 
-        LIST_FOREACH (i, &b->jobs)
+        LIST_FOREACH(i, &b->jobs)
                 n++;
         for (; n > 0 && !list_is_empty(&b->jobs); n--) {
                 ListNode *first = b->jobs.next;

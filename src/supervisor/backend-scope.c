@@ -14,7 +14,7 @@
 #include "supervisor/unit-name.h"
 
 /* The keeper kills a supervisor whose loop stands still for five seconds. */
-#define OPEN_LIMIT_USEC (4 * USEC_PER_SEC)
+#define OPEN_LIMIT_USEC (3 * USEC_PER_SEC)
 #define TICK_USEC USEC_PER_SEC
 /* systemd removes an empty scope in some milliseconds, or never. */
 #define LEFT_USEC USEC_PER_SEC
@@ -68,7 +68,7 @@ static void check_left(ScopeBackend *b)
         uint64_t now = now_usec(CLOCK_MONOTONIC);
 
         /* In the order they were left. */
-        LIST_FOREACH_SAFE (i, &b->left) {
+        LIST_FOREACH_SAFE(i, &b->left) {
                 Left *l = LIST_ENTRY(i, Left, node);
 
                 if (now < usec_add(l->since, LEFT_USEC))
@@ -118,10 +118,10 @@ static int on_units(sd_bus_message *m, void *userdata, sd_bus_error *reterr)
         uint32_t job;
 
         if (sd_bus_message_is_method_error(m, NULL) ||
-                sd_bus_message_enter_container(m, 'a', "(ssssssouso)") < 0)
+                        sd_bus_message_enter_container(m, 'a', "(ssssssouso)") < 0)
                 return 0;
-        while (sd_bus_message_read(m, "(ssssssouso)", &unit, &s[0], &s[1], &s[2], &s[3], &s[4], &s[5], &job, &s[6],
-                       &s[7]) > 0)
+        while (sd_bus_message_read(m, "(ssssssouso)", &unit, &s[0], &s[1], &s[2], &s[3], &s[4], &s[5], &job,
+                               &s[6], &s[7]) > 0)
                 if (startswith(unit, b->prefix) && !is_known(b, unit))
                         call_stop_unit(b, unit);
         return 0;
@@ -149,18 +149,30 @@ static void on_job_removed(const char *job, const char *result, void *userdata)
         jobs_removed(userdata, job, result);
 }
 
+/* A scope that stands has nothing left to be done with but to be stopped. */
+static void on_job_new(const char *unit, void *userdata)
+{
+        ScopeBackend *b = userdata;
+        ScopeHome *h = map_get(&b->scopes, unit);
+
+        if (h && h->scope_job.phase == JOB_DONE && h->controller != bus_generation(b->bus))
+                b->events->stop_requested(h->userdata);
+}
+
 static void on_stop_requested(const char *unit, void *userdata)
 {
         ScopeBackend *b = userdata;
         ScopeHome *h = map_get(&b->scopes, unit);
 
-        if (h)
+        /* Signals come in order: before our job is done it is about an older unit of that name. */
+        if (h && h->scope_job.phase == JOB_DONE)
                 b->events->stop_requested(h->userdata);
 }
 
 static const BusEvents bus_events = {
         .up = on_up,
         .down = on_down,
+        .job_new = on_job_new,
         .job_removed = on_job_removed,
         .stop_requested = on_stop_requested,
 };
@@ -176,7 +188,7 @@ void scope_backend_free(Backend *backend)
                 scope_kill_leftovers(b);
                 (void) sync_stop_unit(b, b->slice, usec_add(now_usec(CLOCK_MONOTONIC), LEFTOVER_LIMIT_USEC));
         }
-        LIST_FOREACH_SAFE (i, &b->left)
+        LIST_FOREACH_SAFE(i, &b->left)
                 left_free(LIST_ENTRY(i, Left, node));
         bus_free(b->bus);
         sd_event_source_disable_unref(b->tick);
@@ -211,7 +223,8 @@ static char *service_of(ScopeBackend *b, int keeper_pid)
 }
 
 /* Embedded, the keeper has no unit yet, or its forerunner as supervisor has made one. */
-static int find_keeper_unit(ScopeBackend *b, const BackendOptions *options, uint64_t deadline, char **ret_why)
+static int find_keeper_unit(
+                ScopeBackend *b, const BackendOptions *options, uint64_t deadline, char **ret_why)
 {
         int r;
 
@@ -240,7 +253,8 @@ static int setup_cgroup(ScopeBackend *b, uint64_t deadline)
         if (r >= 0)
                 r = unit_name_cgroup(b->slice, &below);
         if (r >= 0)
-                r = cgroup_read(b->root.fd, *b->manager_cgroup ? b->manager_cgroup : "/", "cgroup.controllers", &list);
+                r = cgroup_read(b->root.fd, *b->manager_cgroup ? b->manager_cgroup : "/",
+                                "cgroup.controllers", &list);
         if (r < 0)
                 return r;
         b->backend.cgroup = xasprintf("%s%s", b->manager_cgroup, below);
@@ -277,9 +291,9 @@ static int setup_instance(ScopeBackend *b, const BackendOptions *options, uint64
 static int setup(ScopeBackend *b, const BackendOptions *options, char **ret_why)
 {
         uint64_t deadline = usec_add(now_usec(CLOCK_MONOTONIC), OPEN_LIMIT_USEC);
-        bool user = geteuid() != 0;
         int r;
 
+        b->user = geteuid() != 0 || streq(options->instance, "usr");
         b->prefix = xasprintf("tractor-%s-", options->instance);
         r = b->prefix ? unit_name_instance(options->instance, &b->slice) : -ENOMEM;
         if (r >= 0)
@@ -287,14 +301,16 @@ static int setup(ScopeBackend *b, const BackendOptions *options, char **ret_why)
         if (r >= 0)
                 r = cgroup_watcher_new(options->event, b->root.fd, RECHECK_USEC, &b->watcher);
         if (r >= 0)
-                r = sd_event_add_time(options->event, &b->tick, CLOCK_MONOTONIC, 0, USEC_PER_MSEC, on_tick, b);
+                r = sd_event_add_time(
+                                options->event, &b->tick, CLOCK_MONOTONIC, 0, USEC_PER_MSEC, on_tick, b);
         if (r >= 0)
                 r = sd_event_source_set_enabled(b->tick, SD_EVENT_OFF);
         if (r < 0)
                 return r;
-        r = bus_open(options->event, user, deadline, &bus_events, b, &b->bus);
+        r = bus_open(options->event, b->user, deadline, &bus_events, b, &b->bus);
         if (r < 0) {
-                *ret_why = xasprintf("no systemd on the %s bus: %s", user ? "user" : "system", strerror(-r));
+                *ret_why = xasprintf(
+                                "no systemd on the %s bus: %s", b->user ? "user" : "system", strerror(-r));
                 return r;
         }
         r = setup_instance(b, options, deadline, ret_why);
@@ -302,7 +318,7 @@ static int setup(ScopeBackend *b, const BackendOptions *options, char **ret_why)
                 r = bus_attach(b->bus);
         if (r >= 0)
                 *ret_why = xasprintf("systemd makes scopes for us on the %s bus, bound to %s",
-                        user ? "user" : "system", b->keeper_unit);
+                                b->user ? "user" : "system", b->keeper_unit);
         return r;
 }
 
@@ -318,8 +334,11 @@ int backend_scope_open(const BackendOptions *options, Backend **ret, char **ret_
         b = malloc(sizeof(*b));
         if (!b)
                 return -ENOMEM;
-        *b = (ScopeBackend){ .backend.vtable = &scope_vtable, .event = options->event, .events = options->events,
-                .root.fd = -EBADF, .has_oom_policy = true };
+        *b = (ScopeBackend){ .backend.vtable = &scope_vtable,
+                .event = options->event,
+                .events = options->events,
+                .root.fd = -EBADF,
+                .has_oom_policy = true };
         list_init(&b->jobs);
         list_init(&b->left);
         r = setup(b, options, ret_why);

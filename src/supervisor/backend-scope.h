@@ -25,7 +25,7 @@
 #define JOB_LIMIT_USEC (20 * USEC_PER_SEC)
 #define JOB_RECHECK_USEC (2 * USEC_PER_SEC)
 /* For what an earlier run left, and at the very end. */
-#define LEFTOVER_LIMIT_USEC (2 * USEC_PER_SEC)
+#define LEFTOVER_LIMIT_USEC USEC_PER_SEC
 
 typedef struct ScopeBackend ScopeBackend;
 typedef struct ScopeHome ScopeHome;
@@ -76,6 +76,7 @@ struct ScopeHome {
         int room_fd;
         int pid;
         uint64_t stop_usec;
+        unsigned controller; /* the generation of the bus that systemd knows for it */
         bool adopting;
         sd_bus_slot *invocation;
         CgroupWatch *watch;
@@ -99,7 +100,7 @@ struct ScopeBackend {
         char *prefix;         /* "tractor-<instance>-" */
         char *slice;          /* of the instance */
         char *keeper_unit;    /* all scopes are bound to it */
-        bool has_oom_policy;
+        bool user, has_oom_policy;
         Map slices, scopes; /* unit → home */
         Map running;        /* systemd's job → Job */
         ListNode jobs;

@@ -32,7 +32,7 @@ BackendKind backend_kind_from_string(const char *s)
 static int add_refusal(char **refused, BackendKind k, char *why, int error)
 {
         char *joined = xasprintf("%s%sno %s: %s", *refused ?: "", *refused ? "; " : "", kind_names[k],
-                why ?: strerror(-error));
+                        why ?: strerror(-error));
 
         free(why);
         if (!joined)

@@ -56,6 +56,7 @@ typedef struct BackendEvents {
 typedef struct BackendOptions {
         sd_event *event;
         const char *instance;    /* "sys", "usr", "r<6 hex>" */
+        bool successor;          /* of a supervisor that died: what is left of its actors is to be ended */
         int keeper_pid;          /* embedded scope mode: gets a scope of its own, actors bind to it */
         const char *keeper_unit; /* service mode: "tractord.service"; NULL: make a scope for the keeper */
         const BackendEvents *events;
@@ -87,6 +88,7 @@ typedef struct BackendVtable {
         int (*home_freeze)(Home *h, bool frozen);
         int (*home_set_limits)(Home *h, const Limits *limits, Limit *ret_limit);
         int (*home_usage)(Home *h, Usage *ret);
+        void (*home_spent)(Home *h, Usage *ret); /* cpu_usec and memory_peak alone */
         /* memory.events oom_kill of the node's subtree since the last call: the cause `oom` comes from here. */
         uint64_t (*home_oom_kills)(Home *h);
         const char *(*home_unit)(Home *h);   /* scope (actor) or slice name; NULL without systemd */

@@ -22,7 +22,8 @@ struct Bus {
         const BusEvents *events;
         void *userdata;
         sd_bus *bus;
-        sd_bus_slot *subscribe, *slots[4];
+        sd_bus_slot *subscribe, *slots[5];
+        unsigned generation;
         sd_event_source *retry;
         uint64_t interval;
 };
@@ -30,6 +31,11 @@ struct Bus {
 bool bus_is_up(const Bus *b)
 {
         return b->state == BUS_UP;
+}
+
+unsigned bus_generation(const Bus *b)
+{
+        return b->generation;
 }
 
 sd_bus *bus_connection(Bus *b)
@@ -67,6 +73,17 @@ static int on_job_removed(sd_bus_message *m, void *userdata, sd_bus_error *reter
 
         if (sd_bus_message_read(m, "uoss", &id, &job, &unit, &result) >= 0)
                 b->events->job_removed(job, result, b->userdata);
+        return 0;
+}
+
+static int on_job_new(sd_bus_message *m, void *userdata, sd_bus_error *reterr)
+{
+        const char *job, *unit;
+        Bus *b = userdata;
+        uint32_t id;
+
+        if (sd_bus_message_read(m, "uos", &id, &job, &unit) >= 0)
+                b->events->job_new(unit, b->userdata);
         return 0;
 }
 
@@ -114,20 +131,26 @@ static int add_matches(Bus *b)
                 const char *sender, *path, *interface, *member;
                 sd_bus_message_handler_t handler;
         } matches[] = {
-                { NULL, "/org/freedesktop/DBus/Local", "org.freedesktop.DBus.Local", "Disconnected", on_disconnected },
+                { NULL, "/org/freedesktop/DBus/Local", "org.freedesktop.DBus.Local", "Disconnected",
+                                on_disconnected },
                 { SYSTEMD_NAME, SYSTEMD_PATH, SYSTEMD_MANAGER, "JobRemoved", on_job_removed },
                 { SYSTEMD_NAME, NULL, "org.freedesktop.systemd1.Scope", "RequestStop", on_request_stop },
-                { "org.freedesktop.DBus", "/org/freedesktop/DBus", "org.freedesktop.DBus", "NameOwnerChanged",
-                        on_owner_changed },
+                { "org.freedesktop.DBus", "/org/freedesktop/DBus", "org.freedesktop.DBus",
+                                "NameOwnerChanged", on_owner_changed },
+                { SYSTEMD_NAME, SYSTEMD_PATH, SYSTEMD_MANAGER, "JobNew", on_job_new },
         };
         int r = 0;
 
         for (size_t i = 0; r >= 0 && i < ELEMENTSOF(matches); i++) {
-                _cleanup_free_ char *rule = xasprintf("type='signal'%s%s%s%s%s%s,interface='%s',member='%s'%s",
-                        matches[i].sender ? ",sender='" : "", matches[i].sender ?: "",
-                        matches[i].sender ? "'" : "", matches[i].path ? ",path='" : "", matches[i].path ?: "",
-                        matches[i].path ? "'" : "", matches[i].interface, matches[i].member,
-                        matches[i].handler == on_owner_changed ? ",arg0='" SYSTEMD_NAME "'" : "");
+                if (matches[i].handler == on_job_new && b->generation == 1)
+                        continue;
+                _cleanup_free_ char *rule = xasprintf(
+                                "type='signal'%s%s%s%s%s%s,interface='%s',member='%s'%s",
+                                matches[i].sender ? ",sender='" : "", matches[i].sender ?: "",
+                                matches[i].sender ? "'" : "", matches[i].path ? ",path='" : "",
+                                matches[i].path ?: "", matches[i].path ? "'" : "", matches[i].interface,
+                                matches[i].member,
+                                matches[i].handler == on_owner_changed ? ",arg0='" SYSTEMD_NAME "'" : "");
 
                 if (!rule)
                         return -ENOMEM;
@@ -173,8 +196,9 @@ static int on_subscribed(sd_bus_message *m, void *userdata, sd_bus_error *reterr
 
         b->subscribe = sd_bus_slot_unref(b->subscribe);
         if (sd_bus_message_is_method_error(m, NULL) &&
-                !sd_bus_message_is_method_error(m, "org.freedesktop.systemd1.AlreadySubscribed")) {
-                log_debug("systemd does not take our subscription: %s", sd_bus_message_get_error(m)->message);
+                        !sd_bus_message_is_method_error(m, "org.freedesktop.systemd1.AlreadySubscribed")) {
+                log_debug("systemd does not take our subscription: %s",
+                                sd_bus_message_get_error(m)->message);
                 disconnect(b);
                 return 0;
         }
@@ -187,8 +211,8 @@ static int on_subscribed(sd_bus_message *m, void *userdata, sd_bus_error *reterr
 static void subscribe(Bus *b)
 {
         b->subscribe = sd_bus_slot_unref(b->subscribe);
-        if (sd_bus_call_method_async(b->bus, &b->subscribe, SYSTEMD_NAME, SYSTEMD_PATH, SYSTEMD_MANAGER, "Subscribe",
-                    on_subscribed, b, NULL) < 0)
+        if (sd_bus_call_method_async(b->bus, &b->subscribe, SYSTEMD_NAME, SYSTEMD_PATH, SYSTEMD_MANAGER,
+                            "Subscribe", on_subscribed, b, NULL) < 0)
                 disconnect(b);
 }
 
@@ -199,6 +223,7 @@ static int new_connection(Bus *b)
         r = b->user ? sd_bus_open_user(&b->bus) : sd_bus_open_system(&b->bus);
         if (r < 0)
                 return r;
+        b->generation++;
         (void) sd_bus_set_exit_on_disconnect(b->bus, false);
         return sd_bus_set_method_call_timeout(b->bus, CALL_TIMEOUT_USEC);
 }
@@ -280,7 +305,7 @@ static int open_first(Bus *b, uint64_t deadline)
                 r = add_matches(b);
         if (r >= 0)
                 r = sd_bus_message_new_method_call(
-                        b->bus, &m, SYSTEMD_NAME, SYSTEMD_PATH, SYSTEMD_MANAGER, "Subscribe");
+                                b->bus, &m, SYSTEMD_NAME, SYSTEMD_PATH, SYSTEMD_MANAGER, "Subscribe");
         if (r >= 0)
                 r = bus_call(b, m, deadline, NULL, NULL);
         if (r >= 0)
@@ -290,15 +315,20 @@ static int open_first(Bus *b, uint64_t deadline)
         return r;
 }
 
-int bus_open(sd_event *event, bool user, uint64_t deadline, const BusEvents *events, void *userdata, Bus **ret)
+int bus_open(sd_event *event, bool user, uint64_t deadline, const BusEvents *events, void *userdata,
+                Bus **ret)
 {
         Bus *b = malloc(sizeof(*b));
         int r;
 
         if (!b)
                 return -ENOMEM;
-        *b = (Bus){ .event = event, .user = user, .events = events, .userdata = userdata,
-                .interval = RETRY_MIN_USEC, .state = BUS_UP };
+        *b = (Bus){ .event = event,
+                .user = user,
+                .events = events,
+                .userdata = userdata,
+                .interval = RETRY_MIN_USEC,
+                .state = BUS_UP };
         r = open_first(b, deadline);
         if (r < 0) {
                 bus_free(b);

@@ -42,8 +42,8 @@ char *cgroup_known_controllers(const char *list)
 
         for (size_t i = 0; i < ELEMENTSOF(known_controllers); i++)
                 if (cgroup_list_has(list, known_controllers[i]))
-                        n += (size_t) snprintf(
-                                buf + n, sizeof(buf) - n, "%s%s", n > 0 ? " " : "", known_controllers[i]);
+                        n += (size_t) snprintf(buf + n, sizeof(buf) - n, "%s%s", n > 0 ? " " : "",
+                                        known_controllers[i]);
         return strdup(buf);
 }
 
@@ -54,8 +54,8 @@ int cgroup_enable(int root, const char *path, const char *controllers)
 
         for (size_t i = 0; i < ELEMENTSOF(known_controllers); i++)
                 if (cgroup_list_has(controllers, known_controllers[i]))
-                        n += (size_t) snprintf(
-                                buf + n, sizeof(buf) - n, "%s+%s", n > 0 ? " " : "", known_controllers[i]);
+                        n += (size_t) snprintf(buf + n, sizeof(buf) - n, "%s+%s", n > 0 ? " " : "",
+                                        known_controllers[i]);
         return n == 0 ? 0 : cgroup_write(root, path, "cgroup.subtree_control", buf);
 }
 
@@ -115,16 +115,26 @@ int cgroup_set_limits(int root, const char *path, const Limits *limits, Limit *r
         return 0;
 }
 
+static const Usage unknown_usage = { .cpu_usec = UINT64_MAX,
+        .memory = UINT64_MAX,
+        .memory_peak = UINT64_MAX,
+        .tasks = UINT64_MAX,
+        .pressure = -1 };
+
+void cgroup_spent(int root, const char *path, Usage *ret)
+{
+        *ret = unknown_usage;
+        (void) cgroup_read_key(root, path, "cpu.stat", "usage_usec", &ret->cpu_usec);
+        (void) cgroup_read_u64(root, path, "memory.peak", &ret->memory_peak);
+}
+
 void cgroup_usage(int root, const char *path, Usage *ret)
 {
         _cleanup_free_ char *pressure = NULL;
         const char *avg;
 
-        *ret = (Usage){ .cpu_usec = UINT64_MAX, .memory = UINT64_MAX, .memory_peak = UINT64_MAX,
-                .tasks = UINT64_MAX, .pressure = -1 };
-        (void) cgroup_read_key(root, path, "cpu.stat", "usage_usec", &ret->cpu_usec);
+        cgroup_spent(root, path, ret);
         (void) cgroup_read_u64(root, path, "memory.current", &ret->memory);
-        (void) cgroup_read_u64(root, path, "memory.peak", &ret->memory_peak);
         (void) cgroup_read_u64(root, path, "pids.current", &ret->tasks);
         if (cgroup_read(root, path, "memory.pressure", &pressure) < 0)
                 return;

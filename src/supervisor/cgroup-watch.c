@@ -12,6 +12,9 @@
 #include "supervisor/cgroup-watch.h"
 #include "supervisor/cgroup.h"
 
+/* What could not be read, say for want of descriptors, tells nothing and will not be told again. */
+#define RETRY_USEC (250 * USEC_PER_MSEC)
+
 struct CgroupWatcher {
         sd_event *event;
         int root;
@@ -60,15 +63,27 @@ static void watch_fire(CgroupWatch *watch)
         (void) sd_event_source_set_enabled(watch->watcher->defer, SD_EVENT_ONESHOT);
 }
 
+static void arm_recheck(CgroupWatcher *w, uint64_t usec)
+{
+        if (usec == 0 || sd_event_source_get_enabled(w->timer, NULL) > 0)
+                return;
+        (void) sd_event_source_set_time_relative(w->timer, usec);
+        (void) sd_event_source_set_enabled(w->timer, SD_EVENT_ONESHOT);
+}
+
 static void watch_check(CgroupWatch *watch)
 {
-        if (cgroup_populated(watch->watcher->root, watch->path) == 0)
+        int r = cgroup_populated(watch->watcher->root, watch->path);
+
+        if (r == 0)
                 watch_fire(watch);
+        else if (r < 0)
+                arm_recheck(watch->watcher, RETRY_USEC);
 }
 
 static void check_all(CgroupWatcher *w)
 {
-        LIST_FOREACH_SAFE (i, &w->all)
+        LIST_FOREACH_SAFE(i, &w->all)
                 watch_check(LIST_ENTRY(i, CgroupWatch, node));
 }
 
@@ -104,21 +119,13 @@ static int on_inotify(sd_event_source *s, int fd, uint32_t revents, void *userda
         return 0;
 }
 
-static void arm_recheck(CgroupWatcher *w)
-{
-        if (!w->timer || sd_event_source_get_enabled(w->timer, NULL) > 0)
-                return;
-        (void) sd_event_source_set_time_relative(w->timer, w->recheck_usec);
-        (void) sd_event_source_set_enabled(w->timer, SD_EVENT_ONESHOT);
-}
-
 static int on_recheck(sd_event_source *s, uint64_t usec, void *userdata)
 {
         CgroupWatcher *w = userdata;
 
         check_all(w);
         if (!list_is_empty(&w->all))
-                arm_recheck(w);
+                arm_recheck(w, w->recheck_usec);
         return 0;
 }
 
@@ -136,9 +143,9 @@ static int watcher_setup(CgroupWatcher *w, sd_event *event)
         if (r < 0)
                 return r;
         r = sd_event_source_set_enabled(w->defer, SD_EVENT_OFF);
-        if (r < 0 || w->recheck_usec == 0)
+        if (r < 0)
                 return r;
-        r = sd_event_add_time_relative(event, &w->timer, CLOCK_MONOTONIC, w->recheck_usec, 0, on_recheck, w);
+        r = sd_event_add_time_relative(event, &w->timer, CLOCK_MONOTONIC, RETRY_USEC, 0, on_recheck, w);
         if (r < 0)
                 return r;
         return sd_event_source_set_enabled(w->timer, SD_EVENT_OFF);
@@ -183,7 +190,8 @@ static int watch_attach(CgroupWatch *watch)
         char name[PATH_MAX];
         int r;
 
-        if (snprintf(name, sizeof(name), "/proc/self/fd/%d%s/cgroup.events", w->root, watch->path) >= PATH_MAX)
+        if (snprintf(name, sizeof(name), "/proc/self/fd/%d%s/cgroup.events", w->root, watch->path) >=
+                        PATH_MAX)
                 return -ENAMETOOLONG;
         watch->wd = inotify_add_watch(w->inotify, name, IN_MODIFY | IN_DELETE_SELF);
         if (watch->wd < 0)
@@ -198,7 +206,7 @@ static int watch_attach(CgroupWatch *watch)
 }
 
 int cgroup_watch_new(CgroupWatcher *w, const char *path, void (*emptied)(void *userdata), void *userdata,
-        CgroupWatch **ret)
+                CgroupWatch **ret)
 {
         size_t n = strlen(path) + 1;
         CgroupWatch *watch = malloc(sizeof(*watch) + n);
@@ -215,7 +223,7 @@ int cgroup_watch_new(CgroupWatcher *w, const char *path, void (*emptied)(void *u
                 return r;
         }
         list_append(&w->all, &watch->node);
-        arm_recheck(w);
+        arm_recheck(w, w->recheck_usec);
         watch_check(watch);
         *ret = watch;
         return 0;

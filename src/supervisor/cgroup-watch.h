@@ -19,5 +19,5 @@ CgroupWatcher *cgroup_watcher_free(CgroupWatcher *w); /* no watch may be left */
 
 /* In the call-back the watch and any other may be freed. */
 int cgroup_watch_new(CgroupWatcher *w, const char *path, void (*emptied)(void *userdata), void *userdata,
-        CgroupWatch **ret);
+                CgroupWatch **ret);
 CgroupWatch *cgroup_watch_free(CgroupWatch *watch);

@@ -58,3 +58,5 @@ Limit cgroup_unenforceable(const Limits *limits, const char *controllers);
 /* Writes what is set. On failure *ret_limit is the one refused; -EOPNOTSUPP when the kernel has no file for it. */
 int cgroup_set_limits(int root, const char *path, const Limits *limits, Limit *ret_limit);
 void cgroup_usage(int root, const char *path, Usage *ret);
+/* What has been spent alone: CPU time and the memory's peak. The rest costs the kernel work that adds up over a teardown. */
+void cgroup_spent(int root, const char *path, Usage *ret);

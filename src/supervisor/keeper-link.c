@@ -82,6 +82,13 @@ static void pending_free(Pending *p)
         free(p);
 }
 
+/* Does the error say that nobody is at the other end, or only that there is no memory or no room for descriptors
+ * just now? Taking the one for the other would end every actor. */
+static bool means_lost(ssize_t k)
+{
+        return k == -EPIPE || k == -ECONNRESET || k == -ENOTCONN || k == -EBADF || k == -EBADMSG;
+}
+
 static int link_flush(KeeperLink *l)
 {
         LIST_FOREACH_SAFE(i, &l->queue) {
@@ -89,9 +96,11 @@ static int link_flush(KeeperLink *l)
                 ssize_t k = send_fds(l->fd, p->data, p->size, p->fds, p->n_fds, MSG_DONTWAIT);
 
                 if (k == -EAGAIN || k == -ENOBUFS)
-                        return 0;
-                if (k < 0)
+                        return sd_event_source_set_io_events(l->io, EPOLLIN | EPOLLOUT);
+                if (k < 0 && means_lost(k))
                         return (int) k;
+                if (k < 0) /* the next beat tries again */
+                        return sd_event_source_set_io_events(l->io, EPOLLIN);
                 pending_free(p);
         }
         return sd_event_source_set_io_events(l->io, EPOLLIN);
@@ -162,7 +171,14 @@ static int link_receive(KeeperLink *l)
         ssize_t n;
         int r;
 
+        m.header.size = 0;
         n = recv_fds(l->fd, &m, sizeof(m), fds, &n_fds, MSG_DONTWAIT);
+        if (n == -EXFULL) { /* we are out of descriptors; what the message says is said all the same */
+                n_fds = 0;
+                n = MIN((ssize_t) sizeof(m), (ssize_t) m.header.size);
+        }
+        if (n == -EXFULL) /* out of descriptors: the message is there without them */
+                n = (ssize_t) MIN((size_t) m.header.size, sizeof(m));
         if (n < 0)
                 return (int) n;
         if (n == 0)
@@ -184,16 +200,27 @@ static int on_link_io(sd_event_source *s, int fd, uint32_t revents, void *userda
         /* A burst of exits is taken in one turn, but not without end. */
         for (int i = 0; i < 64 && r >= 0 && !l->gone && (revents & (EPOLLIN | EPOLLHUP | EPOLLERR)); i++)
                 r = link_receive(l);
-        if (r < 0 && r != -EAGAIN)
+        if (r < 0 && means_lost(r))
                 link_lost(l);
         return 0;
+}
+
+/* Past the queue, since what is stuck there for want of resources must not pass for a dead supervisor. */
+static int send_beat(KeeperLink *l)
+{
+        KeeperSimple m;
+        ssize_t k;
+
+        m.header = KEEPER_HEADER(m, KEEPER_BEAT, 0);
+        k = l->gone ? -EPIPE : send_fds(l->fd, &m, sizeof(m), NULL, 0, MSG_DONTWAIT);
+        return k < 0 && means_lost(k) ? (int) k : 0;
 }
 
 static int on_beat(sd_event_source *s, uint64_t usec, void *userdata)
 {
         KeeperLink *l = userdata;
 
-        if (list_is_empty(&l->queue) && send_simple(l, KEEPER_BEAT, 0) == -EPIPE) {
+        if (send_beat(l) < 0 || link_flush(l) < 0) {
                 link_lost(l);
                 return 0;
         }
@@ -251,7 +278,7 @@ KeeperLink *keeper_link_free(KeeperLink *l)
 
 void keeper_link_beat(KeeperLink *l)
 {
-        (void) send_simple(l, KEEPER_BEAT, 0); /* when it fails, the timer's next one tells */
+        (void) send_beat(l); /* when it fails, the timer's next one tells */
 }
 
 int keeper_link_spawn(

@@ -9,11 +9,14 @@
 #include "base/error.h"
 #include "base/io.h"
 #include "base/log.h"
+#include "base/usec.h"
 #include "supervisor/listener.h"
 #include "supervisor/methods.h"
 #include "wire/message.h"
 
 #define ACCEPTS_PER_TURN 16
+/* Descriptors are given back by more than connections: how long until we look again. */
+#define PAUSE_USEC (500 * USEC_PER_MSEC)
 
 typedef struct Connection {
         ListNode queue;
@@ -36,6 +39,7 @@ struct Listener {
         size_t n_connections;
         int reserve; /* given up to answer a newcomer when descriptors have run out */
         bool paused;
+        sd_event_source *resume;
 };
 
 static void listener_pause(Listener *l, bool paused)
@@ -45,6 +49,15 @@ static void listener_pause(Listener *l, bool paused)
                 if (l->sockets[i].source)
                         (void) sd_event_source_set_enabled(
                                         l->sockets[i].source, paused ? SD_EVENT_OFF : SD_EVENT_ON);
+        if (paused)
+                (void) sd_event_source_set_time_relative(l->resume, PAUSE_USEC);
+        (void) sd_event_source_set_enabled(l->resume, paused ? SD_EVENT_ONESHOT : SD_EVENT_OFF);
+}
+
+static int on_resume(sd_event_source *s, uint64_t usec, void *userdata)
+{
+        listener_pause(userdata, false);
+        return 0;
 }
 
 static int open_reserve(void)
@@ -143,6 +156,8 @@ static int connection_new(Listener *l, int fd)
         return 0;
 }
 
+static const char out_of_descriptors[] = "the supervisor is out of descriptors; try again later";
+
 /* Descriptors have run out: the reserve takes the newcomer just long enough to tell it. */
 static void on_exhausted(Listener *l, int listening)
 {
@@ -151,11 +166,11 @@ static void on_exhausted(Listener *l, int listening)
         l->reserve = safe_close(l->reserve);
         fd = accept4(listening, NULL, NULL, SOCK_CLOEXEC | SOCK_NONBLOCK);
         if (fd >= 0)
-                turn_away(fd, "the supervisor is out of descriptors; try again later");
+                turn_away(fd, out_of_descriptors);
         l->reserve = open_reserve();
         if (fd < 0 || l->reserve < 0) {
-                log_warning("Out of descriptors: no new connection until one ends");
-                listener_pause(l, l->n_connections > 0);
+                log_debug("out of descriptors: newcomers wait");
+                listener_pause(l, true);
         }
 }
 
@@ -171,6 +186,10 @@ static int on_connection(sd_event_source *s, int fd, uint32_t revents, void *use
                         if (errno == EMFILE || errno == ENFILE || errno == ENOMEM || errno == ENOBUFS)
                                 on_exhausted(l, fd);
                         return 0; /* EAGAIN, ECONNABORTED …: the kernel tells again when there is more */
+                }
+                if (fd_check_reserve(client) < 0) {
+                        turn_away(client, out_of_descriptors);
+                        continue;
                 }
                 r = connection_new(l, client);
                 if (r < 0)
@@ -221,6 +240,7 @@ int listener_new(Manager *m, int *fds, size_t n_fds, Listener **ret)
         l->manager = m;
         list_init(&l->connections);
         l->reserve = open_reserve();
+        r = sd_event_add_time(m->event, &l->resume, CLOCK_MONOTONIC, USEC_INFINITY, 0, on_resume, l);
         for (; l->n_sockets < n_fds; l->n_sockets++) {
                 l->sockets[l->n_sockets].fd = TAKE_FD(fds[l->n_sockets]);
                 if (r >= 0)
@@ -252,6 +272,7 @@ Listener *listener_free(Listener *l)
         l->paused = false;
         LIST_FOREACH_SAFE(i, &l->connections)
                 connection_free(LIST_ENTRY(i, Connection, queue));
+        sd_event_source_disable_unref(l->resume);
         safe_close(l->reserve);
         free(l->sockets);
         free(l);

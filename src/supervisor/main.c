@@ -125,13 +125,17 @@ static void on_serving(Manager *m)
         int r;
 
         r = listener_new(m, listen_fds, n_listen_fds, &m->listener);
-        if (r < 0)
+        if (r < 0) {
+                /* Actors that nobody can ask for or stop are of no use: the next one of us may fare better. */
                 log_errno(r, "Can't listen on the control sockets");
+                (void) sd_event_exit(m->event, EXIT_FAILURE);
+                return;
+        }
         keeper_link_beat(m->keeper);
-        if (!m->embedded)
-                manager_load_directory(m);
         if (m->stopping)
                 manager_stop(m, false);
+        else if (!m->embedded)
+                manager_load_directory(m);
 }
 
 /* Descriptors are counted by the thousand here: two an actor. Children get the original limit back. */
@@ -194,6 +198,7 @@ int main(int argc, char **argv)
         if (r < 0)
                 return EXIT_FAILURE;
         log_setup("tractor-supervisor", a.log_level);
+        log_never_wait();
         (void) signal(SIGPIPE, SIG_IGN);
         block_sigchld();
         raise_nofile();

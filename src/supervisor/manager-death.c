@@ -56,10 +56,10 @@ static void explain_failure(const Life *life, ExitInfo *ret)
 static bool killed_for_memory(const Life *life)
 {
         Home *home = life->member->home;
-        uint64_t kills = home->backend->vtable->home_oom_kills(home);
 
-        return life->exit.code != CLD_EXITED && life->exit.status == SIGKILL && kills > 0 &&
-               !life->killed_by_us;
+        if (life->exit.code == CLD_EXITED || life->exit.status != SIGKILL || life->killed_by_us)
+                return false;
+        return home->backend->vtable->home_oom_kills(home) > 0;
 }
 
 void life_explain(Life *life, ExitInfo *ret)
@@ -90,9 +90,9 @@ void life_explain(Life *life, ExitInfo *ret)
 static void take_usage(const Life *life, Obituary *o)
 {
         Home *home = life->member->home;
-        Usage u = { UINT64_MAX, UINT64_MAX, UINT64_MAX, UINT64_MAX, -1 };
+        Usage u;
 
-        (void) home->backend->vtable->home_usage(home, &u);
+        home->backend->vtable->home_spent(home, &u);
         o->memory_peak = u.memory_peak != UINT64_MAX ? u.memory_peak : life->exit.maxrss_kib * 1024;
         o->cpu_usec = u.cpu_usec != UINT64_MAX ? usec_sub(u.cpu_usec, life->cpu_base_usec)
                                                : life->exit.utime_usec + life->exit.stime_usec;

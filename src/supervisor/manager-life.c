@@ -11,11 +11,6 @@
 #include "supervisor/events.h"
 #include "supervisor/manager.h"
 
-static const BackendVtable *vtable_of(const Member *member)
-{
-        return member->home->backend->vtable;
-}
-
 Life *life_free(Life *life)
 {
         if (!life)
@@ -41,243 +36,22 @@ void life_end(Life *life)
         manager_check_stopped(m);
 }
 
-static Life *life_new(Manager *m, Member *member)
-{
-        Life *life = calloc(1, sizeof(Life));
-
-        if (!life)
-                return NULL;
-        *life = (Life){ .manager = m,
-                .member = member,
-                .key = ++m->next_key,
-                .pidfd = -EBADF,
-                .generation = member->node->generation,
-                .started_usec = now_usec(CLOCK_MONOTONIC),
-                .started_realtime_usec = now_usec(CLOCK_REALTIME) };
-        if (map_put_u64(&m->lives, life->key, life) < 0) {
-                free(life);
-                return NULL;
-        }
-        return life;
-}
-
-/* A spawn that came to nothing before the keeper knew of it. */
-static void spawn_failed(Member *member, int error, int step, const char *why)
-{
-        Event event = { .type = EVENT_EXITED, .node = member->node, .now = now_usec(CLOCK_MONOTONIC) };
-
-        event.exit = (ExitInfo){
-                .cause = CAUSE_SPAWN, .code = -1, .spawn_step = step, .spawn_errno = -error
-        };
-        free(member->trouble);
-        member->trouble = why ? strdup(why) : NULL;
-        if (member->life)
-                life_free(member->life);
-        if (member->home)
-                vtable_of(member)->home_leave(member->home);
-        manager_log_spawn_failure(member->manager, member, &event.exit);
-        events_exited(member->manager->events, member->node, member->node->generation, &event.exit);
-        manager_step(member->manager, &event);
-}
-
-/* The ladder's length, for a systemd that has to stop the scope in our place. */
-static uint64_t stop_usec(const TreeSpec *spec)
-{
-        return usec_add(spec->node.grace_usec, 2 * USEC_PER_SEC);
-}
-
-static void probe_is_ready(void *userdata)
-{
-        Member *member = userdata;
-
-        manager_event(member->manager, EVENT_READY, member->node);
-}
-
-/* Said by any actor with a channel, but waited for only where the tree says so. */
-static void channel_ready(void *userdata)
-{
-        Member *member = userdata;
-
-        if (member->spec->ready == READY_CHANNEL)
-                manager_event(member->manager, EVENT_READY, member->node);
-}
-
-static void probe_watchdog(void *userdata)
-{
-        Member *member = userdata;
-
-        manager_event(member->manager, EVENT_WATCHDOG, member->node);
-}
-
-static void probe_status(const char *text, void *userdata)
-{
-        Member *member = userdata;
-        Json *extra = NULL;
-
-        (void) free_and_strdup(&member->status_text, text);
-        if (events_wanted(member->manager->events) && json_pack(&extra, "{text:s}", text) < 0)
-                return;
-        events_publish(member->manager->events, member->node->path, "status", extra);
-}
-
-static void probe_stopping(void *userdata)
-{
-        /* Its own end follows; nothing to do before. */
-}
-
-/* A readiness command runs in the actor's room, as a child of the keeper, with a Life that no node owns. */
-static int probe_command(char *const *argv, void *userdata)
-{
-        Member *member = userdata;
-        SpawnPlan plan = { .cgroup_fd = -EBADF };
-        Life *life;
-        int fd, r;
-
-        if (!member->life)
-                return -ESRCH;
-        fd = member_encode_command(member, argv);
-        if (fd < 0)
-                return fd;
-        r = vtable_of(member)->home_command(member->home, &plan);
-        life = r < 0 ? NULL : life_new(member->manager, member);
-        if (!life) {
-                safe_close(fd);
-                return r < 0 ? r : -ENOMEM;
-        }
-        life->is_command = true;
-        life->phase = LIFE_SETUP;
-        r = keeper_link_spawn(member->manager->keeper, life->key, 0, fd, plan.cgroup_fd, -EBADF);
-        if (r < 0)
-                life_free(life);
-        else
-                member->command_key = life->key;
-        return r;
-}
-
-static const ProbeEvents probe_events = {
-        .ready = probe_is_ready,
-        .watchdog = probe_watchdog,
-        .status = probe_status,
-        .stopping = probe_stopping,
-        .run_command = probe_command,
-};
-
-static int open_probe(Member *member)
-{
-        const TreeSpec *spec = member->spec;
-        ProbeOptions options = { .event = member->manager->event,
-                .spec = spec,
-                .runtime_dir = member->manager->runtime_dir,
-                .actor_id = member->id,
-                .uid = spec->user ? spec->uid : geteuid(),
-                .events = &probe_events,
-                .userdata = member };
-
-        if (spec->node.watchdog_usec == 0 && (spec->ready == READY_EXEC || spec->ready == READY_EXITED ||
-                                                             spec->ready == READY_CHANNEL))
-                return 0;
-        return probe_new(&options, &member->probe);
-}
-
-static const ChannelEvents channel_events = {
-        .ready = channel_ready,
-        .watchdog = probe_watchdog,
-        .status = probe_status,
-};
-
-static int open_channel(Member *member, int *ret_fd)
-{
-        if (member->spec->channel != CHANNEL_FD)
-                return 0;
-        return channel_new(member->manager->event, &channel_events, member, &member->channel, ret_fd);
-}
-
-static bool wants_journal(const Output *output)
-{
-        return output->kind == OUTPUT_DEFAULT || output->kind == OUTPUT_JOURNAL;
-}
-
-static int open_output(Member *member)
-{
-        Manager *m = member->manager;
-        const TreeSpec *spec = member->spec;
-
-        if (!m->output || member->output_path || !(wants_journal(&spec->out) || wants_journal(&spec->err)))
-                return 0;
-        return output_dir_open(m->output, member->node->path, spec->user ? spec->uid : geteuid(),
-                        spec->user ? spec->gid : getegid(), &member->output_path);
-}
-
-static void take_oom_baseline(Member *member, Life *life)
-{
-        Usage usage = { .cpu_usec = UINT64_MAX };
-
-        (void) vtable_of(member)->home_oom_kills(member->home);
-        if (vtable_of(member)->home_usage(member->home, &usage) >= 0 && usage.cpu_usec != UINT64_MAX)
-                life->cpu_base_usec = usage.cpu_usec;
-}
-
-static int try_spawn(Member *member, int *ret_step)
-{
-        _cleanup_close_ int channel_fd = -EBADF;
-        Manager *m = member->manager;
-        SpawnPlan plan = { .cgroup_fd = -EBADF };
-        Life *life;
-        int fd, r;
-
-        *ret_step = SPAWN_STEP_CLONE;
-        life = life_new(m, member);
-        if (!life)
-                return -ENOMEM;
-        member->life = life;
-        memcpy(life->id, member->id, sizeof(life->id));
-        r = vtable_of(member)->home_prepare(
-                        member->home, life->generation, life->id, stop_usec(member->spec), &plan);
-        if (r < 0)
-                return r;
-        life->phase = LIFE_CLONING;
-        life->held = plan.held;
-        take_oom_baseline(member, life);
-        *ret_step = SPAWN_STEP_STDIO;
-        r = open_output(member);
-        if (r < 0)
-                return r;
-        *ret_step = SPAWN_STEP_SPEC;
-        r = open_probe(member);
-        if (r < 0)
-                return r;
-        r = open_channel(member, &channel_fd);
-        if (r < 0)
-                return r;
-        fd = member_encode(member, channel_fd >= 0, ret_step);
-        if (fd < 0)
-                return fd;
-        *ret_step = SPAWN_STEP_CLONE;
-        return keeper_link_spawn(m->keeper, life->key, plan.held ? KEEPER_SPAWN_HELD : 0, fd, plan.cgroup_fd,
-                        channel_fd);
-}
-
-void life_spawn(Member *member)
-{
-        int step = SPAWN_STEP_CLONE, r;
-
-        member->probe = probe_free(member->probe);
-        member->channel = channel_free(member->channel);
-        (void) free_and_strdup(&member->status_text, NULL);
-        if (member->node->generation > 1)
-                member_new_id(member);
-        r = try_spawn(member, &step);
-        if (r < 0)
-                spawn_failed(member, r, step, NULL);
-}
-
 int life_signal(Life *life, int signo)
 {
-        if (life->pidfd < 0 || life->phase == LIFE_ENDED)
+        if (life->pid <= 0 || life->phase == LIFE_ENDED)
                 return -ESRCH;
+        /* Its pidfd was lost on the way to us, but the keeper holds its pid until we let it go. */
+        if (life->pidfd < 0)
+                return kill(life->pid, signo) < 0 ? -errno : 0;
         if (syscall(SYS_pidfd_send_signal, life->pidfd, signo, NULL, 0) < 0)
                 return -errno;
         return 0;
+}
+
+static void life_kill(Life *life)
+{
+        if (life_signal(life, SIGKILL) >= 0)
+                life->killed_by_us = true;
 }
 
 /* A child that has not become the program yet has nothing to be asked: it is ended where it stands. */
@@ -285,7 +59,18 @@ static void life_abort(Life *life)
 {
         life->doomed = true;
         if (life->phase != LIFE_CLONING)
-                (void) life_signal(life, SIGKILL);
+                life_kill(life);
+}
+
+void life_abandon_command(Member *member)
+{
+        Life *life = map_get_u64(&member->manager->lives, member->command_key);
+
+        member->command_key = 0;
+        if (!life)
+                return;
+        life->member = NULL;
+        life_abort(life);
 }
 
 void life_stop(Member *member, StopRung rung)
@@ -303,13 +88,13 @@ void life_stop(Member *member, StopRung rung)
                 break;
         case RUNG_TERM:
                 if (!life || life_signal(life, SIGTERM) < 0)
-                        (void) vtable_of(member)->home_signal(member->home, SIGTERM);
+                        (void) member_backend(member)->home_signal(member->home, SIGTERM);
                 break;
         case RUNG_KILL:
                 log_info("%s: did not end when asked to: killed", member->node->path);
                 if (life)
-                        (void) life_signal(life, SIGKILL);
-                (void) vtable_of(member)->home_kill(member->home);
+                        life_kill(life);
+                (void) member_backend(member)->home_kill(member->home);
                 break;
         default:
                 break;
@@ -324,7 +109,8 @@ static void on_welcome(const KeeperWelcome *w, void *userdata)
 
         m->keeper_pid = w->keeper_pid;
         m->next_key = w->next_key;
-        if (w->flags & KEEPER_SUCCESSOR)
+        m->successor = w->flags & KEEPER_SUCCESSOR;
+        if (m->successor)
                 log_warning("the supervisor before this one died: its trees are ended before new ones "
                             "start");
 }
@@ -341,9 +127,10 @@ static void on_entry(const KeeperEntry *e, int pidfd, void *userdata)
         }
         if (e->child_state == KEEPER_CHILD_EXITED) {
                 (void) keeper_link_reap(m->keeper, e->header.key);
-        } else if (pidfd >= 0) {
+        } else {
                 m->n_leftovers++;
-                (void) syscall(SYS_pidfd_send_signal, pidfd, SIGKILL, NULL, 0);
+                if (e->pid > 0)
+                        (void) kill(e->pid, SIGKILL); /* ours to name until it is acknowledged */
         }
         safe_close(pidfd);
 }
@@ -356,12 +143,11 @@ static void on_table_end(void *userdata)
 static void command_ended(Life *life, bool success)
 {
         Member *member = life->member;
-        bool asked = member && member->command_key == life->key && member->probe;
 
         if (member)
                 member->command_key = 0;
         life_end(life);
-        if (asked)
+        if (member && member->probe)
                 probe_command_ended(member->probe, success);
 }
 
@@ -374,7 +160,7 @@ static void clone_failed(Life *life, int error, int step)
         else if (!member || member->life != life)
                 life_end(life);
         else
-                spawn_failed(member, error, step, NULL);
+                life_spawn_failed(member, error, step, NULL);
 }
 
 static void on_spawned(uint64_t key, int pid, int pidfd, int error, int step, void *userdata)
@@ -384,6 +170,8 @@ static void on_spawned(uint64_t key, int pid, int pidfd, int error, int step, vo
         int r;
 
         if (!life) {
+                if (pid > 0)
+                        (void) kill(pid, SIGKILL); /* nobody's: EXITED follows and lets it go */
                 safe_close(pidfd);
                 return;
         }
@@ -393,14 +181,17 @@ static void on_spawned(uint64_t key, int pid, int pidfd, int error, int step, vo
                 clone_failed(life, error, step);
                 return;
         }
-        if (life->is_command)
-                return;
         life->phase = life->held ? LIFE_ADOPTING : LIFE_SETUP;
         if (life->doomed || !life->member) {
                 life_abort(life);
                 return;
         }
-        r = vtable_of(life->member)->home_adopt(life->member->home, pid, pidfd);
+        if (life->is_command)
+                return;
+        /* One there is no room for, or lost for want of it: others were asked for at the same time. */
+        r = pidfd < 0 ? -EMFILE : fd_check_reserve(pidfd);
+        if (r >= 0)
+                r = member_backend(life->member)->home_adopt(life->member->home, pid, pidfd);
         if (r < 0) {
                 life->fail_errno = r;
                 life_abort(life);
@@ -421,11 +212,16 @@ static void on_adopted(void *userdata, int r, const char *why)
                 life_abort(life);
                 return;
         }
-        (void) free_and_strdup(&life->unit, vtable_of(member)->home_unit(member->home));
+        (void) free_and_strdup(&life->unit, member_backend(member)->home_unit(member->home));
         if (life->phase != LIFE_ADOPTING || life->doomed)
                 return;
         life->phase = LIFE_SETUP;
-        (void) keeper_link_release(member->manager->keeper, life->key);
+        r = keeper_link_release(member->manager->keeper, life->key);
+        if (r < 0) {
+                life->fail_errno = r;
+                life->fail_step = SPAWN_STEP_HOLD;
+                life_abort(life);
+        }
 }
 
 static void life_running(Life *life)
@@ -458,7 +254,9 @@ static void on_setup(uint64_t key, int error, int step, void *userdata)
 
         if (!life)
                 return;
-        if (error < 0) {
+        if (life->fail_errno < 0) {
+                /* The reason is known: this is its consequence. */
+        } else if (error < 0) {
                 /* EXITED follows and ends the life; this is why. */
                 life->fail_errno = error;
                 life->fail_step = step;
@@ -473,13 +271,14 @@ static void life_exited(Life *life)
         Member *member = life->member;
         Event event = { .type = EVENT_EXITED, .node = member->node, .now = now_usec(CLOCK_MONOTONIC) };
 
-        event.populated = vtable_of(member)->home_populated(member->home);
+        life_abandon_command(member);
+        event.populated = member_backend(member)->home_populated(member->home);
         life_explain(life, &event.exit);
         member->probe = probe_free(member->probe);
         member->channel = channel_free(member->channel);
-        if (event.populated && vtable_of(member)->home_watch_empty(member->home) < 0) {
+        if (event.populated && member_backend(member)->home_watch_empty(member->home) < 0) {
                 log_warning("%s: can't watch for the end of what it left: killed", member->node->path);
-                (void) vtable_of(member)->home_kill(member->home);
+                (void) member_backend(member)->home_kill(member->home);
                 event.populated = false;
         }
         core_step(member->manager->core, &event);
@@ -490,7 +289,7 @@ static void life_exited(Life *life)
         member->life = NULL;
         life->member = NULL;
         if (!event.populated)
-                vtable_of(member)->home_leave(member->home);
+                member_backend(member)->home_leave(member->home);
         manager_drain(life->manager);
         life_bury(life);
 }
@@ -547,7 +346,7 @@ static void on_emptied(void *userdata)
 
         if (!member->node->alive)
                 return;
-        vtable_of(member)->home_leave(member->home);
+        member_backend(member)->home_leave(member->home);
         manager_event(member->manager, EVENT_EMPTY, member->node);
 }
 

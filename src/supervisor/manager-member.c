@@ -47,13 +47,9 @@ static int member_new(Manager *m, TreeSpec *spec, Member **ret)
 /* The node's end: a death's record may still be under way, and then keeps what it needs in the Life. */
 Member *member_free(Member *member)
 {
-        Life *command;
-
         if (!member)
                 return NULL;
-        command = map_get_u64(&member->manager->lives, member->command_key);
-        if (command)
-                command->member = NULL;
+        life_abandon_command(member);
         if (member->life)
                 member->life->member = NULL;
         LIST_FOREACH_SAFE(i, &member->waiters)
@@ -170,13 +166,26 @@ static void drop_members(Node *node)
         member_free(node_member(node));
 }
 
+static size_t count_nodes(const TreeSpec *spec)
+{
+        size_t n = 1;
+
+        for (size_t i = 0; i < spec->n_children; i++)
+                n += count_nodes(spec->children[i]);
+        return n;
+}
+
 int manager_add(Manager *m, Node *parent, TreeSpec *spec, Node **ret, Json **ret_error)
 {
         const char *depends = NULL;
         Node *top = NULL, *at = NULL;
         int r;
 
-        r = add_below(m, parent, spec, &top, ret_error);
+        if (m->n_actors + m->n_supervisors + count_nodes(spec) > MANAGER_NODES_MAX)
+                (void) message_error_object(ret_error, ERROR_LIMIT_EXCEEDED, NULL,
+                                "%s: more than %d actors and supervisors are not served", spec->name,
+                                MANAGER_NODES_MAX);
+        r = *ret_error ? -EDQUOT : add_below(m, parent, spec, &top, ret_error);
         if (r >= 0) {
                 r = core_link(m->core, top, &at, &depends);
                 if (r < 0 && at)
@@ -259,14 +268,19 @@ int member_set_limits(Member *member, const Limits *limits, Limit *ret_limit)
 }
 
 /* Actor by actor, also for a supervisor: each is thawed by itself when it is to be stopped, and a frozen slice above it
- * would keep it from hearing that. */
+ * would keep it from hearing that. Frozen are those that the core holds for it: one being ended has to hear of that.
+ * Thawed is all that is left of a generation, also after its main process. */
 int member_freeze(Member *member, bool frozen)
 {
         Home *home = member->home;
         int r = 0;
 
-        if (member->node->spec.kind == NODE_ACTOR)
-                return member->life ? home->backend->vtable->home_freeze(home, frozen) : 0;
+        if (member->node->spec.kind == NODE_ACTOR) {
+                if (!member->node->alive || (frozen && member->node->state != NODE_STARTING &&
+                                                            member->node->state != NODE_READY))
+                        return 0;
+                return home->backend->vtable->home_freeze(home, frozen);
+        }
         CORE_CHILD_FOREACH(child, member->node) {
                 int k = member_freeze(node_member(child), frozen);
 

@@ -8,7 +8,7 @@
 #include "base/usec.h"
 #include "supervisor/events.h"
 #include "supervisor/listener.h"
-#include "supervisor/manager.h"
+#include "supervisor/methods.h"
 
 static int on_member_timer(sd_event_source *s, uint64_t usec, void *userdata)
 {
@@ -135,6 +135,7 @@ void manager_stop(Manager *m, bool fast)
                 .fast = fast };
 
         m->stopping = true;
+        manager_end_loadings(m);
         if (m->serving)
                 listener_close(m->listener);
         manager_step(m, &event);
@@ -145,6 +146,7 @@ static int manager_open(Manager *m)
 {
         BackendOptions options = { .event = m->event,
                 .instance = m->instance,
+                .successor = m->successor,
                 .keeper_pid = m->keeper_pid,
                 .keeper_unit = m->embedded ? NULL : "tractord.service",
                 .events = &manager_backend_events };
@@ -204,6 +206,7 @@ int manager_new(const ManagerOptions *options, Manager **ret)
                 safe_close(options->keeper_fd);
                 return -ENOMEM;
         }
+        list_init(&m->loadings);
         m->event = sd_event_ref(options->event);
         m->embedded = options->embedded;
         m->owner_pid = options->owner_pid;
@@ -246,6 +249,7 @@ Manager *manager_free(Manager *m)
 {
         if (!m)
                 return NULL;
+        manager_end_loadings(m);
         m->listener = listener_free(m->listener);
         m->events = events_free(m->events);
         m->keeper = keeper_link_free(m->keeper);

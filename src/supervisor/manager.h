@@ -26,6 +26,8 @@
 #include "supervisor/ready.h"
 
 #define ACTOR_ID_SIZE 17
+/* Of all trees together. Far above what one machine runs, and far below what would use its memory up. */
+#define MANAGER_NODES_MAX 20000
 
 typedef struct Manager Manager;
 typedef struct Member Member;
@@ -110,10 +112,13 @@ struct Manager {
         uint64_t start_usec, next_key;
         uint64_t id_base; /* random: ids of two runs never meet */
         uint64_t id_next;
-        Map lives; /* key → Life */
+        Map lives;         /* key → Life */
+        ListNode loadings; /* trees and children whose user names are being looked up */
+        size_t n_loadings;
         size_t n_actors, n_supervisors, n_leftovers;
-        bool serving;  /* table read, backend open, listening */
-        bool stopping; /* the root was cancelled; exit when all is gone */
+        bool successor; /* of a supervisor that died */
+        bool serving;   /* table read, backend open, listening */
+        bool stopping;  /* the root was cancelled; exit when all is gone */
         bool stepping;
         int exit_code;
         void (*on_serving)(Manager *m);
@@ -140,6 +145,8 @@ void manager_step(Manager *m, const Event *event);
 /* The second half of manager_step(), for who must look at the node between core_step() and its effects. */
 void manager_drain(Manager *m);
 void manager_event(Manager *m, EventType type, Node *node);
+/* Fails those that wait for nothing but a name (trees.c). */
+void manager_end_loadings(Manager *m);
 /* Ends the loop once a stop was asked for and nothing is left. */
 void manager_check_stopped(Manager *m);
 /* Opens backend and sockets once no leftover of an earlier supervisor is alive. */
@@ -162,10 +169,21 @@ void member_new_id(Member *member);
 int member_set_limits(Member *member, const Limits *limits, Limit *ret_limit);
 int member_freeze(Member *member, bool frozen);
 
-/* --- lives (manager-life.c) --- */
+static inline const BackendVtable *member_backend(const Member *member)
+{
+        return member->home->backend->vtable;
+}
+
+/* --- lives before their child exists (manager-spawn.c) --- */
 void life_spawn(Member *member);
+/* A spawn that came to nothing: no process is there, and none will be. */
+void life_spawn_failed(Member *member, int error, int step, const char *why);
+
+/* --- lives (manager-life.c) --- */
 void life_stop(Member *member, StopRung rung);
 int life_signal(Life *life, int signo);
+/* The generation is over: its readiness command may neither outlive it nor speak to the next one. */
+void life_abandon_command(Member *member);
 Life *life_free(Life *life);
 void life_end(Life *life);
 extern const KeeperLinkEvents manager_keeper_events;

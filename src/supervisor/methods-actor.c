@@ -10,32 +10,36 @@
 #include "supervisor/methods.h"
 #include "supervisor/node-json.h"
 
-/* A request that is answered when a node has come to something. */
-typedef struct Op {
-        Call *call;
-        bool want_pidfd;
-        bool changed; /* the node has left the state it was in when it was asked */
-} Op;
+Call *op_end(Op *op)
+{
+        Call *call = op->call;
 
-static Op *op_new(Request *q)
+        free(op);
+        return call;
+}
+
+static void on_op_cancel(Call *call, void *userdata)
+{
+        Op *op = userdata;
+
+        waiter_free(op->waiter);
+        call_fail(op_end(op), ERROR_CANCELLED, NULL, "%s: the request was cancelled", call_method(call));
+}
+
+bool op_wait(Request *q, Node *node, bool (*check)(Waiter *w, bool removed))
 {
         Op *op = calloc(1, sizeof(Op));
 
-        if (!op)
+        if (op)
+                op->waiter = member_wait(node_member(node), check, op);
+        if (!op || !op->waiter) {
+                free(op);
                 request_fail_memory(q);
-        else
-                op->call = q->call;
-        return op;
-}
-
-/* Makes `check` wait for the node; answers the call itself when it can't. */
-static bool op_wait(Request *q, Op *op, Node *node, bool (*check)(Waiter *w, bool removed))
-{
-        if (member_wait(node_member(node), check, op))
-                return true;
-        request_fail_memory(q);
-        free(op);
-        return false;
+                return false;
+        }
+        op->call = q->call;
+        call_set_userdata(q->call, op, on_op_cancel);
+        return true;
 }
 
 static Node *request_member(Request *q)
@@ -64,28 +68,43 @@ static Node *request_actor(Request *q)
 
 /* --- spawn --- */
 
+/* Cancelling the request takes the child out again; losing the connection does not. */
+typedef struct Spawn {
+        Call *call;
+        Loading *loading;
+        bool want_pidfd;
+} Spawn;
+
+static void on_spawn_cancel(Call *call, void *userdata)
+{
+        Spawn *spawn = userdata;
+
+        if (call_session(call))
+                loading_cancel(spawn->loading);
+}
+
 static void spawned(Node *node, Json *error, void *userdata)
 {
-        Op *op = userdata;
+        Spawn *spawn = userdata;
         Json *result = NULL;
         int fd = -EBADF;
 
-        if (error) {
-                call_fail_object(op->call, json_ref(error));
+        if (!node) {
+                call_fail_loading(spawn->call, error);
         } else {
                 Member *member = node_member(node);
                 const BackendVtable *home = member->home->backend->vtable;
 
-                if (op->want_pidfd && member->life)
+                if (spawn->want_pidfd && member->life)
                         fd = fcntl(member->life->pidfd, F_DUPFD_CLOEXEC, 3);
                 if (json_pack(&result, "{path:s, id:s, pid:i, unit:s, cgroup:s}", node->path, member->id,
                                     member->life ? member->life->pid : 0, home->home_unit(member->home),
                                     home->home_cgroup(member->home)) < 0)
-                        call_fail(op->call, ERROR_INTERNAL, NULL, "out of memory");
+                        call_fail(spawn->call, ERROR_INTERNAL, NULL, "out of memory");
                 else
-                        call_reply(op->call, result, &fd, fd >= 0 ? 1 : 0);
+                        call_reply(spawn->call, result, &fd, fd >= 0 ? 1 : 0);
         }
-        free(op);
+        free(spawn);
 }
 
 /* The child keys are the request's own members without those that are about the request. */
@@ -140,7 +159,7 @@ void method_actor_spawn(Request *q)
         Node *parent = request_node(q, "parent");
         _cleanup_json_ Json *child = NULL;
         bool pidfd = false;
-        Op *op;
+        Spawn *spawn;
 
         if (!parent || !parse_want(q, &pidfd))
                 return;
@@ -156,33 +175,42 @@ void method_actor_spawn(Request *q)
                                 parent->path);
                 return;
         }
-        op = op_new(q);
-        if (!op)
-                return;
-        op->want_pidfd = pidfd;
-        if (child_of(q->params, &child) < 0) {
-                free(op);
+        spawn = child_of(q->params, &child) < 0 ? NULL : calloc(1, sizeof(Spawn));
+        if (!spawn) {
                 request_fail_memory(q);
                 return;
         }
-        manager_spawn_child(q->manager, parent, child, spawned, op);
+        spawn->call = q->call;
+        spawn->want_pidfd = pidfd;
+        call_set_userdata(q->call, spawn, on_spawn_cancel);
+        manager_spawn_child(q->manager, parent, child, spawned, spawn, &spawn->loading);
 }
 
 /* --- cancel --- */
 
-static bool check_cancelled(Waiter *w, bool removed)
+static bool is_over(const Node *node)
 {
-        Node *node = w->member->node;
-        Op *op = w->userdata;
+        return !node_is_active(node) && (node->state == NODE_DEAD || node->state == NODE_FAILED);
+}
+
+static void answer_cancelled(Call *call, const Node *node)
+{
         Json *exit = NULL, *result = NULL;
 
-        if (!removed && (node_is_active(node) || (node->state != NODE_DEAD && node->state != NODE_FAILED)))
-                return false;
         if (exit_to_json(&node->exit, &exit) < 0 || json_pack(&result, "{exit:o}", exit) < 0)
-                call_fail(op->call, ERROR_INTERNAL, NULL, "out of memory");
+                call_fail(call, ERROR_INTERNAL, NULL, "out of memory");
         else
-                call_reply(op->call, result, NULL, 0);
-        free(op);
+                call_reply(call, result, NULL, 0);
+}
+
+/* What was cancelled is gone as well when a request to restart it has overtaken this one. */
+static bool check_cancelled(Waiter *w, bool removed)
+{
+        const Node *node = w->member->node;
+
+        if (!removed && !is_over(node) && node->generation == w->generation)
+                return false;
+        answer_cancelled(op_end(w->userdata), node);
         return true;
 }
 
@@ -194,7 +222,6 @@ void method_actor_cancel(Request *q)
                 .now = now_usec(CLOCK_MONOTONIC),
                 .grace_usec = USEC_INFINITY };
         int64_t grace;
-        Op *op;
 
         if (!node || !request_check(q, "grace_ms", JSON_INTEGER, false) ||
                         !request_check(q, "reason", JSON_STRING, false))
@@ -208,11 +235,11 @@ void method_actor_cancel(Request *q)
                 }
                 event.grace_usec = (uint64_t) grace * USEC_PER_MSEC;
         }
-        op = op_new(q);
-        if (!op || !op_wait(q, op, node, check_cancelled))
+        if (is_over(node))
+                answer_cancelled(q->call, node); /* told all the same: no group restart may take it along */
+        else if (!op_wait(q, node, check_cancelled))
                 return;
         manager_step(q->manager, &event);
-        member_check_waiters(node_member(node), false);
 }
 
 /* --- kill --- */
@@ -265,24 +292,22 @@ static bool check_restarted(Waiter *w, bool removed)
         Node *node = w->member->node;
         Op *op = w->userdata;
         Json *error = NULL;
+        bool again = node->generation != w->generation;
 
-        op->changed |= node->state != NODE_READY && node->state != NODE_DEAD && node->state != NODE_FAILED;
         if (removed) {
-                call_fail(op->call, ERROR_ACTOR_STOPPED, NULL, "%s was removed", node->path);
-        } else if (!op->changed) {
-                return false;
-        } else if (node->state == NODE_READY ||
-                        (node->state == NODE_DEAD && node->exit.cause != CAUSE_STOP)) {
-                request_done(op->call);
-        } else if (node->state == NODE_FAILED && node_error(node, &error) >= 0) {
-                call_fail_object(op->call, error);
-        } else if (node->state == NODE_DEAD && !node->alive && node->parent->state != NODE_READY &&
-                        node->parent->state != NODE_STARTING) {
-                call_fail(op->call, ERROR_ACTOR_STOPPED, NULL, "%s was stopped", node->path);
+                call_fail(op_end(op), ERROR_ACTOR_STOPPED, NULL, "%s was removed", node->path);
+        } else if (again && (node->state == NODE_READY ||
+                                            (node->state == NODE_DEAD && node->exit.cause != CAUSE_STOP))) {
+                request_done(op_end(op));
+        } else if (node->state == NODE_DEAD) {
+                call_fail(op_end(op), ERROR_ACTOR_STOPPED, NULL, "%s was stopped", node->path);
+        } else if (node->state == NODE_FAILED) {
+                (void) node_error(node, &error);
+                call_fail_loading(op_end(op), error);
+                json_unref(error);
         } else {
                 return false;
         }
-        free(op);
         return true;
 }
 
@@ -290,7 +315,6 @@ void method_actor_restart(Request *q)
 {
         Node *node = request_member(q), *parent;
         bool over;
-        Op *op;
 
         if (!node)
                 return;
@@ -300,8 +324,12 @@ void method_actor_restart(Request *q)
                                 node->path, parent->path, node_state_to_string(parent->state));
                 return;
         }
-        op = op_new(q);
-        if (!op || !op_wait(q, op, node, check_restarted))
+        if (!node_may_start(node)) {
+                call_fail(q->call, ERROR_ACTOR_STOPPED, NULL, "%s: it or its supervisor is being stopped",
+                                node->path);
+                return;
+        }
+        if (!op_wait(q, node, check_restarted))
                 return;
         over = node->state == NODE_DEAD || node->state == NODE_FAILED;
         manager_event(q->manager, over ? EVENT_START : EVENT_RESTART, node);
@@ -323,6 +351,8 @@ static void set_frozen(Request *q, bool frozen)
         }
         r = member_freeze(node_member(node), frozen);
         if (r < 0) {
+                if (frozen && !node->frozen)
+                        (void) member_freeze(node_member(node), false); /* some of it may be */
                 call_fail(q->call, r == -EOPNOTSUPP ? ERROR_UNSUPPORTED : ERROR_INTERNAL, NULL,
                                 "%s: can't %s: %s", node->path, frozen ? "freeze" : "thaw",
                                 r == -EOPNOTSUPP ? "this backend has no freezer" : strerror(-r));

@@ -6,6 +6,15 @@
 #include "supervisor/methods.h"
 #include "supervisor/node-json.h"
 
+/* Where a page ended may be gone when the next one is asked for. */
+static bool has_child(const Node *node, const char *name)
+{
+        CORE_CHILD_FOREACH(child, node)
+                if (streq(child->name, name))
+                        return true;
+        return false;
+}
+
 void method_tree_get(Request *q)
 {
         Json *depth = json_get(q->params, "depth"), *result = NULL;
@@ -27,6 +36,12 @@ void method_tree_get(Request *q)
         view.depth = depth ? (int) json_integer(depth) : -1;
         view.after = json_get_string(q->params, "after", NULL);
         view.fields = json_get(q->params, "fields");
+        if (view.after && !has_child(node, view.after)) {
+                call_fail(q->call, ERROR_NO_SUCH_ACTOR, NULL,
+                                "after: %s has no child %.100s any more; begin anew", node->path,
+                                view.after);
+                return;
+        }
         if (node_to_json(node, &view, &result) < 0)
                 request_fail_memory(q);
         else
@@ -35,9 +50,8 @@ void method_tree_get(Request *q)
 
 /* A load under way: cancelling the request takes the tree out again; losing the connection does not. */
 typedef struct Load {
-        Manager *manager; /* weak */
         Call *call;
-        char *path;
+        Loading *loading;
 } Load;
 
 static void on_loaded(Node *top, Json *error, void *userdata)
@@ -45,23 +59,21 @@ static void on_loaded(Node *top, Json *error, void *userdata)
         Load *load = userdata;
         Json *result = NULL;
 
-        if (error)
-                call_fail_object(load->call, json_ref(error));
+        if (!top)
+                call_fail_loading(load->call, error);
         else if (json_pack(&result, "{path:s}", top->path) < 0)
                 call_fail(load->call, ERROR_INTERNAL, NULL, "out of memory");
         else
                 call_reply(load->call, result, NULL, 0);
-        free(load->path);
         free(load);
 }
 
 static void on_load_cancel(Call *call, void *userdata)
 {
         Load *load = userdata;
-        Node *top = load->path ? core_find(load->manager->core, load->path) : NULL;
 
-        if (call_session(call) && top)
-                manager_event(load->manager, EVENT_REMOVE, top);
+        if (call_session(call))
+                loading_cancel(load->loading);
 }
 
 void method_tree_load(Request *q)
@@ -75,15 +87,9 @@ void method_tree_load(Request *q)
                 request_fail_memory(q);
                 return;
         }
-        load->manager = q->manager;
         load->call = q->call;
-        load->path = node_path_join("/", json_get_string(json_get(q->params, "tree"), "name", ""));
-        if (load->path && core_find(q->manager->core, load->path)) {
-                free(load->path);
-                load->path = NULL; /* not ours to take out */
-        }
         call_set_userdata(q->call, load, on_load_cancel);
-        manager_load_tree(q->manager, json_get(q->params, "tree"), on_loaded, load);
+        manager_load_tree(q->manager, json_get(q->params, "tree"), on_loaded, load, &load->loading);
 }
 
 void method_tree_validate(Request *q)
@@ -109,7 +115,7 @@ void method_tree_validate(Request *q)
 static bool check_unloaded(Waiter *w, bool removed)
 {
         if (removed)
-                request_done(w->userdata);
+                request_done(op_end(w->userdata));
         return removed;
 }
 
@@ -123,9 +129,6 @@ void method_tree_unload(Request *q)
                 call_fail(q->call, ERROR_INVALID_PARAMS, NULL, "path: / can't be unloaded; name a tree");
                 return;
         }
-        if (!member_wait(node_member(node), check_unloaded, q->call)) {
-                request_fail_memory(q);
-                return;
-        }
-        manager_event(q->manager, EVENT_REMOVE, node);
+        if (op_wait(q, node, check_unloaded))
+                manager_event(q->manager, EVENT_REMOVE, node);
 }

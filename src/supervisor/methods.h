@@ -31,6 +31,18 @@ void request_fail_memory(Request *q);
 void request_done(Call *call);
 bool peer_is_privileged(const Peer *peer);
 
+/* A request that is answered when a node has come to something. It ends with the answer, by `$/cancel` with -32800 (what
+ * was asked for goes on), or with its connection. */
+typedef struct Op {
+        Call *call;
+        Waiter *waiter; /* weak */
+} Op;
+
+/* Makes `check` wait for the node, with the Op as its userdata; false: the call is answered already. */
+bool op_wait(Request *q, Node *node, bool (*check)(Waiter *w, bool removed));
+/* From within check(): frees it and gives the call back to be answered. */
+Call *op_end(Op *op);
+
 /* methods-tree.c */
 void method_tree_get(Request *q);
 void method_tree_load(Request *q);
@@ -48,10 +60,18 @@ void method_actor_set_limits(Request *q);
 /* --- trees (trees.c) --- */
 /* Parses, resolves users, adds and starts a tree, then calls done() once: error == NULL when it is ready. The tree
  * is gone again after an error. `tree` is borrowed. */
-typedef void (*tree_done_t)(Node *top, Json *error, void *userdata); /* error is borrowed */
-void manager_load_tree(Manager *m, Json *tree, tree_done_t done, void *userdata);
+typedef struct Loading Loading;
+/* `top` is NULL when it failed; `error` is borrowed, and NULL when there was no memory even for that. */
+typedef void (*tree_done_t)(Node *top, Json *error, void *userdata);
+/* *ret (where asked for) is good until done() is called, which may be at once. */
+void manager_load_tree(Manager *m, Json *tree, tree_done_t done, void *userdata, Loading **ret);
 /* The same for one child under `parent`; done() when its program runs. */
-void manager_spawn_child(Manager *m, Node *parent, Json *child, tree_done_t done, void *userdata);
+void manager_spawn_child(
+                Manager *m, Node *parent, Json *child, tree_done_t done, void *userdata, Loading **ret);
+/* Takes out again what was added; done() follows, with -32800. */
+void loading_cancel(Loading *l);
+/* For a tree_done_t that answers a request: the failure, passed on. */
+void call_fail_loading(Call *call, Json *error);
 /* -32602 or -32010 with data.problems. */
 int problems_to_error(const ConfigProblems *problems, const char *what, Json **ret);
 /* Loads every *.json in the configuration directory of a service; errors are logged. */

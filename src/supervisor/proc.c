@@ -49,13 +49,18 @@ int proc_stat(int pid, ProcStat *ret)
                 return missing(r);
         p = strrchr(text, ')'); /* a name may hold anything, brackets too */
         if (!p || sscanf(p + 1,
-                          " %c %d %*d %d %*d %*d %*u %*u %*u %*u %*u %lu %lu %*d %*d %*d %*d %ld %*d %" SCNu64
-                          " %*u %ld",
-                          &state, &ppid, &session, &utime, &stime, &tasks, &start, &rss) != 8)
+                                  " %c %d %*d %d %*d %*d %*u %*u %*u %*u %*u %lu %lu %*d %*d %*d %*d %ld "
+                                  "%*d %" SCNu64 " %*u %ld",
+                                  &state, &ppid, &session, &utime, &stime, &tasks, &start, &rss) != 8)
                 return -EBADMSG;
-        *ret = (ProcStat){ .pid = pid, .ppid = ppid, .session = session, .state = state,
-                .cpu_usec = ((uint64_t) utime + stime) * USEC_PER_SEC / hz, .memory = (uint64_t) rss * page,
-                .tasks = (uint64_t) tasks, .start_ticks = start };
+        *ret = (ProcStat){ .pid = pid,
+                .ppid = ppid,
+                .session = session,
+                .state = state,
+                .cpu_usec = ((uint64_t) utime + stime) * USEC_PER_SEC / hz,
+                .memory = (uint64_t) rss * page,
+                .tasks = (uint64_t) tasks,
+                .start_ticks = start };
         return 0;
 }
 

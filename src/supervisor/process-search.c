@@ -45,6 +45,7 @@ static void search_reset(Search *s)
 void search_done(Search *s)
 {
         search_reset(s);
+        pid_list_done(&s->ended);
         free(s->found);
         free(s->queue);
 }
@@ -79,6 +80,17 @@ static int keep(Search *s, const ProcStat *stat, int *pidfd)
         return 0;
 }
 
+/* One that ended after its parent was asked for children may have left its own to the keeper, after the keeper was
+ * asked: only the next pass finds them. */
+static int note_ended(Search *s, int pid)
+{
+        for (size_t i = 0; i < s->ended.n; i++)
+                if (s->ended.pids[i] == pid)
+                        return 0;
+        s->disturbed = true;
+        return pid_list_add(&s->ended, pid);
+}
+
 /* Looks at one process and adds its children to the queue. */
 static int examine(Search *s, const Room *room, Candidate c)
 {
@@ -94,7 +106,7 @@ static int examine(Search *s, const Room *room, Candidate c)
                 return 0;
         }
         if (pidfd_ended(pidfd))
-                return 0;
+                return note_ended(s, c.pid);
         c.ours = c.ours || is_ours(s, room, &stat);
         r = proc_children(c.pid, &children);
         if (r == -ENOMEM)
@@ -152,7 +164,7 @@ static int list_children(int parent, PidList *l)
 
 static bool is_awaited(const Room *room, int pid)
 {
-        LIST_FOREACH (n, &room->awaited)
+        LIST_FOREACH(n, &room->awaited)
                 if (LIST_ENTRY(n, Straggler, node)->process.pid == pid)
                         return true;
         return false;
@@ -162,13 +174,13 @@ static bool is_awaited(const Room *room, int pid)
 static int enqueue_roots(Search *s, const Room *room)
 {
         _cleanup_(pid_list_done) PidList children = { 0 };
-        int r;
+        int self = getpid(), r;
 
         r = list_children(room->keeper_pid, &children);
         for (size_t i = 0; r >= 0 && i < children.n; i++) {
                 int pid = children.pids[i];
 
-                if (pid == getpid() || (pid != room->pid && map_get_u64(room->mains, (uint64_t) pid)))
+                if (pid == self || (pid != room->pid && map_get_u64(room->mains, (uint64_t) pid)))
                         continue;
                 r = enqueue(s, pid, pid == room->pid || is_awaited(room, pid));
         }
@@ -182,7 +194,7 @@ static bool session_is_valid(const Room *room)
                 return false;
         if (pidfd_signal(room->pidfd, 0) != -ESRCH)
                 return true;
-        LIST_FOREACH (n, &room->awaited) {
+        LIST_FOREACH(n, &room->awaited) {
                 const Found *f = &LIST_ENTRY(n, Straggler, node)->process;
 
                 if (f->session == room->pid && !pidfd_ended(f->pidfd))
@@ -197,7 +209,10 @@ static int search_once(Search *s, const Room *room)
 
         search_reset(s);
         s->session_valid = session_is_valid(room);
-        r = enqueue_roots(s, room);
+        r = room->pid > 0 && pidfd_ended(room->pidfd) ? note_ended(s, room->pid) : 0;
+        s->disturbed = false;
+        if (r >= 0)
+                r = enqueue_roots(s, room);
         for (size_t i = 0; r >= 0 && i < s->queue_n; i++)
                 r = examine(s, room, s->queue[i]);
         return r;
@@ -272,7 +287,7 @@ int room_signal_all(const Room *room, int signo)
         return r;
 }
 
-/* --- the keeper is gone --- */
+/* --- the keeper is gone, or another supervisor is --- */
 
 typedef struct Mark {
         int pid, ppid;
@@ -280,9 +295,24 @@ typedef struct Mark {
         bool ours;
 } Mark;
 
-static void mark_one(const Map *mains, const Map *ids, int pid, Mark *m)
+/* Whom to end: those of the maps, or else those below the keeper. */
+typedef struct Whom {
+        const Map *mains, *ids;
+        int keeper_pid;
+} Whom;
+
+static bool is_meant(const Whom *whom, const ProcStat *stat)
 {
         char id[ACTOR_ID_SIZE];
+
+        if (!whom->mains)
+                return stat->ppid == whom->keeper_pid;
+        return map_get_u64(whom->mains, (uint64_t) stat->session) ||
+               (proc_environ(stat->pid, ACTOR_ID_VARIABLE, id, sizeof(id)) > 0 && map_get(whom->ids, id));
+}
+
+static void mark_one(const Whom *whom, int pid, Mark *m)
+{
         ProcStat stat;
 
         *m = (Mark){ .pid = pid };
@@ -290,8 +320,7 @@ static void mark_one(const Map *mains, const Map *ids, int pid, Mark *m)
                 return;
         m->ppid = stat.ppid;
         m->start_ticks = stat.start_ticks;
-        m->ours = map_get_u64(mains, (uint64_t) stat.session) ||
-                (proc_environ(pid, ACTOR_ID_VARIABLE, id, sizeof(id)) > 0 && map_get(ids, id));
+        m->ours = is_meant(whom, &stat);
 }
 
 /* Whose parent is ours is ours. Marks are sorted by pid, which is their first member. */
@@ -322,7 +351,7 @@ static bool kill_marked(const Mark *m)
         return !pidfd_ended(pidfd) && pidfd_signal(pidfd, SIGKILL) >= 0;
 }
 
-static bool kill_pass(const Map *mains, const Map *ids)
+static bool kill_pass(const Whom *whom)
 {
         _cleanup_(pid_list_done) PidList all = { 0 };
         _cleanup_free_ Mark *marks = NULL;
@@ -334,7 +363,7 @@ static bool kill_pass(const Map *mains, const Map *ids)
         if (!marks)
                 return false;
         for (size_t i = 0; i < all.n; i++)
-                mark_one(mains, ids, all.pids[i], &marks[i]);
+                mark_one(whom, all.pids[i], &marks[i]);
         qsort(marks, all.n, sizeof(Mark), compare_pids);
         while (spread(marks, all.n))
                 ;
@@ -344,10 +373,20 @@ static bool kill_pass(const Map *mains, const Map *ids)
         return any;
 }
 
-void kill_everywhere(const Map *mains, const Map *ids, uint64_t timeout_usec)
+static void kill_until_none(const Whom *whom, uint64_t timeout_usec)
 {
         uint64_t deadline = usec_add(now_usec(CLOCK_MONOTONIC), timeout_usec);
 
-        while (kill_pass(mains, ids) && now_usec(CLOCK_MONOTONIC) < deadline)
+        while (kill_pass(whom) && now_usec(CLOCK_MONOTONIC) < deadline)
                 (void) usleep(2000); /* until those killed have ended */
+}
+
+void kill_everywhere(const Map *mains, const Map *ids, uint64_t timeout_usec)
+{
+        kill_until_none(&(Whom){ .mains = mains, .ids = ids }, timeout_usec);
+}
+
+void kill_below(int keeper_pid, uint64_t timeout_usec)
+{
+        kill_until_none(&(Whom){ .keeper_pid = keeper_pid }, timeout_usec);
 }

@@ -11,6 +11,7 @@
 
 #include "base/list.h"
 #include "base/map.h"
+#include "supervisor/proc.h"
 
 #define ACTOR_ID_VARIABLE "TRACTOR_ACTOR_ID"
 #define ACTOR_ID_SIZE 80
@@ -18,9 +19,9 @@
 typedef struct Room {
         char *actor_id; /* NULL: no room */
         int keeper_pid;
-        int pid, pidfd;    /* the main process; 0: none yet */
-        const Map *mains;  /* pid → whoever it is the main process of */
-        ListNode awaited;  /* of Straggler: known to belong here */
+        int pid, pidfd;   /* the main process; 0: none yet */
+        const Map *mains; /* pid → whoever it is the main process of */
+        ListNode awaited; /* of Straggler: known to belong here */
 } Room;
 
 /* One of those who belong to a room, held fast. */
@@ -38,6 +39,7 @@ typedef struct Search {
         size_t n, cap;
         struct Candidate *queue;
         size_t queue_n, queue_cap;
+        PidList ended;      /* known to have ended before this pass: their children are the keeper's */
         bool session_valid; /* the main process's number still names its session and no other */
         bool disturbed;     /* someone ended meanwhile: its children may have been missed */
         unsigned unknown;   /* processes that may belong here: no environment to look into */
@@ -57,3 +59,6 @@ int pidfd_signal(int pidfd, int signo);
 /* SIGKILL to all processes of the machine that are of a session in `mains` or carry an id in `ids`, and their
  * descendants, until none is left or the time is up. Blocks: only for the very end. */
 void kill_everywhere(const Map *mains, const Map *ids, uint64_t timeout_usec);
+
+/* SIGKILL to all below the keeper but ourselves: what a supervisor before us left. Blocks: only at the start. */
+void kill_below(int keeper_pid, uint64_t timeout_usec);

@@ -15,10 +15,15 @@
 #include "supervisor/resolve.h"
 #include "wire/message.h"
 
+/* Each is a helper process. */
+#define RESOLVING_MAX 64
+
 /* A tree or a child on its way in: parsed, then its user names resolved one by one, then added and started, then
  * awaited. Exactly one call of done() ends it. */
-typedef struct Loading {
+struct Loading {
+        ListNode queue;   /* in manager->loadings until it is added */
         Manager *manager; /* weak */
+        Node *top;        /* weak; once it is added and awaited */
         TreeSpec *spec;
         char *parent; /* by path: it may go while names are being resolved */
         bool child;
@@ -26,11 +31,20 @@ typedef struct Loading {
         tree_done_t done;
         void *userdata;
         Json *error; /* known already, told once everything is gone again */
-} Loading;
+};
+
+static void loading_unlist(Loading *l)
+{
+        if (list_is_empty(&l->queue))
+                return;
+        list_unlink(&l->queue);
+        l->manager->n_loadings--;
+}
 
 static void loading_end(Loading *l, Node *top, Json *error)
 {
         l->done(top, error, l->userdata);
+        loading_unlist(l);
         l->resolve = resolve_free(l->resolve);
         tree_spec_unref(l->spec);
         json_unref(l->error);
@@ -52,9 +66,39 @@ static bool loading_give_up(Loading *l, Node *top)
 {
         if (l->error)
                 return false;
-        (void) node_error(top, &l->error);
+        if (top->state == NODE_DEAD)
+                (void) message_error_object(&l->error, ERROR_ACTOR_STOPPED, NULL,
+                                "%s: was stopped while it started", top->path);
+        else
+                (void) node_error(top, &l->error);
         manager_event(l->manager, EVENT_REMOVE, top);
         return false;
+}
+
+void loading_cancel(Loading *l)
+{
+        if (l->error)
+                return; /* on its way out already */
+        (void) message_error_object(&l->error, ERROR_CANCELLED, NULL, "the request was cancelled");
+        if (l->top)
+                manager_event(l->manager, EVENT_REMOVE, l->top);
+        else
+                loading_end(l, NULL, l->error);
+}
+
+void manager_end_loadings(Manager *m)
+{
+        LIST_FOREACH_SAFE(i, &m->loadings)
+                loading_fail(LIST_ENTRY(i, Loading, queue), NULL, ERROR_ACTOR_STOPPED,
+                                "the supervisor stops");
+}
+
+void call_fail_loading(Call *call, Json *error)
+{
+        if (error)
+                call_fail_object(call, json_ref(error));
+        else
+                call_fail(call, ERROR_INTERNAL, NULL, "out of memory");
 }
 
 static bool check_tree(Waiter *w, bool removed)
@@ -64,11 +108,11 @@ static bool check_tree(Waiter *w, bool removed)
 
         if (removed && l->error)
                 loading_end(l, NULL, l->error);
-        else if (removed || (top->state == NODE_DEAD && top->exit.cause == CAUSE_STOP))
+        else if (removed)
                 loading_fail(l, top, ERROR_ACTOR_STOPPED, "was stopped while it started");
         else if (l->error)
                 return false;
-        else if (top->state == NODE_FAILED)
+        else if (top->state == NODE_FAILED || (top->state == NODE_DEAD && top->exit.cause == CAUSE_STOP))
                 return loading_give_up(l, top);
         else if (top->state == NODE_READY || top->state == NODE_DEAD)
                 loading_end(l, top, NULL);
@@ -92,10 +136,8 @@ static bool check_child(Waiter *w, bool removed)
                 return false;
         else if (member->life && member->life->phase == LIFE_RUNNING)
                 loading_end(l, node, NULL);
-        else if (node->exit.cause == CAUSE_SPAWN || node->state == NODE_FAILED)
+        else if (node->exit.cause == CAUSE_SPAWN || node->state == NODE_FAILED || node->state == NODE_DEAD)
                 return loading_give_up(l, node);
-        else if (node->state == NODE_DEAD)
-                loading_fail(l, node, ERROR_ACTOR_STOPPED, "was stopped while it started");
         else
                 return false;
         return true;
@@ -107,8 +149,10 @@ static void loading_start(Loading *l)
         Node *parent = core_find(m->core, l->parent), *top = NULL;
         Json *error = NULL;
 
-        if (!parent || m->stopping) {
-                loading_fail(l, NULL, ERROR_ACTOR_STOPPED, "its supervisor is gone");
+        loading_unlist(l);
+        /* Under one that has ended nothing would ever start. */
+        if (!parent || m->stopping || parent->state == NODE_DEAD || parent->state == NODE_FAILED) {
+                loading_fail(l, NULL, ERROR_ACTOR_STOPPED, "its supervisor is not running");
                 return;
         }
         if (manager_add(m, parent, l->spec, &top, &error) < 0) {
@@ -121,6 +165,7 @@ static void loading_start(Loading *l)
                 loading_fail(l, NULL, ERROR_INTERNAL, "out of memory");
                 return;
         }
+        l->top = top;
         events_simple(m->events, top, l->child ? "added" : "loaded");
         manager_event(m, EVENT_START, top);
 }
@@ -184,6 +229,15 @@ static void loading_next(Loading *l)
                 loading_fail(l, NULL, ERROR_PERMISSION_DENIED, "only a privileged supervisor changes user");
                 return;
         }
+        if (list_is_empty(&l->queue)) {
+                if (l->manager->n_loadings >= RESOLVING_MAX) {
+                        loading_fail(l, NULL, ERROR_LIMIT_EXCEEDED,
+                                        "too many user names are being looked up; try again later");
+                        return;
+                }
+                list_append(&l->manager->loadings, &l->queue);
+                l->manager->n_loadings++;
+        }
         r = resolve_user(l->manager->event, spec->user, spec->group, spec->groups, on_resolved, l,
                         &l->resolve);
         if (r < 0)
@@ -219,8 +273,8 @@ int problems_to_error(const ConfigProblems *problems, const char *what, Json **r
                         config_problems_errors(problems) == 1 ? "" : "s", strna(first));
 }
 
-static void loading_begin(
-                Manager *m, const char *parent, TreeSpec *spec, bool child, tree_done_t done, void *userdata)
+static void loading_begin(Manager *m, const char *parent, TreeSpec *spec, bool child, tree_done_t done,
+                void *userdata, Loading **ret)
 {
         Loading *l = calloc(1, sizeof(Loading));
         Json *error = NULL;
@@ -235,16 +289,19 @@ static void loading_begin(
                 json_unref(error);
                 return;
         }
+        list_init(&l->queue);
         l->manager = m;
         l->spec = spec;
         l->child = child;
         l->done = done;
         l->userdata = userdata;
+        if (ret)
+                *ret = l;
         loading_next(l);
 }
 
 static void parsed(Manager *m, const char *parent, int r, TreeSpec *spec, ConfigProblems *problems,
-                bool child, tree_done_t done, void *userdata)
+                bool child, tree_done_t done, void *userdata, Loading **ret)
 {
         Json *error = NULL;
 
@@ -257,27 +314,28 @@ static void parsed(Manager *m, const char *parent, int r, TreeSpec *spec, Config
                 json_unref(error);
         } else {
                 warn(problems, spec->name);
-                loading_begin(m, parent, spec, child, done, userdata);
+                loading_begin(m, parent, spec, child, done, userdata, ret);
         }
         config_problems_done(problems);
 }
 
-void manager_load_tree(Manager *m, Json *tree, tree_done_t done, void *userdata)
+void manager_load_tree(Manager *m, Json *tree, tree_done_t done, void *userdata, Loading **ret)
 {
         ConfigProblems problems = { 0 };
         TreeSpec *spec = NULL;
         int r = config_parse_tree(tree, &spec, &problems);
 
-        parsed(m, "/", r, spec, &problems, false, done, userdata);
+        parsed(m, "/", r, spec, &problems, false, done, userdata, ret);
 }
 
-void manager_spawn_child(Manager *m, Node *parent, Json *child, tree_done_t done, void *userdata)
+void manager_spawn_child(
+                Manager *m, Node *parent, Json *child, tree_done_t done, void *userdata, Loading **ret)
 {
         ConfigProblems problems = { 0 };
         TreeSpec *spec = NULL;
         int r = config_parse_child(child, parent->spec.strategy, &spec, &problems);
 
-        parsed(m, parent->path, r, spec, &problems, true, done, userdata);
+        parsed(m, parent->path, r, spec, &problems, true, done, userdata, ret);
 }
 
 /* --- trees that load at start --- */
@@ -286,7 +344,7 @@ static void on_boot_tree(Node *top, Json *error, void *userdata)
 {
         _cleanup_free_ char *file = userdata;
 
-        if (error)
+        if (!top)
                 log_error("%s: %s", file, json_get_string(error, "message", "can't be loaded"));
         else
                 log_info("%s: loaded as %s", file, top->path);
@@ -330,7 +388,7 @@ static void load_file(Manager *m, const char *path)
         }
         name = strdup(path);
         if (name)
-                manager_load_tree(m, tree, on_boot_tree, name);
+                manager_load_tree(m, tree, on_boot_tree, name, NULL);
 }
 
 static int is_tree_file(const struct dirent *e)

@@ -71,8 +71,8 @@ static void component_hash(const char *name, unsigned salt, size_t digits, char 
         uint64_t h = hash(name, salt);
 
         for (size_t i = 0; i < digits; i++)
-                ret[i] = digits == HASH_SHORT ? letters[(h >> (5 * i)) % 32] :
-                                                "0123456789abcdef"[(h >> (4 * i)) % 16];
+                ret[i] = digits == HASH_SHORT ? letters[(h >> (5 * i)) % 32]
+                                              : "0123456789abcdef"[(h >> (4 * i)) % 16];
         ret[digits] = 0;
 }
 
@@ -93,7 +93,7 @@ static bool leaves_room(size_t n, size_t path, unsigned depth)
         size_t below = depth < UNIT_LEVELS ? UNIT_LEVELS - depth : 0, step = HASH_SHORT + 1;
 
         return n + below * step + SUFFIX_LEN <= UNIT_NAME_MAX &&
-                path + below * (1 + n + SUFFIX_LEN) + step * below * (below + 1) / 2 <= UNIT_PATH_MAX;
+               path + below * (1 + n + SUFFIX_LEN) + step * below * (below + 1) / 2 <= UNIT_PATH_MAX;
 }
 
 int unit_name_slice(const char *parent, unsigned depth, const char *name, unsigned salt, char **ret)
@@ -130,7 +130,8 @@ int unit_name_scope(const char *slice, uint32_t generation, char **ret)
         dash = strchr(slice, '-');
         dash = dash ? strchr(dash + 1, '-') : NULL;
         instance = dash ? (size_t) (dash - slice) : n;
-        *ret = xasprintf("%.*s-%016" PRIx64 "-%" PRIu32 ".scope", (int) instance, slice, hash(slice, 0), generation);
+        *ret = xasprintf("%.*s-%016" PRIx64 "-%" PRIu32 ".scope", (int) instance, slice, hash(slice, 0),
+                        generation);
         return *ret ? 0 : -ENOMEM;
 }
 

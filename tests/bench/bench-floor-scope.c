@@ -21,16 +21,19 @@
 
 #include "base/macro.h"
 
+/* A system bus refuses more than 128 calls without their reply. */
+#define CALLS_MAX 64
+
 typedef struct Child {
         pid_t pid;
         int hold;
-        char unit[64], job[128];
+        char unit[64];
         bool released;
 } Child;
 
 static sd_bus *bus;
 static Child *children;
-static int n_children, n_released;
+static int n_children, n_released, n_replied;
 static int inbox;
 
 static uint64_t now_nsec(void)
@@ -91,12 +94,11 @@ static void fork_held(Child *c, const char *program)
 
 static int on_job(sd_bus_message *m, void *userdata, sd_bus_error *error)
 {
-        Child *c = userdata;
         const char *job;
 
         if (sd_bus_message_is_method_error(m, NULL) || sd_bus_message_read(m, "o", &job) < 0)
                 die("StartTransientUnit", -sd_bus_message_get_errno(m));
-        (void) snprintf(c->job, sizeof(c->job), "%s", job);
+        n_replied++;
         return 0;
 }
 
@@ -127,23 +129,27 @@ static void start_scope(Child *c)
         int r;
 
         r = sd_bus_call_method_async(bus, NULL, "org.freedesktop.systemd1", "/org/freedesktop/systemd1",
-                        "org.freedesktop.systemd1.Manager", "StartTransientUnit", on_job, c,
+                        "org.freedesktop.systemd1.Manager", "StartTransientUnit", on_job, NULL,
                         "ssa(sv)a(sa(sv))", c->unit, "fail", 2, "PIDs", "au", 1, (uint32_t) c->pid,
                         "CollectMode", "s", "inactive-or-failed", 0);
         if (r < 0)
                 die("sd_bus_call_method_async", r);
 }
 
+static void turn(void)
+{
+        int r = sd_bus_process(bus, NULL);
+
+        if (r == 0)
+                r = sd_bus_wait(bus, UINT64_MAX);
+        if (r < 0)
+                die("bus", r);
+}
+
 static void until_released(int n)
 {
-        while (n_released < n) {
-                int r = sd_bus_process(bus, NULL);
-
-                if (r == 0)
-                        r = sd_bus_wait(bus, UINT64_MAX);
-                if (r < 0)
-                        die("bus", r);
-        }
+        while (n_released < n)
+                turn();
 }
 
 static void start(int i, const char *program)
@@ -180,8 +186,11 @@ static void all_at_once(int n, const char *program)
 {
         uint64_t begin = now_nsec(), last = 0;
 
-        for (int i = 0; i < n; i++)
+        for (int i = 0; i < n; i++) {
+                while (i - n_replied >= CALLS_MAX)
+                        turn();
                 start(i, program);
+        }
         until_released(n);
         for (int i = 0; i < n; i++)
                 last = MAX(last, receive());

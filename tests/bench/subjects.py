@@ -124,7 +124,7 @@ def child(name, **keys):
 
 
 def tree(n, name="t", **keys):
-    return {"tractor": 1, "name": name, "intensity": {"max_restarts": 1000, "within_ms": 1000},
+    return {"tractor": 1, "name": name, "intensity": {"max_restarts": 100, "within_ms": 10000},
             "children": [child(f"a{i}", **keys) for i in range(n)]}
 
 

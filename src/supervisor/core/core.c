@@ -102,7 +102,7 @@ Core *core_free(Core *core)
 
 /* Requests */
 
-static bool may_start(const Node *n)
+bool node_may_start(const Node *n)
 {
         const Node *s = n->parent;
         const NodePriv *p = priv(n);
@@ -116,7 +116,7 @@ static void request_start(Node *n, const Event *e)
 {
         NodePriv *p = priv(n);
 
-        if (!may_start(n) || p->wanted || p->held)
+        if (!node_may_start(n) || p->wanted || p->held)
                 return;
         p->cancelled = p->restarting = false;
         p->failures = 0;
@@ -143,7 +143,7 @@ static void request_remove(Node *n, const Event *e)
 /* What runs is stopped in its own time, then started; the latest request wins over a stop still under way. */
 static void request_restart(Node *n, const Event *e)
 {
-        if (!may_start(n))
+        if (!node_may_start(n))
                 return;
         priv(n)->cancelled = false;
         stop_subtree(n, AFTER_START, USEC_INFINITY, false);
@@ -152,7 +152,7 @@ static void request_restart(Node *n, const Event *e)
 /* By hand: no use in waiting any longer. */
 static void request_retry(Node *n, const Event *e)
 {
-        if (may_start(n))
+        if (node_may_start(n))
                 backoff_over(n, e);
 }
 

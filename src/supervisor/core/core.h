@@ -254,6 +254,8 @@ bool core_next_effect(Core *core, Effect *ret);
 
 /* Is any actor below (and including) node alive, starting, ready, stopping or in backoff? */
 bool node_is_active(const Node *node);
+/* Would EVENT_START or EVENT_RESTART be heard, or is the node or its parent leaving, over or being stopped? */
+bool node_may_start(const Node *node);
 /* Did any actor or supervisor below end `failed`? */
 bool node_has_failed(const Node *node);
 #define CORE_CHILD_FOREACH(i, parent)                                                                       \

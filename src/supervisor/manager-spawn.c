@@ -1,0 +1,253 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+
+/* A generation until its child exists: from EFFECT_SPAWN to the request to the keeper. */
+
+#include <errno.h>
+#include <signal.h>
+#include <unistd.h>
+
+#include "base/io.h"
+#include "base/log.h"
+#include "base/usec.h"
+#include "supervisor/events.h"
+#include "supervisor/manager.h"
+
+static Life *life_new(Manager *m, Member *member)
+{
+        Life *life = calloc(1, sizeof(Life));
+
+        if (!life)
+                return NULL;
+        *life = (Life){ .manager = m,
+                .member = member,
+                .key = ++m->next_key,
+                .pidfd = -EBADF,
+                .generation = member->node->generation,
+                .started_usec = now_usec(CLOCK_MONOTONIC),
+                .started_realtime_usec = now_usec(CLOCK_REALTIME) };
+        if (map_put_u64(&m->lives, life->key, life) < 0) {
+                free(life);
+                return NULL;
+        }
+        return life;
+}
+
+/* A spawn that came to nothing before the keeper knew of it. */
+void life_spawn_failed(Member *member, int error, int step, const char *why)
+{
+        Event event = { .type = EVENT_EXITED, .node = member->node, .now = now_usec(CLOCK_MONOTONIC) };
+
+        event.exit = (ExitInfo){
+                .cause = CAUSE_SPAWN, .code = -1, .spawn_step = step, .spawn_errno = -error
+        };
+        free(member->trouble);
+        member->trouble = why ? strdup(why) : NULL;
+        member->probe = probe_free(member->probe);
+        member->channel = channel_free(member->channel);
+        if (member->life)
+                life_free(member->life);
+        if (member->home)
+                member_backend(member)->home_leave(member->home);
+        manager_log_spawn_failure(member->manager, member, &event.exit);
+        events_exited(member->manager->events, member->node, member->node->generation, &event.exit);
+        manager_step(member->manager, &event);
+}
+
+/* The ladder's length, for a systemd that has to stop the scope in our place. */
+static uint64_t stop_usec(const TreeSpec *spec)
+{
+        return usec_add(spec->node.grace_usec, 2 * USEC_PER_SEC);
+}
+
+static void probe_is_ready(void *userdata)
+{
+        Member *member = userdata;
+
+        manager_event(member->manager, EVENT_READY, member->node);
+}
+
+/* Said by any actor with a channel, but waited for only where the tree says so. */
+static void channel_ready(void *userdata)
+{
+        Member *member = userdata;
+
+        if (member->spec->ready == READY_CHANNEL)
+                manager_event(member->manager, EVENT_READY, member->node);
+}
+
+static void probe_watchdog(void *userdata)
+{
+        Member *member = userdata;
+
+        manager_event(member->manager, EVENT_WATCHDOG, member->node);
+}
+
+static void probe_status(const char *text, void *userdata)
+{
+        Member *member = userdata;
+        Json *extra = NULL;
+
+        (void) free_and_strdup(&member->status_text, text);
+        if (events_wanted(member->manager->events) && json_pack(&extra, "{text:s}", text) < 0)
+                return;
+        events_publish(member->manager->events, member->node->path, "status", extra);
+}
+
+static void probe_stopping(void *userdata)
+{
+        /* Its own end follows; nothing to do before. */
+}
+
+/* A readiness command runs in the actor's room, as a child of the keeper, with a Life that no node owns. */
+static int probe_command(char *const *argv, void *userdata)
+{
+        Member *member = userdata;
+        SpawnPlan plan = { .cgroup_fd = -EBADF };
+        Life *life;
+        int fd, r;
+
+        if (!member->life)
+                return -ESRCH;
+        fd = member_encode_command(member, argv);
+        if (fd < 0)
+                return fd;
+        r = member_backend(member)->home_command(member->home, &plan);
+        life = r < 0 ? NULL : life_new(member->manager, member);
+        if (!life) {
+                safe_close(fd);
+                return r < 0 ? r : -ENOMEM;
+        }
+        life->is_command = true;
+        r = keeper_link_spawn(member->manager->keeper, life->key, 0, fd, plan.cgroup_fd, -EBADF);
+        if (r < 0)
+                life_free(life);
+        else
+                member->command_key = life->key;
+        return r;
+}
+
+static const ProbeEvents probe_events = {
+        .ready = probe_is_ready,
+        .watchdog = probe_watchdog,
+        .status = probe_status,
+        .stopping = probe_stopping,
+        .run_command = probe_command,
+};
+
+static int open_probe(Member *member)
+{
+        const TreeSpec *spec = member->spec;
+        ProbeOptions options = { .event = member->manager->event,
+                .spec = spec,
+                .runtime_dir = member->manager->runtime_dir,
+                .actor_id = member->id,
+                .uid = spec->user ? spec->uid : geteuid(),
+                .events = &probe_events,
+                .userdata = member };
+
+        if (spec->node.watchdog_usec == 0 && (spec->ready == READY_EXEC || spec->ready == READY_EXITED ||
+                                                             spec->ready == READY_CHANNEL))
+                return 0;
+        return probe_new(&options, &member->probe);
+}
+
+static const ChannelEvents channel_events = {
+        .ready = channel_ready,
+        .watchdog = probe_watchdog,
+        .status = probe_status,
+};
+
+static int open_channel(Member *member, int *ret_fd)
+{
+        if (member->spec->channel != CHANNEL_FD)
+                return 0;
+        return channel_new(member->manager->event, &channel_events, member, &member->channel, ret_fd);
+}
+
+static bool wants_journal(const Output *output)
+{
+        return output->kind == OUTPUT_DEFAULT || output->kind == OUTPUT_JOURNAL;
+}
+
+static int open_output(Member *member)
+{
+        Manager *m = member->manager;
+        const TreeSpec *spec = member->spec;
+
+        if (!m->output || member->output_path || !(wants_journal(&spec->out) || wants_journal(&spec->err)))
+                return 0;
+        return output_dir_open(m->output, member->node->path, spec->user ? spec->uid : geteuid(),
+                        spec->user ? spec->gid : getegid(), &member->output_path);
+}
+
+static void take_oom_baseline(Member *member, Life *life)
+{
+        Usage usage;
+
+        /* A home that is new counts from 0; but a slice may have stood here before. */
+        if (life->generation <= 1 && member_backend(member)->kind != BACKEND_SCOPE)
+                return;
+        (void) member_backend(member)->home_oom_kills(member->home);
+        member_backend(member)->home_spent(member->home, &usage);
+        if (usage.cpu_usec != UINT64_MAX)
+                life->cpu_base_usec = usage.cpu_usec;
+}
+
+static int try_spawn(Member *member, int *ret_step)
+{
+        _cleanup_close_ int channel_fd = -EBADF;
+        Manager *m = member->manager;
+        SpawnPlan plan = { .cgroup_fd = -EBADF };
+        Life *life;
+        int fd, r;
+
+        *ret_step = SPAWN_STEP_CLONE;
+        life = life_new(m, member);
+        if (!life)
+                return -ENOMEM;
+        member->life = life;
+        memcpy(life->id, member->id, sizeof(life->id));
+        r = member_backend(member)->home_prepare(
+                        member->home, life->generation, life->id, stop_usec(member->spec), &plan);
+        if (r < 0)
+                return r;
+        life->phase = LIFE_CLONING;
+        life->held = plan.held;
+        take_oom_baseline(member, life);
+        *ret_step = SPAWN_STEP_STDIO;
+        r = open_output(member);
+        if (r < 0)
+                return r;
+        *ret_step = SPAWN_STEP_SPEC;
+        r = open_probe(member);
+        if (r < 0)
+                return r;
+        r = open_channel(member, &channel_fd);
+        if (r < 0)
+                return r;
+        fd = member_encode(member, channel_fd >= 0, ret_step);
+        if (fd < 0)
+                return fd;
+        *ret_step = SPAWN_STEP_CLONE;
+        r = fd_check_reserve(fd);
+        if (r < 0) {
+                safe_close(fd);
+                return r;
+        }
+        return keeper_link_spawn(m->keeper, life->key, plan.held ? KEEPER_SPAWN_HELD : 0, fd, plan.cgroup_fd,
+                        channel_fd);
+}
+
+void life_spawn(Member *member)
+{
+        int step = SPAWN_STEP_CLONE, r;
+
+        member->probe = probe_free(member->probe);
+        member->channel = channel_free(member->channel);
+        (void) free_and_strdup(&member->status_text, NULL);
+        if (member->node->generation > 1)
+                member_new_id(member);
+        r = try_spawn(member, &step);
+        if (r < 0)
+                life_spawn_failed(member, r, step, NULL);
+}

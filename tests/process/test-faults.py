@@ -1,0 +1,593 @@
+#!/usr/bin/env python3
+# SPDX-License-Identifier: Apache-2.0
+"""Faults of the machine: full disks, a journal that is missing or deaf, no descriptors, no processes, those of ours that
+are stopped or killed. Each time: the loop serves on, what fails says why, nothing spins, and when the fault is over all is
+well again."""
+
+import contextlib
+import ctypes
+import os
+import resource
+import signal
+import socket
+import subprocess
+import sys
+import tempfile
+import time
+
+sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", "harness"))
+import tractor as harness  # noqa: E402
+from tractor import BAD_ACTOR, LIMIT, Connection, expect_error, gone, kill, main, sleeper, survivors, tractor  # noqa: E402
+
+EAGAIN, EMFILE, ENOSPC = 11, 24, 28
+NOFILE, NPROC = resource.RLIMIT_NOFILE, resource.RLIMIT_NPROC
+JOURNAL = "/run/systemd/journal"
+
+
+# --- tools ---
+
+
+def mount(source, target, options=""):
+    """In a mount namespace of our own, entered at the first call; the machine sees nothing of it."""
+    libc = ctypes.CDLL(None, use_errno=True)
+    if not getattr(mount, "entered", False):
+        assert libc.unshare(0x00020000) == 0, os.strerror(ctypes.get_errno())
+        subprocess.run(["mount", "--make-rprivate", "/"], check=True)
+        mount.entered = True
+    subprocess.run(["mount", "-t", "tmpfs", "-o", options or "size=1m", source, target], check=True)
+
+
+def without_journal():
+    if os.path.exists(JOURNAL):
+        mount("nothing", "/run/systemd")
+
+
+@contextlib.contextmanager
+def small_disk(options):
+    with tempfile.TemporaryDirectory() as d:
+        mount("small", d, options)
+        try:
+            yield d
+        finally:
+            subprocess.run(["umount", "--lazy", d], check=True)
+
+
+def fill(path):
+    """The last block and, by empty files, the last inode."""
+    files = []
+    with contextlib.suppress(OSError):
+        while True:
+            name = os.path.join(path, f"fill{len(files)}")
+            fd = os.open(name, os.O_WRONLY | os.O_CREAT)
+            files.append(name)
+            try:
+                while os.write(fd, b"x" * 4096):
+                    pass
+            except OSError:
+                pass
+            os.close(fd)
+    return files
+
+
+def cpu_ms(pid):
+    fields = open(f"/proc/{pid}/stat").read().rpartition(")")[2].split()
+    return (int(fields[11]) + int(fields[12])) * 1000 // os.sysconf("SC_CLK_TCK")
+
+
+def idle(pids, over=1.0):
+    """Nobody spins: measured over a second, in which nothing is due."""
+    before = [cpu_ms(pid) for pid in pids]
+    time.sleep(over)
+    spent = [cpu_ms(pid) - b for pid, b in zip(pids, before)]
+    assert all(ms <= 150 * over for ms in spent), spent
+
+
+def prompt(t, rounds=50, limit=1.0):
+    """The loop is not stalled: the slowest answer of many."""
+    slowest = 0.0
+    for _ in range(rounds):
+        start = time.monotonic()
+        assert t.call("supervisor.ping") == {}
+        slowest = max(slowest, time.monotonic() - start)
+    assert slowest < limit, f"a ping took {slowest:.3f} s"
+
+
+def descriptors(pid):
+    return len(os.listdir(f"/proc/{pid}/fd"))
+
+
+def limited(pid, what, soft):
+    """Sets the soft limit of a running process and tells the old ones."""
+    return resource.prlimit(pid, what, (soft, resource.prlimit(pid, what)[1]))
+
+
+def spawn(t, name, **keys):
+    return t.call("actor.spawn", parent="/t", name=name, **{"exec": ["sleep", "1000"], "restart": "temporary", **keys})
+
+
+def left_by(t, left, *pids):
+    """What a test killed with -9 leaves to us: its files, and the proof that nobody of its instance lives."""
+    for pid in pids:
+        assert gone(pid), pid
+    for connection in t.connections:
+        connection.close()
+    t.owner.close()
+    t.process.wait(LIMIT)
+    assert survivors(t.status["instance"]) == left, survivors(t.status["instance"])
+    subprocess.run(["rm", "-rf", t.dir], check=True)
+
+
+# --- disks ---
+
+
+def full_disk_of_blocks(backend):
+    """Actors flood the disk that holds their own output: it is full, they go on, so do we, and so does a new one."""
+    if os.geteuid() != 0:
+        return
+    without_journal()
+    with small_disk("size=64k") as d, tractor(backend, env={"STATE_DIRECTORY": f"{d}/state"}) as t:
+        flood = "trap '' PIPE; while :; do echo xxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxx 2>&-; done 2>&-"
+        t.load(children=[{"name": n, "exec": ["sh", "-c", flood]} for n in "ab"])
+        deadline = time.monotonic() + LIMIT
+        while os.statvfs(d).f_bavail > 0 and time.monotonic() < deadline:
+            prompt(t, 10)
+        assert os.statvfs(d).f_bavail == 0
+        prompt(t, 200)
+        events = t.events()
+        spawn(t, "dies", exec=[BAD_ACTOR, "flood=10000"])
+        assert events.state("/t/dies", "failed")["exit"]["code"] == 120  # it is the actor's to see the disk full
+        spawn(t, "silent")
+        assert t.get("/t/silent")["state"] == "ready"
+        t.call("actor.cancel", path="/t/a")
+        t.call("actor.cancel", path="/t/b")
+        assert t.get("/t/silent")["state"] == "ready"
+
+
+def full_disk_of_inodes(backend):
+    """No file can be made: the start fails with its step and errno, at the default place and at one of its own."""
+    if os.geteuid() != 0:
+        return
+    without_journal()
+    with small_disk("size=64k,nr_inodes=8") as d, tractor(backend, env={"STATE_DIRECTORY": f"{d}/state"}) as t:
+        events = t.events()
+        t.load(children=[sleeper("before")], intensity={"max_restarts": 1000, "within_ms": 1000})
+        files = fill(d)
+        assert files
+        error = expect_error(-32012, spawn, t, "default")
+        assert error.data["step"] == "stdio" and error.data["errno"] == ENOSPC, error.data
+        error = expect_error(-32012, spawn, t, "own", stdout=f"file:{d}/own")
+        assert error.data["step"] == "stdio" and error.data["errno"] == ENOSPC, error.data
+        spawn(t, "needs-none", stdout="null", stderr="null")
+        # A file made before is there for the next generation.
+        kill(t.pid("/t/before"))
+        events.state("/t/before", "ready")
+        prompt(t)
+        for name in files:
+            os.unlink(name)
+        assert spawn(t, "default")["pid"] > 0
+        assert spawn(t, "own", stdout=f"file:{d}/own")["pid"] > 0
+
+
+def output_past_its_bound(backend):
+    """Nobody reads, nobody rotates: the oldest goes, and the disk keeps its room."""
+    if os.geteuid() != 0:
+        return
+    without_journal()
+    with small_disk("size=24m") as d, tractor(backend, env={"STATE_DIRECTORY": d}) as t:
+        t.load(children=[{"name": "x", "exec": [BAD_ACTOR, *["flood=2000000", "after=40"] * 30, "touch=" + d + "/done", "hang"],
+                          "ready": {"file": d + "/done"}, "restart": "temporary"}])
+        prompt(t)
+        (name,) = os.listdir(f"{d}/{t.status['instance']}")
+        deadline = time.monotonic() + LIMIT
+        while os.stat(f"{d}/{t.status['instance']}/{name}").st_blocks * 512 > 8 << 20:
+            assert time.monotonic() < deadline, "never cut"
+            prompt(t, 5)
+
+
+def nobody_drains(backend):
+    """A pipe without a reader, and one that is full: they hold the actor, and nobody but the actor."""
+    with tempfile.TemporaryDirectory() as d, tractor(backend) as t:
+        os.mkfifo(f"{d}/none")
+        os.mkfifo(f"{d}/full")
+        reader = os.open(f"{d}/full", os.O_RDONLY | os.O_NONBLOCK)
+        t.load(children=[])
+        spawn(t, "full", exec=[BAD_ACTOR, "flood=10000000", "hang"], stdout=f"file:{d}/full", stderr="null")
+        prompt(t)
+        ident = t.connect()
+        asked = ident.request("actor.spawn", {"parent": "/t", "name": "none", "exec": ["true"], "restart": "temporary",
+                                              "stdout": f"file:{d}/none", "start_timeout_ms": 500, "grace_ms": 100})
+        prompt(t)
+        error = expect_error(-32003, ident.answer, asked)
+        assert error.data["exit"]["cause"] == "start-timeout", error.data
+        assert t.call("actor.cancel", path="/t/full")["exit"]["cause"] == "stop"
+        os.close(reader)
+
+
+# --- journal ---
+
+
+class DeafJournal:
+    """The sockets of a journald that takes nothing."""
+
+    def __init__(self):
+        mount("journal", "/run/systemd" if os.path.isdir("/run/systemd") else "/run")
+        os.makedirs(JOURNAL, exist_ok=True)
+        self.records = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
+        self.records.bind(f"{JOURNAL}/socket")
+        self.streams = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+        self.streams.bind(f"{JOURNAL}/stdout")
+        self.streams.listen(1)
+
+    def read(self, predicate):
+        """Reads records as fast as they come until one fits."""
+        got = []
+        self.records.settimeout(LIMIT)
+        while True:
+            data, ancillary, _, _ = self.records.recvmsg(1 << 20, socket.CMSG_SPACE(64))
+            for _, _, fds in ancillary:
+                fd = int.from_bytes(fds[:4], sys.byteorder)
+                data = os.pread(fd, 1 << 20, 0)
+                os.close(fd)
+            got.append(data)
+            if predicate(data):
+                return got
+
+    def close(self):
+        self.records.close()
+        self.streams.close()
+        os.unlink(f"{JOURNAL}/socket")
+        os.unlink(f"{JOURNAL}/stdout")
+
+
+def journal_missing(backend):
+    """Records go to our own standard error, output to files; a journal that comes later is taken."""
+    if os.geteuid() != 0:
+        return
+    without_journal()
+    with tractor(backend) as t:
+        t.load(children=[])
+        expect_error(-32012, spawn, t, "x", exec=["/nonexistent"])
+        spawn(t, "y", exec=["sh", "-c", "echo last words >&2; exit 3"], ready="exec")
+        t.call("actor.cancel", path="/t/y")
+        prompt(t)
+        text = open(t.log_path, errors="replace").read()
+        assert "/t/x" in text and "can't start" in text, text
+
+
+def journal_deaf(backend):
+    """A journald that is stopped: 600 ends are spooled or counted, nobody waits, and it gets them when it goes on."""
+    if os.geteuid() != 0:
+        return
+    journal = DeafJournal()
+    try:
+        with tractor(backend) as t:
+            events = t.events()
+            t.connect().request("tree.load", {"tree": {
+                "tractor": 1, "name": "t", "intensity": {"max_restarts": 10000, "within_ms": 1000}, "children": [
+                    {"name": f"n{i}", "exec": ["sh", "-c", "exit 7"], "stdout": "null", "stderr": "null",
+                     "backoff": {"initial_ms": 10, "max_ms": 10}} for i in range(10)]}})
+            ends = 0
+            while ends < 600:
+                event = events.next()
+                ends += event["event"] == "exited"
+                if ends % 50 == 0:
+                    prompt(t, 1)
+                events.seen.clear()
+            prompt(t)
+            # A stream that nobody accepts: it is held in its set-up, until its time to start is over.
+            crowd = [t.connect() for _ in range(4)]
+            idents = [c.request("actor.spawn", {"parent": "/t", "name": f"s{i}", "exec": ["sleep", "1000"],
+                                                "restart": "temporary", "start_timeout_ms": 700, "grace_ms": 100})
+                      for i, c in enumerate(crowd)]
+            prompt(t)
+            outcomes = []
+            for c, ident in zip(crowd, idents):
+                try:
+                    outcomes.append(c.answer(ident)["path"])
+                except harness.RpcError as error:
+                    outcomes.append(error.code)
+            assert -32003 in outcomes, outcomes
+            ident = t.main.request("tree.unload", {"path": "/t"})
+            got = journal.read(lambda data: b"TRACTOR_EVENT=tree-unloaded" in data or b"tree_unloaded" in data)
+            t.main.answer(ident)
+            ended = [r for r in got if b"TRACTOR_EVENT=crashed" in r]
+            dropped = [r for r in got if b"TRACTOR_DROPPED=" in r]
+            lost = sum(int(r.split(b"TRACTOR_DROPPED=")[1].split(b"\n")[0]) for r in dropped)
+            assert len(ended) + lost >= 600, (len(ended), lost)
+    finally:
+        journal.close()
+
+
+# --- descriptors ---
+
+
+def no_descriptors_for_connections(backend):
+    """The supervisor's have run out: newcomers are told so, what is served is served, and all recovers."""
+    with tractor(backend) as t:
+        t.load(children=[sleeper("a"), sleeper("b")], intensity={"max_restarts": 1000, "within_ms": 1000})
+        supervisor, keeper = t.status["pid"], t.status["keeper_pid"]
+        old = limited(supervisor, NOFILE, 64)
+        crowd, refused = [], None
+        while len(crowd) < 100 and not refused:
+            c = Connection(t.path)
+            c.sock.settimeout(3)
+            crowd.append(c)
+            with contextlib.suppress(BrokenPipeError, ConnectionResetError):
+                c.request("supervisor.ping")
+            answer = c.receive()
+            refused = answer if "error" in answer else None
+        assert refused and refused["error"]["code"] == -32011, refused
+        assert "descriptor" in refused["error"]["message"], refused
+        prompt(t, 10)
+        # What runs is restarted and stopped, or told to be out of descriptors: nothing else.
+        try:
+            spawn(t, "late")
+            t.call("actor.cancel", path="/t/late")
+        except harness.RpcError as error:
+            assert error.code == -32012 and error.data["errno"] == EMFILE, (error, error.data)
+        idle([supervisor, keeper])
+        for c in crowd:
+            c.close()
+        t.call("supervisor.ping")
+        c = t.connect()
+        assert c.call("supervisor.ping") == {}
+        spawn(t, "later")
+        assert {t.get(f"/t/{n}")["state"] for n in ("a", "b", "later")} == {"ready"}
+        limited(supervisor, NOFILE, old[0])
+
+
+def no_descriptors_for_actors(backend):
+    """Spawned until there is no more: a refusal that says so, an idle loop, those there live on and can be ended, a
+    newcomer is heard at the latest when one has ended."""
+    with tractor(backend) as t:
+        t.load(children=[], intensity={"max_restarts": 1000, "within_ms": 1000})
+        supervisor, keeper = t.status["pid"], t.status["keeper_pid"]
+        limited(supervisor, NOFILE, 64)
+        names, error = [], None
+        while len(names) < 64 and not error:
+            try:
+                name = f"n{len(names)}"
+                spawn(t, name, exec=[BAD_ACTOR, "ignore-term", "hang"], grace_ms=100)
+                names.append(name)
+            except harness.RpcError as e:
+                error = e
+        assert error.code == -32012 and error.data["errno"] == EMFILE, (error, error.data)
+        assert len(names) >= 10, len(names)
+        assert error.data["step"] in ("clone", "spec", "stdio", "hold"), error.data
+        assert all(child["state"] == "ready" for child in t.get("/t")["children"]), t.get("/t")
+        prompt(t)
+        c = Connection(t.path)
+        idle([supervisor, keeper])
+        assert c.receive()["error"]["code"] == -32011
+        pid = t.pid("/t/n0")
+        exit_ = t.call("actor.cancel", path="/t/n0")["exit"]  # asked, told, killed: needs descriptors of its own
+        assert exit_["signal"] == "SIGKILL" and gone(pid), exit_
+        assert spawn(t, "again")["pid"]
+        t.call("actor.cancel", path="/t/n1")
+        t.call("actor.cancel", path="/t/n2")
+        assert t.connect().call("supervisor.ping") == {}
+
+
+def nothing_left_at_all(backend):
+    """Not even the last reserve: whatever needs a descriptor fails, nothing is believed to be gone that lives, nothing
+    spins, and everything is in order once there are some again."""
+    with tractor(backend) as t:
+        events = t.events()
+        t.load(intensity={"max_restarts": 1000, "within_ms": 1000},
+               children=[sleeper("a", backoff={"initial_ms": 50, "max_ms": 200}), sleeper("b"), sleeper("c")])
+        supervisor, keeper = t.status["pid"], t.status["keeper_pid"]
+        a, b, c = (t.pid(f"/t/{n}") for n in "abc")
+        old = limited(supervisor, NOFILE, 3)
+        kill(a)
+        events.wait(lambda e: e["path"] == "/t/a" and e["event"] == "exited")
+        error = expect_error(-32012, spawn, t, "new")
+        assert error.data["errno"] == EMFILE, error.data
+        prompt(t)
+        newcomer = Connection(t.path)
+        ident = newcomer.request("supervisor.ping")
+        idle([supervisor, keeper])
+        assert t.pid("/t/b") == b and t.pid("/t/c") == c
+        limited(supervisor, NOFILE, old[0])
+        assert newcomer.answer(ident) == {}
+        deadline = time.monotonic() + LIMIT
+        while t.get("/t/a")["state"] != "ready":
+            assert time.monotonic() < deadline, t.get("/t/a")
+            events.next()
+        assert t.pid("/t/a") != a
+        assert t.pid("/t/b") == b
+        t.call("actor.cancel", path="/t/b")
+        spawn(t, "new")
+
+
+def keeper_without_descriptors(backend):
+    with tractor(backend) as t:
+        t.load(children=[sleeper("a")], intensity={"max_restarts": 1000, "within_ms": 1000})
+        supervisor, keeper = t.status["pid"], t.status["keeper_pid"]
+        old = limited(keeper, NOFILE, descriptors(keeper) + 1)
+        error = expect_error(-32012, spawn, t, "b")
+        assert error.data["step"] == "clone" and error.data["errno"] == EMFILE, error.data
+        prompt(t)
+        idle([supervisor, keeper])
+        t.call("actor.cancel", path="/t/a")
+        limited(keeper, NOFILE, old[0])
+        spawn(t, "b")
+        # A supervisor that dies meanwhile has its successor at the latest when there are descriptors again.
+        limited(keeper, NOFILE, 3)
+        kill(supervisor)
+        with contextlib.suppress(EOFError, ConnectionResetError):
+            while True:
+                t.main.receive()
+        idle([keeper])
+        limited(keeper, NOFILE, old[0])
+        t.main = t.connect()
+        assert t.call("supervisor.status")["keeper_pid"] == keeper
+        t.load(children=[sleeper("a")])
+
+
+# --- processes ---
+
+
+def as_other_user(function):
+    """In a child that is a user of its own, whose processes are counted for itself."""
+    pid = os.fork()
+    if pid == 0:
+        code = 1
+        try:
+            os.setgroups([])
+            os.setgid(61234)
+            os.setuid(61234)
+            os.environ.pop("XDG_RUNTIME_DIR", None)
+            function()
+            code = 0
+        except BaseException:
+            import traceback
+            traceback.print_exc()
+        finally:
+            os._exit(code)
+    assert os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) == 0
+
+
+def no_processes(backend):
+    if os.geteuid() != 0 or backend != "process":
+        return  # root is not counted
+
+    def body():
+        with tractor(backend) as t:
+            events = t.events()
+            t.load(intensity={"max_restarts": 1000, "within_ms": 1000},
+                   children=[sleeper("a", backoff={"initial_ms": 20, "max_ms": 300, "jitter": 0})])
+            supervisor, keeper = t.status["pid"], t.status["keeper_pid"]
+            old = limited(keeper, NPROC, 0)
+            error = expect_error(-32012, spawn, t, "b")
+            assert error.data["step"] == "clone" and error.data["errno"] == EAGAIN, error.data
+            kill(t.pid("/t/a"))
+            starts = []
+            while len(starts) < 8:
+                e = events.wait(lambda e: e["event"] == "state" and e["path"] == "/t/a" and e["to"] == "starting")
+                starts.append(e["time_us"])
+            assert starts[7] - starts[6] >= 290_000, starts
+            idle([supervisor, keeper])
+            limited(keeper, NPROC, old[0])
+            events.state("/t/a", "ready")
+            spawn(t, "b")
+
+    as_other_user(body)
+
+
+def cannot_exec_never_spins(backend):
+    """With restarts without end the backoff rises to its cap, and processor time with it to nothing."""
+    with tractor(backend) as t:
+        events = t.events()
+        t.main.request("tree.load", {"tree": {
+            "tractor": 1, "name": "t", "intensity": {"max_restarts": 10000, "within_ms": 1000}, "children": [
+                {"name": "x", "exec": ["/nonexistent"], "backoff": {"initial_ms": 10, "max_ms": 400, "jitter": 0}}]}})
+        starts = []
+        while len(starts) < 10:
+            e = events.wait(lambda e: e["event"] == "state" and e["path"] == "/t/x" and e["to"] == "starting")
+            starts.append(e["time_us"])
+        gaps = [(b - a) // 1000 for a, b in zip(starts, starts[1:])]
+        assert gaps[7] >= 395 and gaps[8] >= 395, gaps
+        idle([t.status["pid"], t.status["keeper_pid"]])
+        c = t.connect()
+        assert c.call("tree.get", path="/t/x")["state"] in ("backoff", "starting")
+        c.call("tree.unload", path="/t")
+
+
+# --- stopped and killed ---
+
+
+def supervisor_stopped(backend):
+    """A supervisor that answers no more is replaced after five seconds, and nothing of its tree is left."""
+    with tempfile.TemporaryDirectory() as d, tractor(backend) as t:
+        t.load(children=[sleeper("a"), {"name": "b", "exec": [BAD_ACTOR, "ignore-term", f"double-fork={d}/pid", "hang"]}])
+        a, b, s = t.pid("/t/a"), t.pid("/t/b"), t.status["pid"]
+        while not os.path.exists(f"{d}/pid") or not open(f"{d}/pid").read():
+            prompt(t, 1)
+        daemon = int(open(f"{d}/pid").read())
+        start = time.monotonic()
+        kill(s, signal.SIGSTOP)
+        assert gone(s)
+        took = time.monotonic() - start
+        assert 3 < took < 12, took
+        with contextlib.suppress(ConnectionResetError, EOFError):
+            t.main.receive()
+        t.main = t.connect()
+        now = t.call("supervisor.status")
+        assert now["pid"] != s and now["keeper_pid"] == t.status["keeper_pid"], now
+        for pid in (a, b, daemon):
+            assert gone(pid), pid
+        t.load(children=[sleeper("a")])
+
+
+def actor_stopped(backend):
+    """One that is stopped does not take its SIGTERM, and does not escape the ladder by it."""
+    with tractor(backend) as t:
+        t.load(children=[sleeper("a", grace_ms=300)])
+        pid = t.pid("/t/a")
+        kill(pid, signal.SIGSTOP)
+        answer = t.call("actor.cancel", path="/t/a")
+        assert answer["exit"]["signal"] in ("SIGTERM", "SIGKILL") and answer["exit"]["cause"] == "stop", answer
+        assert gone(pid)
+
+
+def awkward(d):
+    """What PDEATHSIG does not reach: it changed its user, or was left by its parent."""
+    children = [
+        {"name": "a", "exec": [BAD_ACTOR, "ignore-term", f"double-fork={d}/daemon", f"touch={d}/a", "hang"],
+         "ready": {"file": f"{d}/a"}},
+        {"name": "b", "exec": [BAD_ACTOR, "ignore-term", "fork=3", "setsid-escape", f"touch={d}/b", "hang"],
+         "ready": {"file": f"{d}/b"}},
+        sleeper("c")]
+    if os.geteuid() == 0:
+        children.append({"name": "d", "exec": ["setpriv", "--reuid", "65534", "--clear-groups", "sh", "-c",
+                                               "trap '' TERM HUP; touch /proc/self/comm; while :; do sleep 1000; done"],
+                         "no_new_privs": False})
+    return children
+
+
+def processes_of(instance):
+    return [pid for pid, _ in survivors(instance)]
+
+
+def keeper_killed(backend):
+    with tempfile.TemporaryDirectory() as d:
+        t = harness.Tractor(backend)
+        t.load(children=awkward(d))
+        pids = [t.status["pid"], int(open(f"{d}/daemon").read())] + processes_of(t.status["instance"])
+        assert len(pids) >= 9, pids
+        t.process.kill()
+        left_by(t, [], *pids)
+
+
+def both_killed(backend):
+    """Nobody is left to look: PDEATHSIG ends main processes, what it does not reach stays. The next start of the same
+    instance finds it where there are cgroups to find it by."""
+    with tempfile.TemporaryDirectory() as d:
+        t = harness.Tractor(backend, args=["--instance=faults1"])
+        t.load(children=awkward(d))
+        main_pids = [t.pid("/t/a"), t.pid("/t/b"), t.pid("/t/c")]
+        daemon = int(open(f"{d}/daemon").read())
+        kill(t.status["pid"], signal.SIGSTOP)
+        t.process.kill()
+        t.process.wait()
+        kill(t.status["pid"])
+        try:
+            for pid in main_pids:
+                assert gone(pid), pid
+            assert daemon in processes_of("faults1")
+            if backend == "cgroup":
+                with tractor(backend, args=["--instance=faults1"]) as successor:
+                    assert gone(daemon)
+                    successor.load(children=[sleeper("a")])
+                assert processes_of("faults1") == []
+        finally:
+            for pid in processes_of("faults1"):
+                with contextlib.suppress(ProcessLookupError):
+                    kill(pid)
+        left_by(t, [])
+
+
+if __name__ == "__main__":
+    main([full_disk_of_blocks, full_disk_of_inodes, output_past_its_bound, nobody_drains, journal_missing, journal_deaf,
+          no_descriptors_for_connections, no_descriptors_for_actors, nothing_left_at_all, keeper_without_descriptors,
+          no_processes, cannot_exec_never_spins, supervisor_stopped, actor_stopped, keeper_killed, both_killed])

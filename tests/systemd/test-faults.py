@@ -1,0 +1,269 @@
+#!/usr/bin/env python3
+# SPDX-License-Identifier: Apache-2.0
+"""Faults of systemd, its bus and its journal while trees start, run and stop: each start ends running or failed with
+its reason, what we show agrees with what systemd shows five seconds later, nobody waits longer than need be, and all
+works again afterwards."""
+
+import contextlib
+import json
+import os
+import subprocess
+import sys
+import time
+
+sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", "harness"))
+from tractor import LIMIT, Connection, RpcError, gone, kill, main, sleeper, tractor  # noqa: E402
+
+STARTS = 40
+
+
+def run(*command):
+    return subprocess.run(command, check=True, capture_output=True, text=True, timeout=60).stdout.strip()
+
+
+def prompt(t, rounds=20, limit=1.0):
+    """The loop is not stalled: the slowest answer of many."""
+    slowest = 0.0
+    for _ in range(rounds):
+        start = time.monotonic()
+        assert t.call("supervisor.ping") == {}
+        slowest = max(slowest, time.monotonic() - start)
+    assert slowest < limit, f"a ping took {slowest:.3f} s"
+
+
+def scopes(t):
+    """systemd's scopes of this instance's actors: unit → its active state."""
+    lines = run("systemctl", "list-units", "--all", "--plain", "--no-legend",
+                f"tractor-{t.status['instance']}-*.scope").splitlines()
+    return {line.split()[0]: line.split()[2] for line in lines}
+
+
+def leaves(node):
+    for child in node.get("children", []):
+        yield from leaves(child)
+    if node["kind"] == "actor":
+        yield node
+
+
+def disagreements(t):
+    actors = list(leaves(t.get("/")))
+    running = {a["unit"]: a for a in actors if a["state"] in ("starting", "ready", "stopping")}
+    known = {unit: state for unit, state in scopes(t).items() if state == "active"}
+    wrong = [f"{unit}: only systemd's" for unit in known.keys() - running.keys()]
+    wrong += [f"{unit}: only ours" for unit in running.keys() - known.keys()]
+    for unit, actor in running.items():
+        with contextlib.suppress(FileNotFoundError):
+            if unit in open(f"/proc/{actor['pid']}/cgroup").read():
+                continue
+        wrong.append(f"{unit}: {actor['pid']} is not in it")
+    return wrong
+
+
+def agree(t):
+    """Looked at until it is so, at the latest after five seconds."""
+    deadline = time.monotonic() + 5
+    while True:
+        wrong = disagreements(t)
+        if not wrong or time.monotonic() > deadline:
+            break
+        time.sleep(0.2)
+    assert not wrong, wrong
+
+
+def works_again(t):
+    t.call("tree.load", tree={"tractor": 1, "name": "after", "children": [sleeper("a")]})
+    got = t.call("actor.spawn", parent="/after", name="b", exec=["sleep", "1000"])
+    assert got["unit"] in open(f"/proc/{got['pid']}/cgroup").read()
+    agree(t)
+    t.call("actor.restart", path="/after/a")
+    start = time.monotonic()
+    t.call("actor.cancel", path="/after/b")
+    t.call("tree.unload", path="/after")
+    assert time.monotonic() - start < 5, time.monotonic() - start
+
+
+@contextlib.contextmanager
+def bounded_end(backend):
+    """The end of tractord takes no longer for what happened to it."""
+    with tractor(backend) as t:
+        yield t
+        agree(t)
+        start = time.monotonic()
+    took = time.monotonic() - start
+    print(f"   the end took {took:.2f} s", file=sys.stderr)
+    assert took < 4, took
+
+
+def during_starts(backend, after, fault):
+    """The fault comes when so many of the tree's actors run."""
+    with bounded_end(backend) as t:
+        events = t.events()
+        connection = t.connect()
+        connection.sock.settimeout(60)
+        start = time.monotonic()
+        ident = connection.request("tree.load", {"tree": {"tractor": 1, "name": "t", "children": [
+            sleeper(f"s{i}", start_timeout_ms=30000) for i in range(STARTS)]}})
+        for _ in range(after):
+            events.wait(lambda e: e["event"] == "spawned")
+        fault()
+        prompt(t)
+        try:
+            connection.answer(ident)
+            states = [a["state"] for a in leaves(t.get("/t"))]
+            assert states == ["ready"] * STARTS, states
+        except RpcError as error:
+            assert error.data.get("causes"), error.data
+        took = time.monotonic() - start
+        print(f"   the starts took {took:.2f} s", file=sys.stderr)
+        assert took < 15, took
+        agree(t)
+        works_again(t)
+        with contextlib.suppress(RpcError):
+            t.call("tree.unload", path="/t")
+
+
+def kill_bus():
+    run("systemctl", "kill", "-s", "KILL", "dbus.service")
+
+
+def bus_killed_before_the_first(backend):
+    during_starts(backend, 0, kill_bus)
+
+
+def bus_killed_in_the_middle(backend):
+    during_starts(backend, STARTS // 2, kill_bus)
+
+
+def bus_killed_twice(backend):
+    def twice():
+        kill_bus()
+        time.sleep(0.3)
+        kill_bus()
+
+    during_starts(backend, 5, twice)
+
+
+def reexec_before_the_first(backend):
+    during_starts(backend, 0, lambda: run("systemctl", "daemon-reexec"))
+
+
+def reexec_in_the_middle(backend):
+    during_starts(backend, STARTS // 2, lambda: run("systemctl", "daemon-reexec"))
+
+
+def reload_in_the_middle(backend):
+    during_starts(backend, 5, lambda: run("systemctl", "daemon-reload"))
+
+
+def bus_killed_during_stops(backend):
+    with bounded_end(backend) as t:
+        t.load(children=[sleeper(f"s{i}") for i in range(STARTS)])
+        pids = [a["pid"] for a in leaves(t.get("/t"))]
+        connection = t.connect()
+        start = time.monotonic()
+        ident = connection.request("tree.unload", {"path": "/t"})
+        kill_bus()
+        connection.answer(ident)
+        assert time.monotonic() - start < 5, time.monotonic() - start
+        assert all(gone(pid) for pid in pids)
+        agree(t)
+        works_again(t)
+
+
+def bus_hangs(backend):
+    """A bus that is there and says nothing: what runs is served and ended, what wants to start waits for its return."""
+    with bounded_end(backend) as t:
+        t.load(children=[sleeper("a"), sleeper("b", grace_ms=500)])
+        a, b = t.pid("/t/a"), t.pid("/t/b")
+        run("systemctl", "kill", "-s", "STOP", "dbus.service")
+        try:
+            connection = t.connect()
+            ident = connection.request("actor.spawn", {"parent": "/t", "name": "c", "exec": ["sleep", "1000"]})
+            kill(a)
+            prompt(t)
+            start = time.monotonic()
+            t.call("actor.cancel", path="/t/b")
+            assert time.monotonic() - start < 4 and gone(b)
+            time.sleep(2)
+            prompt(t)
+        finally:
+            run("systemctl", "kill", "-s", "CONT", "dbus.service")
+        assert connection.answer(ident)["pid"] > 0
+        agree(t)
+        assert t.pid("/t/a") != a
+        works_again(t)
+
+
+def journal_records(event, *matches):
+    out = run("journalctl", "-ojson", "--no-pager", f"TRACTOR_EVENT={event}", *matches)
+    return [json.loads(line) for line in out.splitlines() if line.startswith("{")]
+
+
+def journald_stopped(backend):
+    """600 ends while journald stands still: nobody waits for it, and it gets them, or their number, when it goes on."""
+    crashes = 600
+    with bounded_end(backend) as t:
+        events = t.events()
+        run("systemctl", "kill", "-s", "STOP", "systemd-journald.service")
+        try:
+            t.connect().request("tree.load", {"tree": {
+                "tractor": 1, "name": "j", "intensity": {"max_restarts": 10000, "within_ms": 1000}, "children": [
+                    {"name": f"n{i}", "exec": ["sh", "-c", "exit 7"], "stdout": "null", "stderr": "null",
+                     "backoff": {"initial_ms": 10, "max_ms": 10}} for i in range(20)]}})
+            ends, deadline = 0, time.monotonic() + 60
+            while ends < crashes:
+                assert time.monotonic() < deadline, ends
+                ends += events.next()["event"] == "exited"
+                events.seen.clear()
+                if ends % 100 == 0:
+                    prompt(t, 1)
+            prompt(t)
+            unload = t.connect()
+            ident = unload.request("tree.unload", {"path": "/j"})
+            start = time.monotonic()
+            unload.answer(ident)
+            assert time.monotonic() - start < 10, time.monotonic() - start
+        finally:
+            run("systemctl", "kill", "-s", "CONT", "systemd-journald.service")
+        deadline = time.monotonic() + LIMIT
+        while True:
+            t.call("supervisor.ping")
+            run("journalctl", "--sync")
+            got = len(journal_records("crashed"))
+            lost = sum(int(r["TRACTOR_DROPPED"]) for r in journal_records("records-dropped"))
+            if got + lost >= crashes:
+                break
+            assert time.monotonic() < deadline, (got, lost)
+            time.sleep(0.2)
+        print(f"   {got} records, {lost} lost and counted", file=sys.stderr)
+        t.load(children=[{"name": "x", "exec": ["sh", "-c", "echo words >&2; exit 3"], "restart": "temporary"}])
+        events.state("/t/x", "failed")
+        works_again(t)
+
+
+def journald_killed(backend):
+    """It comes back by itself; what is written meanwhile is there afterwards."""
+    with bounded_end(backend) as t:
+        events = t.events()
+        t.load(children=[sleeper("a")], intensity={"max_restarts": 1000, "within_ms": 1000})
+        run("systemctl", "kill", "-s", "KILL", "systemd-journald.service")
+        for _ in range(20):
+            kill(t.pid("/t/a"))
+            events.wait(lambda e: e["event"] == "exited")
+            events.state("/t/a", "ready")
+        prompt(t)
+        deadline = time.monotonic() + LIMIT
+        while True:
+            t.call("supervisor.ping")
+            run("journalctl", "--sync")
+            got = len(journal_records("crashed", "TRACTOR_PATH=/t/a"))
+            if got >= 20:
+                break
+            assert time.monotonic() < deadline, got
+            time.sleep(0.2)
+
+
+if __name__ == "__main__":
+    main([bus_killed_before_the_first, bus_killed_in_the_middle, bus_killed_twice, reexec_before_the_first,
+          reexec_in_the_middle, reload_in_the_middle, bus_killed_during_stops, bus_hangs, journald_stopped,
+          journald_killed])
