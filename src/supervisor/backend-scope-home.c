@@ -56,6 +56,14 @@ static bool has_invocation(ScopeHome *h)
         return readlink(link, id, sizeof(id)) > 0;
 }
 
+static void forget_invocation(ScopeHome *h)
+{
+        if (!h->invocation)
+                return;
+        h->invocation = sd_bus_slot_unref(h->invocation);
+        backend_of(h)->n_asking--;
+}
+
 static int on_invocation(sd_bus_message *m, void *userdata, sd_bus_error *reterr)
 {
         ScopeHome *h = userdata;
@@ -64,7 +72,8 @@ static int on_invocation(sd_bus_message *m, void *userdata, sd_bus_error *reterr
         size_t n = 0;
         int r;
 
-        h->invocation = sd_bus_slot_unref(h->invocation);
+        forget_invocation(h);
+        jobs_pump(backend_of(h));
         if (!sd_bus_message_is_method_error(m, NULL) && sd_bus_message_enter_container(m, 'v', "ay") >= 0)
                 (void) sd_bus_message_read_array(m, 'y', &id, &n);
         r = check_process(h, &why);
@@ -89,6 +98,8 @@ static void verify(ScopeHome *h)
         /* With nobody there to be asked, the cgroup has to be enough. */
         if (call_get_invocation(h, on_invocation) < 0)
                 adopted(h, 0, NULL);
+        else
+                backend_of(h)->n_asking++;
 }
 
 /* A scope stands in its supervisors' slices: without one of them, limits would be missing. */
@@ -157,7 +168,7 @@ static void room_leave(ScopeHome *h)
         JobPhase phase = h->scope_job.phase;
 
         h->watch = cgroup_watch_free(h->watch);
-        h->invocation = sd_bus_slot_unref(h->invocation);
+        forget_invocation(h);
         h->room_fd = safe_close(h->room_fd);
         job_cancel(&h->scope_job);
         h->adopting = false;

@@ -232,7 +232,7 @@ void jobs_pump(ScopeBackend *b)
         LIST_FOREACH_SAFE(i, &b->jobs) {
                 Job *j = LIST_ENTRY(i, Job, node);
 
-                if (b->n_open >= OPEN_MAX)
+                if (b->n_open + b->n_asking >= OPEN_MAX)
                         return;
                 if (j->phase == JOB_WANTED)
                         job_call(j);

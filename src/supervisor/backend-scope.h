@@ -19,9 +19,10 @@
 #include "supervisor/cgroup-watch.h"
 #include "supervisor/cgroup.h"
 
-/* Jobs under way at once. The bus daemon bounds the unanswered calls of a connection, by default at 128; and what
- * waits here waits without its time running. */
-#define OPEN_MAX 96
+/* Jobs, and scopes asked for their invocation, under way at once. The bus daemon closes a connection with more than
+ * 128 unanswered calls (its default); a late job may be asked after beside its own call, so that this times two has to
+ * stay below. What waits here waits without its time running. */
+#define OPEN_MAX 56
 #define JOB_LIMIT_USEC (20 * USEC_PER_SEC)
 #define JOB_RECHECK_USEC (2 * USEC_PER_SEC)
 /* For what an earlier run left, and at the very end. */
@@ -104,7 +105,8 @@ struct ScopeBackend {
         Map slices, scopes; /* unit → home */
         Map running;        /* systemd's job → Job */
         ListNode jobs;
-        unsigned n_open; /* CALLED or RUNNING */
+        unsigned n_open;   /* CALLED or RUNNING */
+        unsigned n_asking; /* invocations that systemd owes us */
         uint64_t down_since;
         ListNode left;
         sd_event_source *tick; /* while something is under way */

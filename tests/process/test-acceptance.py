@@ -88,7 +88,7 @@ def owner_killed(backend):
         children = [sleeper("a"), bad("stubborn", "ignore-term", "fork=3", "notify-ready", "hang", ready="notify"),
                     {"name": "deep", "children": [bad("b", "ignore-term", "hang"), sleeper("c")]}]
         if backend != "process":  # which has nothing that holds a daemon when the keeper has no time to look for it
-            children.append(bad("d", f"double-fork={daemon}", "hang"))
+            children.append(bad("d", f"double-fork={daemon}", "hang", ready={"command": ["test", "-s", daemon]}))
         with run({"name": "owned", "children": children}, backend) as (process, sock):
             events, ask = listening(sock), Connection(sock)
             while not any(n["state"] == "ready" for n in ask.call("tree.get", depth=1)["children"]):
@@ -96,6 +96,7 @@ def owner_killed(backend):
             status = ask.call("supervisor.status")
             watched = [n["pid"] for n in nodes(ask.call("tree.get")) if "pid" in n]
             watched += [status["pid"], status["keeper_pid"]]
+            watched += [number_in(daemon)] if backend != "process" else []
             assert len(watched) >= 6, watched
             start = time.monotonic()
             process.kill()
@@ -245,7 +246,8 @@ def daemon_stopped_too(backend):
     with tractor(backend) as t:
         for how in ("cancel", "unload", "restart"):
             file = os.path.join(t.dir, how)
-            t.load(children=[bad("x", f"double-fork={file}", "hang", ready={"file": file})])
+            t.load(children=[bad("x", f"double-fork={file}", "hang",
+                                ready={"command": ["test", "-s", file], "interval_ms": 20})])
             daemon = number_in(file)
             assert alive(daemon)
             if how == "unload":
@@ -473,5 +475,6 @@ if __name__ == "__main__":
         print(f"known difference, not run: {name}: {difference}", file=sys.stderr)
     tests = [owner_killed, blocked_grandchild, blocked_grandchild_in_run, strategies, stops_in_reverse, restart_types,
              cannot_exec, daemon_stopped_too, ignores_term, depends_and_readiness, apply_restarts_the_changed_child,
-             not_built_is_refused_by_name, request_key, request_deadline, request_if_id, event_items, event_stream_start, event_credit, tree_get, tree_get_pages]
+             not_built_is_refused_by_name, request_key, request_deadline, request_if_id, event_items,
+             event_stream_start, event_credit, tree_get, tree_get_pages]
     main([t for t in tests if t.__name__ not in KNOWN or t.__name__ in sys.argv[1:]])

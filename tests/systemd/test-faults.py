@@ -245,7 +245,8 @@ def journald_killed(backend):
     """It comes back by itself; what is written meanwhile is there afterwards."""
     with bounded_end(backend) as t:
         events = t.events()
-        t.load(children=[sleeper("a")], intensity={"max_restarts": 1000, "within_ms": 1000})
+        t.load(children=[sleeper("a", backoff={"initial_ms": 10, "max_ms": 10})],
+               intensity={"max_restarts": 1000, "within_ms": 1000})
         run("systemctl", "kill", "-s", "KILL", "systemd-journald.service")
         for _ in range(20):
             kill(t.pid("/t/a"))

@@ -10,7 +10,7 @@ import sys
 import tempfile
 
 sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", "harness"))
-from tractor import BAD_ACTOR, RpcError, gone, kill, main, sleeper, tractor  # noqa: E402
+from tractor import BAD_ACTOR, gone, kill, main, sleeper, tractor  # noqa: E402
 
 
 def run(*command):
@@ -126,23 +126,17 @@ def agree(t, n):
     tree = t.get("/t")
     running = [c for c in tree["children"] if c["state"] == "ready"]
     assert len(running) == n, {c["path"]: c["state"] for c in tree["children"]}
+    active = run("systemctl", "list-units", "--state=active", "--plain", "--no-legend", "tractor-*.scope").split()
     for node in running:
-        assert show(node["unit"], "ActiveState")["ActiveState"] == "active", node
+        assert node["unit"] in active, node
         assert node["unit"] in open(f"/proc/{node['pid']}/cgroup").read()
 
 
-def bus_killed_during_starts(backend):
+def many_at_once(backend):
+    """More than a bus connection may have unanswered calls: none is lost."""
     with tractor(backend) as t:
-        connection = t.connect()
-        ident = connection.request("tree.load", {"tree": {"tractor": 1, "name": "t", "children": [
-            sleeper(f"s{i}") for i in range(40)]}})
-        run("systemctl", "kill", "-s", "KILL", "dbus.service")
-        try:
-            connection.answer(ident)
-        except RpcError as error:
-            assert error.data.get("causes"), error.data
-            return
-        agree(t, 40)
+        t.load(children=[sleeper(f"s{i}") for i in range(400)])
+        agree(t, 400)
 
 
 def thirty_levels(backend):
@@ -168,4 +162,4 @@ def nothing_left(backend):
 
 if __name__ == "__main__":
     main([names, generations, stopped_from_outside, crash_record, keeper_killed, reexec_during_starts,
-          bus_killed_during_starts, thirty_levels, nothing_left])
+          many_at_once, thirty_levels, nothing_left])
