@@ -116,8 +116,9 @@ void methods_dispatch(Manager *m, const Peer *peer, Call *call, const Message *m
 
         rule = access_check(peer, message->method);
         if (rule) {
-                log_notice("refused %.100s of uid %u, pid %d: %s", message->method, (unsigned) peer->uid,
-                                (int) peer->pid, rule);
+                /* A name of ours or none: a stranger does not write our log. */
+                log_notice("refused %s of uid %u, pid %d: %s", handler ? message->method : "a method",
+                                (unsigned) peer->uid, (int) peer->pid, rule);
                 call_fail(call, ERROR_PERMISSION_DENIED, NULL, "%s: %s", message->method, rule);
                 return;
         }

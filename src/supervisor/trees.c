@@ -15,7 +15,7 @@
 #include "supervisor/resolve.h"
 #include "wire/message.h"
 
-/* Each is a helper process. */
+/* Each is a helper process. Those a service loads at its start are as many as its owner has put there. */
 #define RESOLVING_MAX 64
 
 /* A tree or a child on its way in: parsed, then its user names resolved one by one, then added and started, then
@@ -26,7 +26,7 @@ struct Loading {
         Node *top;        /* weak; once it is added and awaited */
         TreeSpec *spec;
         char *parent; /* by path: it may go while names are being resolved */
-        bool child;
+        bool child, by_peer;
         Resolve *resolve;
         tree_done_t done;
         void *userdata;
@@ -230,7 +230,7 @@ static void loading_next(Loading *l)
                 return;
         }
         if (list_is_empty(&l->queue)) {
-                if (l->manager->n_loadings >= RESOLVING_MAX) {
+                if (l->by_peer && l->manager->n_loadings >= RESOLVING_MAX) {
                         loading_fail(l, NULL, ERROR_LIMIT_EXCEEDED,
                                         "too many user names are being looked up; try again later");
                         return;
@@ -295,6 +295,7 @@ static void loading_begin(Manager *m, const char *parent, TreeSpec *spec, bool c
         l->child = child;
         l->done = done;
         l->userdata = userdata;
+        l->by_peer = ret;
         if (ret)
                 *ret = l;
         loading_next(l);

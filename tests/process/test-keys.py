@@ -20,6 +20,7 @@ from tractor import (BAD_ACTOR, expect_error, gone, kill, main, sleeper, tractor
 # What differs from the documents, by test: printed, and not run.
 KNOWN = {
     "unknown_users": "the error names only the tree (`u: no user is called …`), not the child",
+    "labels": "nothing shows them: they are taken, and seen nowhere",
     "output_of_the_ended": "the file of a program that has ended is never cut back to 4 MiB",
     "output_stays_bounded": "a file grows without bound between two looks, far past its 4 MiB",
 }
@@ -426,18 +427,19 @@ def on_give_up(backend):
         assert gone(z) and t.get("/esc/in", depth=0)["restarts"] == 1
 
 
-def description_and_labels(backend):
+def description(backend):
     with tractor(backend) as t:
-        t.load(description="Ein Satz für Menschen", labels={"a": "b", "ü": ""}, children=[
-            sleeper("x", description="of a few words", labels={"tier": "front"}), sleeper("y", description="d" * 1024)])
-        if backend == "scope":
-            assert description_of(t, "/t/x") == "Description=of a few words"
-            assert t.get("/t/y")["state"] == "ready"
+        t.load(description="Ein Satz für Menschen", children=[sleeper("x", description="d" * 1024), sleeper("y")])
+        assert t.get("/t")["description"] == "Ein Satz für Menschen" and t.get("/t/x")["description"] == "d" * 1024
+        assert not t.get("/t/y").get("description")
 
 
-def description_of(t, path):
-    return subprocess.run(["systemctl", "show", "-pDescription", t.get(path)["unit"]], capture_output=True,
-                          text=True).stdout.strip()
+def labels(backend):
+    """They are for programs that read the tree."""
+    with tractor(backend) as t:
+        t.load(labels={"a": "b", "ü": ""}, children=[sleeper("x", labels={"tier": "front"})])
+        assert t.get("/t", depth=0)["labels"] == {"a": "b", "ü": ""}
+        assert t.get("/t/x")["labels"] == {"tier": "front"}
 
 
 def limits(backend):
@@ -570,7 +572,6 @@ if __name__ == "__main__":
         print(f"known difference, not run: {name}: {difference}", file=sys.stderr)
     tests = [exec_and_cwd, env, umask, nice_affinity_oom, rlimits, users, capabilities, privileges, outputs,
              output_comes_back, output_of_the_ended, output_stays_bounded, stop_signal, grace_ms,
-             start_timeout_ms, watchdog_ms, ready_kinds, backoff,
-             depends_absolute, significant, on_give_up, description_and_labels, limits,
-             unknown_users, wrong_values, all_problems_at_once, not_built_by_name]
+             start_timeout_ms, watchdog_ms, ready_kinds, backoff, depends_absolute, significant, on_give_up,
+             description, labels, limits, unknown_users, wrong_values, all_problems_at_once, not_built_by_name]
     main([t for t in tests if t.__name__ not in KNOWN or t.__name__ in sys.argv[1:]])

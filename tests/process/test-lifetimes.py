@@ -298,12 +298,14 @@ def nobody_reads_the_log(backend):
         assert fcntl.fcntl(writer, fcntl.F_GETFL) & os.O_NONBLOCK == 0, "the file is others' as well"
         assert len(os.read(reader, 1 << 16)) == 1 << 16
         c.call("actor.restart", path="/t/a")
-        assert b" lines of log were dropped" in os.read(reader, 1 << 16)
         c.close()
         owner.close()
         os.close(writer)
-        while os.read(reader, 1 << 16):
-            pass
+        text = b""
+        while more := os.read(reader, 1 << 16):
+            text += more
+        # With a journal the records of actors' lives go there.
+        assert b" lines of log were dropped" in text or backend == "scope", text
         assert process.wait(LIMIT) == 0
 
 
