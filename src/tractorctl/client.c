@@ -9,6 +9,7 @@
 
 /* A supervisor that hangs is replaced by its keeper within five seconds. */
 #define HELLO_TIMEOUT_USEC (10 * USEC_PER_SEC)
+#define BEGIN_ANEW_MAX 3U
 #define MORE_MAX 4096
 
 struct Client {
@@ -328,7 +329,7 @@ static int complete(Client *c, Json *node, int depth, unsigned *budget, Json **r
         return 0;
 }
 
-int client_get_tree(Client *c, const char *path, int depth, Json **ret, Json **reterr)
+static int get_tree_once(Client *c, const char *path, int depth, bool *ret_paged, Json **ret, Json **reterr)
 {
         _cleanup_json_ Json *node = NULL;
         unsigned budget = MORE_MAX;
@@ -337,8 +338,23 @@ int client_get_tree(Client *c, const char *path, int depth, Json **ret, Json **r
         if (r < 0 || *reterr)
                 return r;
         r = complete(c, node, depth, &budget, reterr);
+        *ret_paged = budget < MORE_MAX;
         if (r < 0 || *reterr)
                 return r;
         *ret = TAKE_PTR(node);
         return 0;
+}
+
+/* A child that the next page was to begin after may have left meanwhile: the protocol has the reader begin anew. */
+int client_get_tree(Client *c, const char *path, int depth, Json **ret, Json **reterr)
+{
+        for (unsigned tries = 0;; tries++) {
+                bool paged = false;
+                int r = get_tree_once(c, path, depth, &paged, ret, reterr);
+
+                if (r < 0 || !*reterr || !paged || tries >= BEGIN_ANEW_MAX ||
+                                json_get_integer(*reterr, "code", 0) != ERROR_NO_SUCH_ACTOR)
+                        return r;
+                *reterr = json_unref(*reterr);
+        }
 }

@@ -489,6 +489,6 @@ if __name__ == "__main__":
         print(f"known difference, not run: {name}: {difference}", file=sys.stderr)
     tests = [owner_killed, blocked_grandchild, blocked_grandchild_in_run, strategies, stops_in_reverse, restart_types,
              cannot_exec, daemon_stopped_too, ignores_term, journal_names_the_step, depends_and_readiness,
-             apply_restarts_the_changed_child, not_built_is_refused_by_name, request_key, request_deadline, request_if_id, event_items,
-             event_stream_start, event_credit, tree_get, tree_get_pages]
+             apply_restarts_the_changed_child, not_built_is_refused_by_name, request_key, request_deadline,
+             request_if_id, event_items, event_stream_start, event_credit, tree_get, tree_get_pages]
     main([t for t in tests if t.__name__ not in KNOWN or t.__name__ in sys.argv[1:]])

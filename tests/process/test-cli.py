@@ -274,7 +274,8 @@ def validate(backend):
                 f.write(text if isinstance(text, str) else json.dumps(text))
             return f.name
         nowhere = {"XDG_RUNTIME_DIR": folder}
-        assert ctl("validate", file({"tractor": 1, "name": "v", "children": [{"name": "a", "exec": ["./here"]}]}), env=nowhere) == ""
+        good = {"tractor": 1, "name": "v", "children": [{"name": "a", "exec": ["./here"]}]}
+        assert ctl("validate", file(good), env=nowhere) == ""
         wrong = file({"tractor": 1, "name": "v", "x": 1, "children": [{"name": "a", "exec": ["b"], "nice": "x", "pool": {}}]})
         lines = ctl("validate", wrong, code=1, env=nowhere).splitlines()
         assert sorted(line.split(": ")[0] for line in lines) == ["/children/0/nice", "/children/0/pool", "/x"], lines
@@ -319,7 +320,8 @@ def load_unload(backend):
 # --- looking -------------------------------------------------------------------------------------------------------
 
 def looking(backend):
-    with running({"children": [sleeper("a"), {"name": "b", "children": [bad("c", "exit=3", restart="temporary")]}]}, backend) as r:
+    children = [sleeper("a"), {"name": "b", "children": [bad("c", "exit=3", restart="temporary")]}]
+    with running({"children": children}, backend) as r:
         r.until("/t/b/c state .* failed")
         rows = columns(r.ctl("list"), 4)
         assert [row[0] for row in rows] == ["/t", "/t/a", "/t/b", "/t/b/c"], rows
@@ -500,8 +502,9 @@ def permission(backend):
         ctl("--socket", r.socket, "status", code=4, preexec_fn=nobody)
         os.chmod(r.socket, 0o666)
         assert ctl("--socket", r.socket, "ping", preexec_fn=nobody)
-        for args in (["status"], ["tree"], ["cancel", "/t/a"], ["kill", "/t/a"], ["freeze", "/t/a"], ["set-limit", "/t", "TasksMax=1"],
-                     ["spawn", "/t", "x", "--", "true"], ["unload", "/t"], ["events", "-f"], ["load", r.file]):
+        for args in (["status"], ["tree"], ["cancel", "/t/a"], ["kill", "/t/a"], ["freeze", "/t/a"],
+                     ["set-limit", "/t", "TasksMax=1"], ["spawn", "/t", "x", "--", "true"],
+                     ["unload", "/t"], ["events", "-f"], ["load", r.file]):
             ctl("--socket", r.socket, *args, code=4, preexec_fn=nobody)
         assert r.node("/t/a")["pid"] == pid
 
@@ -539,7 +542,8 @@ if __name__ == "__main__":
     for name, difference in KNOWN.items():
         print(f"known difference, not run: {name}: {difference}", file=sys.stderr)
     tests = [run_interrupted, run_interrupted_twice, run_ends_by_itself, run_waits_for_backoff, run_wrong_file,
-             run_wrong_file_says_only_that, run_socket, run_bad_socket, two_runs, environment_of_run, service_variables_pass_through_run, validate, load_unload,
-             looking, events, changing, frozen_shows_its_state, spawn, set_limit, exit_codes, permission,
-             errors_say_what_to_try, advice_is_good]
+             run_wrong_file_says_only_that, run_socket, run_bad_socket, two_runs, environment_of_run,
+             service_variables_pass_through_run, validate, load_unload, looking, events, changing,
+             frozen_shows_its_state, spawn, set_limit, exit_codes, permission, errors_say_what_to_try,
+             advice_is_good]
     main([t for t in tests if t.__name__ not in KNOWN or t.__name__ in sys.argv[1:]])

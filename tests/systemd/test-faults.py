@@ -7,12 +7,14 @@ works again afterwards."""
 import contextlib
 import json
 import os
+import signal
 import subprocess
 import sys
+import tempfile
 import time
 
 sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", "harness"))
-from tractor import LIMIT, Connection, RpcError, gone, kill, main, sleeper, tractor  # noqa: E402
+from tractor import BAD_ACTOR, LIMIT, RpcError, Tractor, gone, kill, main, sleeper, survivors, tractor  # noqa: E402
 
 STARTS = 40
 
@@ -265,7 +267,25 @@ def journald_killed(backend):
             time.sleep(0.2)
 
 
+def both_killed(backend):
+    """Keeper and supervisor at once: PID 1 ends what is bound to their unit, also what PDEATHSIG does not reach."""
+    with tempfile.TemporaryDirectory() as d:
+        t = Tractor(backend)
+        t.load(children=[sleeper("a"), {
+            "name": "b", "exec": [BAD_ACTOR, "ignore-term", f"double-fork={d}/pid", f"touch={d}/up", "hang"],
+            "grace_ms": 500, "ready": {"file": f"{d}/up"}}])
+        pids = [t.pid("/t/a"), t.pid("/t/b"), int(open(f"{d}/pid").read())]
+        kill(t.status["pid"], signal.SIGSTOP)
+        t.process.kill()
+        t.process.wait()
+        kill(t.status["pid"])
+        assert all(gone(pid) for pid in pids)
+        assert survivors(t.status["instance"]) == []
+        with tractor(backend, args=[f"--instance={t.status['instance']}"]) as successor:  # and sweeps the slices
+            successor.load(children=[sleeper("a")])
+
+
 if __name__ == "__main__":
     main([bus_killed_before_the_first, bus_killed_in_the_middle, bus_killed_twice, reexec_before_the_first,
           reexec_in_the_middle, reload_in_the_middle, bus_killed_during_stops, bus_hangs, journald_stopped,
-          journald_killed])
+          journald_killed, both_killed])
