@@ -84,6 +84,7 @@ int key_msec(Parse *p, const Where *w, Json *v, const Key *key, void *target);  
 int key_word(Parse *p, const Where *w, Json *v, const Key *key, void *target);    /* an enum */
 int key_text(Parse *p, const Where *w, Json *v, const Key *key,
                 void *target); /* char *, at most max bytes */
+int key_cgroups(Parse *p, const Where *w, Json *v, const Key *key, void *target);
 int key_unsupported(Parse *p, const Where *w, Json *v, const Key *key, void *target);
 int read_object(Parse *p, const Where *w, Json *v, const Key *keys, size_t n, unsigned kinds, void *target);
 

@@ -386,6 +386,17 @@ int key_unsupported(Parse *p, const Where *w, Json *v, const Key *key, void *tar
         return problem_unsupported(p, w, "`%s` is not built yet", key->name);
 }
 
+int key_cgroups(Parse *p, const Where *w, Json *v, const Key *key, void *target)
+{
+        const char *s = json_string(v);
+
+        if (s && streq(s, "scope"))
+                return 0; /* the default */
+        if (s && streq(s, "delegated"))
+                return problem_unsupported(p, w, "`cgroups`: \"delegated\" is not built yet");
+        return problem(p, w, "must be one of \"scope\", \"delegated\"");
+}
+
 static int refuse_misplaced(Parse *p, const Where *w, const Key *key, unsigned kinds)
 {
         if (key->kinds == KEY_TOP)

@@ -258,7 +258,7 @@ static const Key node_keys[] = {
         { "paths", KEY_ACTOR, key_unsupported },
         { "expose", KEY_ACTOR, key_unsupported },
         { "pool", KEY_ACTOR, key_unsupported },
-        { "cgroups", KEY_ACTOR, key_unsupported },
+        { "cgroups", KEY_ACTOR, key_cgroups },
 
         { "children", KEY_BRANCH, key_children },
 };

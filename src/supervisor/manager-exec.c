@@ -11,15 +11,20 @@
 
 extern char **environ;
 
-/* What our own service manager said to us and an actor must not take for itself. */
-static bool is_ours(const char *assignment)
+/* What was said to us and an actor must not take for itself. An embedded supervisor passes its owner's environment on
+ * unchanged otherwise; what a service manager tells a service is the service's own. */
+static bool is_ours(const char *assignment, bool embedded)
 {
         static const char *const names[] = { "LISTEN_PID=", "LISTEN_FDS=", "LISTEN_FDNAMES=",
-                "NOTIFY_SOCKET=", "WATCHDOG_PID=", "WATCHDOG_USEC=", "JOURNAL_STREAM=", "INVOCATION_ID=",
-                "SYSTEMD_EXEC_PID=", "MAINPID=", "RUNTIME_DIRECTORY=", "STATE_DIRECTORY=", "TRACTOR_" };
+                "NOTIFY_SOCKET=", "WATCHDOG_PID=", "WATCHDOG_USEC=", "TRACTOR_" };
+        static const char *const of_service[] = { "JOURNAL_STREAM=", "INVOCATION_ID=", "SYSTEMD_EXEC_PID=",
+                "MAINPID=", "RUNTIME_DIRECTORY=", "STATE_DIRECTORY=" };
 
         for (size_t i = 0; i < ELEMENTSOF(names); i++)
                 if (startswith(assignment, names[i]))
+                        return true;
+        for (size_t i = 0; i < ELEMENTSOF(of_service) && !embedded; i++)
+                if (startswith(assignment, of_service[i]))
                         return true;
         return false;
 }
@@ -57,10 +62,10 @@ static void env_set(Env *e, const char *name, const char *value)
                 env_take(e, xasprintf("%s=%s", name, value));
 }
 
-static void env_inherit(Env *e)
+static void env_inherit(Env *e, bool embedded)
 {
         for (char **s = environ; *s; s++) {
-                if (is_ours(*s))
+                if (is_ours(*s, embedded))
                         continue;
                 if (GROW(e->strv, e->cap, e->n + 2) < 0 || !(e->strv[e->n] = strdup(*s))) {
                         e->failed = true;
@@ -97,7 +102,7 @@ static int build_env(const Member *member, char ***ret)
         Env e = { 0 };
 
         if (!member->spec->env_clear)
-                env_inherit(&e);
+                env_inherit(&e, member->manager->embedded);
         env_own(&e, member);
         while (member->spec->env && json_next(member->spec->env, &i))
                 env_set(&e, i.key, json_string(i.value));

@@ -281,6 +281,11 @@ static void life_exited(Life *life)
                 (void) member_backend(member)->home_kill(member->home);
                 event.populated = false;
         }
+        if (event.populated && event.exit.cause == CAUSE_EXIT && event.exit.code == 0)
+                log_notice("%s: ended with code 0 and left processes behind: if it puts itself into the "
+                           "background, have it "
+                           "stay in the foreground",
+                                member->node->path);
         core_step(member->manager->core, &event);
         /* The core has had its say on the cause, and the member is still there. The successor is started before the
          * record of this end is written. */

@@ -170,6 +170,8 @@ static int show_member(const ViewState *s, const Node *node, Json *v)
         if (r >= 0)
                 r = show(s, v, "description", string_or_null(member->spec->description));
         if (r >= 0)
+                r = show(s, v, "labels", json_ref(member->spec->labels));
+        if (r >= 0)
                 r = show(s, v, "status", string_or_null(member->status_text));
         if (r >= 0 && member->trouble)
                 r = show(s, v, "reason", string_or_null(member->trouble));

@@ -403,6 +403,15 @@ static void remove_if_empty(const OutputDir *d, const char *name)
                 (void) unlinkat(d->fd, name, 0);
 }
 
+/* What was written since the last look; nobody will look again. */
+static void cut_last(OutputFile *f)
+{
+        struct stat st;
+
+        if (!f->cutter && fstatat(f->dir->fd, f->name, &st, AT_SYMLINK_NOFOLLOW) >= 0 && S_ISREG(st.st_mode))
+                (void) cut_file(f, &st);
+}
+
 void output_dir_close(OutputDir *d, const char *actor_path)
 {
         OutputFile *f = map_get(&d->files, actor_path);
@@ -410,6 +419,7 @@ void output_dir_close(OutputDir *d, const char *actor_path)
         if (!f)
                 return;
         remove_if_empty(d, f->name);
+        cut_last(f);
         file_free(f);
 }
 

@@ -7,6 +7,7 @@
 #include "base/error.h"
 #include "base/io.h"
 #include "base/log.h"
+#include "base/path.h"
 #include "base/usec.h"
 #include "tractor-config.h"
 #include "supervisor/events.h"
@@ -52,11 +53,36 @@ static void loading_end(Loading *l, Node *top, Json *error)
         free(l);
 }
 
+static TreeSpec *first_unresolved(TreeSpec *spec)
+{
+        if (!spec->resolved && (spec->user || spec->group || spec->groups))
+                return spec;
+        for (size_t i = 0; i < spec->n_children; i++) {
+                TreeSpec *found = first_unresolved(spec->children[i]);
+
+                if (found)
+                        return found;
+        }
+        return NULL;
+}
+
+/* Where a load stands that has added nothing yet: at the actor whose names are being looked up, else at its top. */
+static char *path_at_fault(TreeSpec *spec, const char *parent)
+{
+        _cleanup_free_ char *path = node_path_join(parent, spec->name);
+
+        for (size_t i = 0; path && i < spec->n_children; i++)
+                if (first_unresolved(spec->children[i]))
+                        return path_at_fault(spec->children[i], path);
+        return TAKE_PTR(path);
+}
+
 static void loading_fail(Loading *l, Node *top, int code, const char *what)
 {
+        _cleanup_free_ char *path = top ? strdup(top->path) : path_at_fault(l->spec, l->parent);
         Json *error = NULL;
 
-        (void) message_error_object(&error, code, NULL, "%s: %s", top ? top->path : l->spec->name, what);
+        (void) message_error_object(&error, code, NULL, "%s: %s", path ?: l->spec->name, what);
         loading_end(l, NULL, error);
         json_unref(error);
 }
@@ -168,19 +194,6 @@ static void loading_start(Loading *l)
         l->top = top;
         events_simple(m->events, top, l->child ? "added" : "loaded");
         manager_event(m, EVENT_START, top);
-}
-
-static TreeSpec *first_unresolved(TreeSpec *spec)
-{
-        if (!spec->resolved && (spec->user || spec->group || spec->groups))
-                return spec;
-        for (size_t i = 0; i < spec->n_children; i++) {
-                TreeSpec *found = first_unresolved(spec->children[i]);
-
-                if (found)
-                        return found;
-        }
-        return NULL;
 }
 
 static void loading_next(Loading *l);

@@ -19,7 +19,6 @@ from tractor import (BAD_ACTOR, LIMIT, Connection, Events, expect_error, gone, k
 # What differs from the documents, by test: printed, and not run.
 KNOWN = {
     "apply_restarts_the_changed_child": "scenario 27: tree.apply is not built",
-    "journal_names_the_step": "scenario 25 with a journal: `stopped after 116 ms`, no word of the kill but TRACTOR_SIGNAL",
     "request_key": "`$.key` is ignored: the repeated request is done, or refused, again",
     "request_deadline": "`$.deadline_ms` is ignored: the answer comes when it comes",
 }

@@ -22,7 +22,6 @@ from tractor import BAD_ACTOR, LIMIT, gone, kill, main, program, sleeper, surviv
 KNOWN = {
     "run_wrong_file_says_only_that": "a log line of the supervisor stands before the problems",
     "run_bad_socket": "two lines, the first one tractord's, neither says what to try",
-    "service_variables_pass_through_run": "INVOCATION_ID, STATE_DIRECTORY and their kin are dropped by `run`, too",
     "frozen_shows_its_state": "a frozen actor's state column in a pipe is `ready (frozen)`",
     "errors_say_what_to_try": "several errors end without the next command to try",
     "advice_is_good": "after a spawn that can't exec `tractorctl status` is advised of a node that is not there",

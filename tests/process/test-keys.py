@@ -18,9 +18,6 @@ from tractor import (BAD_ACTOR, expect_error, gone, kill, main, sleeper, tractor
 
 # What differs from the documents, by test: printed, and not run.
 KNOWN = {
-    "unknown_users": "the error names only the tree (`u: no user is called …`), not the child",
-    "labels": "nothing shows them: they are taken, and seen nowhere",
-    "output_of_the_ended": "the file of a job whose tree is unloaded at its end stays as large as it was",
     "output_stays_bounded": "a file grows without bound between two looks, far past its 4 MiB",
 }
 
