@@ -48,20 +48,34 @@ void print_problems(FILE *f, const Json *problems)
         }
 }
 
-/* The path put in. Of a tree that failed to load nothing is left to be looked at. */
-static char *complete_hint(const Context *c, const char *subject, const char *hint)
+/* Of a tree that failed to load, or a child that failed to start, nothing is left to be looked at. */
+static char *hint_of_nothing_left(const Context *c, const Json *error)
 {
-        const char *gap = hint ? strstr(hint, "PATH") : NULL;
+        if (c->o->verb != VERB_SPAWN)
+                return xasprintf("try 'tractorctl %s %s' again when that is mended", c->o->verb_name,
+                                c->o->args[0]);
+        if (json_get_integer(error, "code", 0) == ERROR_SPAWN_FAILED)
+                return strdup("check the command and the options, see 'tractorctl help'");
+        return xasprintf("see 'tractorctl tree %s'", c->o->args[0]);
+}
 
-        if (!hint || !gap)
-                return hint ? strdup(hint) : NULL;
-        if (c->o->verb == VERB_RUN || c->o->verb == VERB_LOAD)
-                return NULL;
+/* What to try next, with the path put in. NULL: out of memory. */
+static char *make_hint(const Context *c, const char *subject, const Json *error)
+{
+        const char *hint = hint_of_error(error), *gap = strstr(hint, "PATH");
+        bool denied = json_get_integer(error, "code", 0) == ERROR_PERMISSION_DENIED;
+        Verb verb = c->o->verb;
+
+        /* The supervisor of a run ends with it: no question can be put to it. */
+        if ((verb == VERB_RUN && !denied) || ((verb == VERB_LOAD || verb == VERB_SPAWN) && gap))
+                return hint_of_nothing_left(c, error);
+        if (!gap)
+                return strdup(hint);
         return xasprintf("%.*s%s%s", (int) (gap - hint), hint, subject ?: "PATH", gap + strlen("PATH"));
 }
 
 /* What was wrong stood on the command line, not in a file: one line, however many there are. */
-static int fail_options(const Context *c, const Json *error, const Json *problems)
+static int fail_options(const Context *c, const char *subject, const Json *error, const Json *problems)
 {
         _cleanup_free_ char *text = NULL;
         size_t n = 0;
@@ -79,7 +93,7 @@ static int fail_options(const Context *c, const Json *error, const Json *problem
         }
         if (fclose(f) != 0)
                 return fail_errno(c, -ENOMEM);
-        return fail(c, code, "%s", text);
+        return fail(c, code, "%s%s%s; see 'man 5 tractor-tree'", subject ?: "", subject ? ": " : "", text);
 }
 
 int fail_error(const Context *c, const char *subject, const Json *error)
@@ -93,15 +107,14 @@ int fail_error(const Context *c, const char *subject, const Json *error)
                 return CTL_FAILED;
         }
         if (json_length(problems) > 0)
-                return fail_options(c, error, problems);
+                return fail_options(c, subject, error, problems);
         text = describe_error(error);
-        hint = complete_hint(c, subject, hint_of_error(error));
-        if (!text)
+        hint = make_hint(c, subject, error);
+        if (!text || !hint)
                 return fail_errno(c, -ENOMEM);
         if (strstr(text, subject ?: ""))
                 subject = NULL;
-        return fail(c, code, "%s%s%s%s%s", subject ?: "", subject ? ": " : "", text, hint ? "; " : "",
-                        hint ?: "");
+        return fail(c, code, "%s%s%s; %s", subject ?: "", subject ? ": " : "", text, hint);
 }
 
 static int connect_code(int r)
@@ -132,7 +145,9 @@ int context_connect(Context *c)
         if (r == -ENOMEM)
                 return fail_errno(c, r);
         if (r < 0)
-                return fail(c, CTL_NO_SUPERVISOR, "no supervisor to talk to at %s: it does not answer: %s",
+                return fail(c, CTL_NO_SUPERVISOR,
+                                "no supervisor to talk to at %s: it does not answer: %s; try 'tractorctl "
+                                "ping'",
                                 c->socket, strerror(-r));
         return 0;
 }

@@ -311,7 +311,15 @@ int daemon_start_failed(const Context *c, int r)
         if (r == -ENOENT)
                 return fail(c, CTL_FAILED,
                                 "can't find tractord; set TRACTOR_LIBEXECDIR to the directory it is in");
-        return fail(c, CTL_FAILED, "can't start tractord: %s", strerror(-r));
+        return fail(c, CTL_FAILED, "can't start tractord: %s; check TRACTOR_LIBEXECDIR", strerror(-r));
+}
+
+int daemon_ended_early(const Context *c, const Daemon *d)
+{
+        _cleanup_free_ char *end = daemon_describe_end(d);
+
+        return fail(c, CTL_FAILED, "tractord ended before it answered: %s; see what it said above",
+                        strna(end));
 }
 
 int daemon_start_private(Context *c, Daemon **ret)
@@ -322,7 +330,8 @@ int daemon_start_private(Context *c, Daemon **ret)
         int r;
 
         if (!mkdtemp(dir))
-                return fail(c, CTL_FAILED, "can't make a directory in /tmp: %s", strerror(errno));
+                return fail(c, CTL_FAILED, "can't make a directory in /tmp: %s; see 'ls -ld /tmp'",
+                                strerror(errno));
         sock = xasprintf("%s/s", dir);
         r = sock ? daemon_start(&(DaemonOptions){ .event = c->event,
                                                 .listen = { sock },
@@ -337,10 +346,7 @@ int daemon_start_private(Context *c, Daemon **ret)
         *ret = d;
         d->private_dir = strdup(dir);
         r = daemon_connect(c, d, sock, daemon_is_gone, d);
-        if (r == -ECHILD || r == -ECANCELED) {
-                _cleanup_free_ char *end = daemon_describe_end(d);
-
-                return fail(c, CTL_FAILED, "tractord ended before it answered: %s", strna(end));
-        }
+        if (r == -ECHILD || r == -ECANCELED)
+                return daemon_ended_early(c, d);
         return r < 0 ? fail_errno(c, r) : 0;
 }

@@ -32,7 +32,9 @@ typedef struct DaemonOptions {
  * path. -ENOENT: nowhere. */
 int daemon_find(char **ret);
 int daemon_start(const DaemonOptions *options, Daemon **ret);
-int daemon_start_failed(const Context *c, int r); /* says so */
+/* These say so; an exit code. */
+int daemon_start_failed(const Context *c, int r);
+int daemon_ended_early(const Context *c, const Daemon *d);
 /* Lets go of the owner socket: everything is ended with every wait cut short. */
 void daemon_release(Daemon *d);
 /* "exit 1", "killed by SIGKILL". The caller frees. */

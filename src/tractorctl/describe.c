@@ -225,6 +225,16 @@ int exit_code_of_error(const Json *error)
         }
 }
 
+/* By what the message begins with: the parameter that was wrong. */
+static const char *hint_of_parameter(const char *message)
+{
+        if (startswith(message, "signal"))
+                return "see 'kill -l' for the names";
+        if (startswith(message, "path") || startswith(message, "parent") || *message == '/')
+                return "see 'tractorctl list' for what there is";
+        return "see 'tractorctl help'";
+}
+
 const char *hint_of_error(const Json *error)
 {
         switch (json_get_integer(error, "code", 0)) {
@@ -239,13 +249,18 @@ const char *hint_of_error(const Json *error)
         case ERROR_CONNECTION_LOST:
                 return "try 'tractorctl ping'";
         case ERROR_METHOD_NOT_FOUND:
-                return "compare the versions with 'tractorctl version'";
+                return "see 'tractorctl version' for both versions";
         case ERROR_SPAWN_FAILED:
         case ERROR_ACTOR_DIED:
         case ERROR_RESTART_LIMIT:
                 return "see 'tractorctl status PATH'";
+        case ERROR_INVALID_PARAMS:
+                return hint_of_parameter(json_get_string(error, "message", ""));
+        case ERROR_UNSUPPORTED:
+        case ERROR_LIMIT_EXCEEDED:
+                return "see 'tractorctl status' for what there is";
         default:
-                return NULL;
+                return "see 'tractorctl tree'";
         }
 }
 

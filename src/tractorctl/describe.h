@@ -20,7 +20,7 @@ char *describe_event_line(const Json *item);
 
 /* The process's exit code that a protocol error stands for. */
 int exit_code_of_error(const Json *error);
-/* What to try next, or NULL. A constant. */
+/* What to try next, where "PATH" stands for that of the request. A constant. */
 const char *hint_of_error(const Json *error);
 
 Hue state_hue(const char *state);

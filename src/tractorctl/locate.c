@@ -250,7 +250,22 @@ static int embedded_connect(
         return 0;
 }
 
-static int connect_named(const char *path, int *ret_fd, char **ret_path, char **reterr)
+/* `start`: how to start one that listens there. */
+static char *describe_refusal(const char *path, const char *start, int r)
+{
+        switch (r) {
+        case -EACCES:
+        case -EPERM:
+                start = "try it as root or as the user the supervisor runs as";
+                break;
+        case -ENAMETOOLONG:
+                start = "name a shorter path";
+                break;
+        }
+        return xasprintf("no supervisor to talk to at %s: %s; %s", path, strerror(-r), start);
+}
+
+static int connect_path(const char *path, const char *start, int *ret_fd, char **ret_path, char **reterr)
 {
         _cleanup_free_ char *copy = strdup(path);
         int fd;
@@ -259,12 +274,26 @@ static int connect_named(const char *path, int *ret_fd, char **ret_path, char **
                 return -ENOMEM;
         fd = connect_to(path);
         if (fd < 0) {
-                *reterr = xasprintf("no supervisor to talk to at %s: %s", path, strerror(-fd));
+                *reterr = describe_refusal(path, start, fd);
                 return fd;
         }
         *ret_fd = fd;
         *ret_path = TAKE_PTR(copy);
         return 0;
+}
+
+static int connect_named(const char *path, int *ret_fd, char **ret_path, char **reterr)
+{
+        return connect_path(path, "start one with 'tractorctl run TREE --socket PATH'", ret_fd, ret_path,
+                        reterr);
+}
+
+/* Who did not type the path may not know where it comes from. */
+static int connect_environment(const Surroundings *s, int *ret_fd, char **ret_path, char **reterr)
+{
+        return connect_path(s->socket,
+                        "start one with 'tractorctl run TREE --socket PATH', or unset TRACTOR_SOCKET",
+                        ret_fd, ret_path, reterr);
 }
 
 static char *service_socket(const Surroundings *s, bool user)
@@ -280,11 +309,16 @@ static int connect_service(const Surroundings *s, bool user, int *ret_fd, char *
 
         if (user && !s->runtime_dir) {
                 *reterr = strdup("no supervisor to talk to: XDG_RUNTIME_DIR is not set, so there is no "
-                                 "user's service; log in, or name a socket with '--socket PATH'");
+                                 "user's service; name a socket with '--socket PATH', or log in");
                 return -ENOENT;
         }
         path = service_socket(s, user);
-        return path ? connect_named(path, ret_fd, ret_path, reterr) : -ENOMEM;
+        if (!path)
+                return -ENOMEM;
+        return connect_path(path,
+                        user ? "start it with 'systemctl --user start tractord.socket'"
+                             : "start it with 'systemctl start tractord.socket'",
+                        ret_fd, ret_path, reterr);
 }
 
 static bool nobody_there(int r)
@@ -332,6 +366,6 @@ int locate_connect(const Options *o, const Surroundings *s, int *ret_fd, char **
         if (o->user || o->system)
                 return connect_service(s, o->user, ret_fd, ret_path, reterr);
         if (s->socket)
-                return connect_named(s->socket, ret_fd, ret_path, reterr);
+                return connect_environment(s, ret_fd, ret_path, reterr);
         return connect_any(s, ret_fd, ret_path, reterr);
 }

@@ -52,7 +52,8 @@ static int finish(const Context *c, int code)
         bool bad = ferror(stdout) != 0;
 
         if ((fflush(stdout) != 0 || bad) && code == CTL_DONE && errno != EPIPE)
-                return fail(c, CTL_FAILED, "can't write the output: %s", strerror(errno));
+                return fail(c, CTL_FAILED, "can't write the output: %s; check what it goes to",
+                                strerror(errno));
         return code;
 }
 
@@ -72,6 +73,7 @@ int main(int argc, char **argv)
         surroundings_get(&c.surroundings);
         r = options_parse(argc, argv, &o, &error);
         if (r < 0)
-                return fail(&c, r == -ENOMEM ? CTL_FAILED : CTL_USAGE, "%s", error ?: strerror(-r));
+                return fail(&c, r == -ENOMEM ? CTL_FAILED : CTL_USAGE, "%s%s", error ?: strerror(-r),
+                                error && !strstr(error, "tractorctl ") ? "; see 'tractorctl help'" : "");
         return finish(&c, dispatch(&c));
 }

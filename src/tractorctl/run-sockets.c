@@ -2,6 +2,7 @@
 #include <errno.h>
 #include <limits.h>
 #include <stdio.h>
+#include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/un.h>
 #include <unistd.h>
@@ -22,6 +23,20 @@ static char *absolute(const char *path)
         return getcwd(cwd, sizeof(cwd)) ? xasprintf("%s/%s", cwd, path) : NULL;
 }
 
+/* Binding is the only question that brings up every reason why tractord could not listen there. */
+static int try_bind(const Context *c, const char *path)
+{
+        struct sockaddr_un sa = { .sun_family = AF_UNIX };
+        _cleanup_close_ int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
+
+        strcpy(sa.sun_path, path);
+        if (fd >= 0 && bind(fd, (struct sockaddr *) &sa, sizeof(sa)) >= 0 && unlink(path) >= 0)
+                return 0;
+        return fail(c, errno == EACCES || errno == EPERM ? CTL_DENIED : CTL_FAILED,
+                        "can't listen at %s: %s; name another path with '--socket PATH'", path,
+                        strerror(errno));
+}
+
 /* A dead socket in the way is removed; anything else there is not ours to touch. */
 static int clear_way(const Context *c, const char *path)
 {
@@ -29,12 +44,16 @@ static int clear_way(const Context *c, const char *path)
         int fd;
 
         if (strlen(path) > SOCKET_PATH_MAX)
-                return fail(c, CTL_USAGE, "the path of the socket is over %zu bytes long: %s",
+                return fail(c, CTL_USAGE,
+                                "the path of the socket is over %zu bytes long: %s; name a shorter one",
                                 SOCKET_PATH_MAX, path);
         if (lstat(path, &st) < 0)
-                return errno == ENOENT ? 0 : fail(c, CTL_FAILED, "%s: %s", path, strerror(errno));
+                return try_bind(c, path);
         if (!S_ISSOCK(st.st_mode))
-                return fail(c, CTL_FAILED, "%s is there already and is no socket", path);
+                return fail(c, CTL_FAILED,
+                                "%s is there already and is no socket; name another path with '--socket "
+                                "PATH'",
+                                path);
         fd = connect_to(path);
         if (fd != -ECONNREFUSED) {
                 (void) safe_close(fd);
@@ -42,7 +61,10 @@ static int clear_way(const Context *c, const char *path)
                                 "somebody listens at %s already; see 'tractorctl --socket %s status'", path,
                                 path);
         }
-        return unlink(path) < 0 ? fail(c, CTL_FAILED, "%s: %s", path, strerror(errno)) : 0;
+        if (unlink(path) < 0)
+                return fail(c, CTL_FAILED, "%s: %s; name another path with '--socket PATH'", path,
+                                strerror(errno));
+        return try_bind(c, path);
 }
 
 static int choose_published(Run *run)

@@ -15,6 +15,8 @@
 #define LOOK_INTERVAL_USEC (25 * USEC_PER_MSEC)
 #define LOOK_INTERVAL_LIVE_USEC (100 * USEC_PER_MSEC)
 #define REFRESH_USEC USEC_PER_SEC
+/* What goes as planned is told by the events; crashes and their last words, and what gave up and why, only here. */
+#define LOG_LEVEL "warning"
 
 static void run_over(Run *run, int code)
 {
@@ -220,7 +222,9 @@ static void daemon_ended(Run *run)
         if (run->stops > 0)
                 run_over(run, CTL_DONE);
         else
-                run_over(run, fail(run->c, CTL_FAILED, "tractord ended by itself: %s", strna(end)));
+                run_over(run, fail(run->c, CTL_FAILED,
+                                              "tractord ended by itself: %s; try 'tractorctl run %s' again",
+                                              strna(end), run->c->o->args[0]));
 }
 
 /* All that the notes call for. */
@@ -317,7 +321,7 @@ static int start_daemon(Run *run)
                                         .listen = { run->listen, run->published },
                                         .backend = run->c->o->backend,
                                         .capture = run->on_terminal,
-                                        .log_level = run->on_terminal || run->c->o->quiet ? "warning" : NULL,
+                                        .log_level = LOG_LEVEL,
                         },
                         &run->daemon);
 
@@ -333,9 +337,8 @@ static int first_connect(Run *run)
         int r = reconnect(run);
 
         if (run->daemon->exited) {
-                _cleanup_free_ char *end = daemon_describe_end(run->daemon);
-
-                return fail(run->c, CTL_FAILED, "tractord ended before it answered: %s", strna(end));
+                run_drain_output(run);
+                return daemon_ended_early(run->c, run->daemon);
         }
         if (r < 0 && r != -ECANCELED)
                 return fail_errno(run->c, r);

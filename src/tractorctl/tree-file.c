@@ -127,8 +127,11 @@ int tree_file_read(const char *path, Json **ret, char **reterr)
         *reterr = NULL;
         r = read_and_parse(path, ret, reterr);
         if (r == -EFBIG)
-                *reterr = xasprintf("%s: over %u bytes long", path, TREE_FILE_MAX);
+                *reterr = xasprintf("%s: over %u bytes long; give its parts to 'tractorctl load' one by one",
+                                path, TREE_FILE_MAX);
         else if (r < 0 && r != -EBADMSG)
-                *reterr = xasprintf("%s: can't read it: %s", path, strerror(-r));
+                *reterr = xasprintf("%s: can't read it: %s; give the path of a tree file, see 'man 5 "
+                                    "tractor-tree'",
+                                path, strerror(-r));
         return r;
 }

@@ -6,8 +6,10 @@
 #include "tractorctl/describe.h"
 #include "tractorctl/tree-view.h"
 
-static const char *const tree_head[] = { "NODE", "STATE", "PID", "RESTARTS", "SINCE", "LAST EXIT", "UNIT" };
-static const char *const list_head[] = { "PATH", "KIND", "STATE", "PID", "RESTARTS", "SINCE", "LAST EXIT" };
+static const char *const tree_head[] = { "NODE", "STATE", "PID", "RESTARTS", "SINCE", "LAST EXIT", "UNIT",
+        "FROZEN" };
+static const char *const list_head[] = { "PATH", "KIND", "STATE", "PID", "RESTARTS", "SINCE", "LAST EXIT",
+        "FROZEN" };
 static const char *const details_head[] = { "KEY", "VALUE" };
 
 typedef struct TreeView {
@@ -52,20 +54,35 @@ static int add_cause(Table *t, const Json *node)
         return both ? table_add(t, streq(state, "failed") ? HUE_BAD : HUE_DIM, both) : -ENOMEM;
 }
 
-static int add_state(Table *t, const Json *node)
+/* People see at once that it is frozen; a script compares the state, and has a column of its own for the rest. */
+static int add_state(const TreeView *v, const Json *node)
 {
         const char *state = json_get_string(node, "state", "?");
-        bool frozen = json_get_boolean(node, "frozen", false);
+        bool frozen = v->style->terminal && json_get_boolean(node, "frozen", false);
         _cleanup_free_ char *text = frozen ? xasprintf("%s (frozen)", state) : strdup(state);
 
-        return text ? table_add(t, frozen ? HUE_BUSY : state_hue(state), text) : -ENOMEM;
+        return text ? table_add(v->table, frozen ? HUE_BUSY : state_hue(state), text) : -ENOMEM;
+}
+
+static int add_frozen(const TreeView *v, const Json *node)
+{
+        if (v->style->terminal)
+                return 0;
+        return table_add(v->table, HUE_PLAIN, json_get_boolean(node, "frozen", false) ? "frozen" : NULL);
+}
+
+/* The last column is for pipes alone. */
+static void view_init(const TreeView *v, const char *const *head, size_t n_columns)
+{
+        table_init(v->table, head, v->style->terminal ? n_columns - 1 : n_columns);
 }
 
 /* STATE PID RESTARTS SINCE, as both tables have them. */
-static int add_common(Table *t, const Json *node)
+static int add_common(const TreeView *v, const Json *node)
 {
+        Table *t = v->table;
         char buf[TEXT_MAX];
-        int r = add_state(t, node);
+        int r = add_state(v, node);
 
         if (r >= 0)
                 r = add_integer(t, node, "pid");
@@ -91,12 +108,12 @@ static int add_tree_row(const TreeView *v, const Json *node, const char *prefix,
                 return -ENOMEM;
         r = table_add(v->table, HUE_PLAIN, label);
         if (r >= 0)
-                r = add_common(v->table, node);
+                r = add_common(v, node);
         if (r >= 0)
                 r = add_cause(v->table, node);
         if (r >= 0) /* last: the first to be cut */
                 r = table_add(v->table, HUE_DIM, json_get_string(node, "unit", NULL));
-        return r;
+        return r < 0 ? r : add_frozen(v, node);
 }
 
 /* The root's own line says nothing. Recursion is bounded by the parser's depth. */
@@ -131,7 +148,7 @@ int tree_view_tree(const Json *node, const Style *style, Table *ret)
         bool drawn = style->terminal && style->utf8;
         int r = 0;
 
-        table_init(ret, tree_head, ELEMENTSOF(tree_head));
+        view_init(&v, tree_head, ELEMENTSOF(tree_head));
         if (!streq(json_get_string(node, "path", ""), "/"))
                 return add_subtree(&v, node, "", "", drawn ? "" : "  ");
         for (size_t i = 0; r >= 0 && i < json_length(children); i++)
@@ -139,17 +156,17 @@ int tree_view_tree(const Json *node, const Style *style, Table *ret)
         return r;
 }
 
-static int add_list_row(Table *t, const Json *node, const char *path)
+static int add_list_row(const TreeView *v, const Json *node, const char *path)
 {
-        int r = table_add(t, HUE_PLAIN, path);
+        int r = table_add(v->table, HUE_PLAIN, path);
 
         if (r >= 0)
-                r = table_add(t, HUE_DIM, json_get_string(node, "kind", NULL));
+                r = table_add(v->table, HUE_DIM, json_get_string(node, "kind", NULL));
         if (r >= 0)
-                r = add_common(t, node);
+                r = add_common(v, node);
         if (r >= 0)
-                r = add_cause(t, node);
-        return r;
+                r = add_cause(v->table, node);
+        return r < 0 ? r : add_frozen(v, node);
 }
 
 static bool path_matches(const char *glob, const char *path)
@@ -157,23 +174,25 @@ static bool path_matches(const char *glob, const char *path)
         return glob ? fnmatch(glob, path, 0) == 0 : !streq(path, "/");
 }
 
-static int add_list(Table *t, const Json *node, const char *glob)
+static int add_list(const TreeView *v, const Json *node, const char *glob)
 {
         const char *path = json_get_string(node, "path", "?");
         const Json *children = json_get(node, "children");
         int r = 0;
 
         if (path_matches(glob, path))
-                r = add_list_row(t, node, path);
+                r = add_list_row(v, node, path);
         for (size_t i = 0; r >= 0 && i < json_length(children); i++)
-                r = add_list(t, json_item(children, i), glob);
+                r = add_list(v, json_item(children, i), glob);
         return r;
 }
 
-int tree_view_list(const Json *node, const char *glob, Table *ret)
+int tree_view_list(const Json *node, const char *glob, const Style *style, Table *ret)
 {
-        table_init(ret, list_head, ELEMENTSOF(list_head));
-        return add_list(ret, node, glob);
+        const TreeView v = { .style = style, .table = ret };
+
+        view_init(&v, list_head, ELEMENTSOF(list_head));
+        return add_list(&v, node, glob);
 }
 
 static int copy_without_children(const Json *node, Json *list)

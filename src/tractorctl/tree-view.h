@@ -2,7 +2,8 @@
 #pragma once
 
 /* Nodes of tree.get as tables: the tree, drawn with box characters on a UTF-8 terminal and indented elsewhere; the
- * flat list; one node in detail. And what `run` must know of a tree: is anything still going on, did anything
+ * flat list; one node in detail. A frozen node's state says so on a terminal; elsewhere the state stays one word
+ * and a last column says it. And what `run` must know of a tree: is anything still going on, did anything
  * fail. Pure. */
 
 #include "tractorctl/text.h"
@@ -11,7 +12,7 @@
 /* The table's head is static; the caller renders and ends it. */
 int tree_view_tree(const Json *node, const Style *style, Table *ret);
 /* Only paths that match `glob` (fnmatch(3), where '*' crosses '/'); NULL: all but the root. */
-int tree_view_list(const Json *node, const char *glob, Table *ret);
+int tree_view_list(const Json *node, const char *glob, const Style *style, Table *ret);
 /* The same nodes in an array, without their children. */
 int tree_view_matching(const Json *node, const char *glob, Json **ret);
 /* Two columns, key and value; also for supervisor.status. Numbers with their units for a terminal, bare elsewhere. */

@@ -382,7 +382,8 @@ int verb_spawn(Context *c)
                 return r;
         if (p->error)
                 return fail_error(c, path, p->error);
-        print_spawned(c, p->result);
-        (void) fflush(stdout);
-        return c->o->no_wait ? CTL_DONE : await_settled(c, path);
+        r = c->o->no_wait ? CTL_DONE : await_settled(c, path);
+        if (r == CTL_DONE)
+                print_spawned(c, p->result);
+        return r;
 }

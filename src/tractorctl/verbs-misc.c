@@ -157,7 +157,9 @@ static int connect_again(Context *c)
                         break;
                 (void) sd_event_run(c->event, FOLLOW_INTERVAL_USEC);
         }
-        return fail(c, CTL_NO_SUPERVISOR, "the supervisor at %s is gone: %s", c->socket, strerror(-r));
+        return fail(c, CTL_NO_SUPERVISOR,
+                        "the supervisor at %s is gone: %s; start one with 'tractorctl run TREE'", c->socket,
+                        strerror(-r));
 }
 
 int verb_events(Context *c)

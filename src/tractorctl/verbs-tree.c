@@ -84,7 +84,7 @@ int verb_list(Context *c)
                 (void) print_json(c, list);
                 none = json_length(list) == 0;
         } else {
-                r = tree_view_list(v, glob, &t);
+                r = tree_view_list(v, glob, &c->style, &t);
                 none = t.n == 0;
                 r = print_table(c, &t, r);
         }

@@ -19,13 +19,7 @@ sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), ".."
 from tractor import BAD_ACTOR, LIMIT, gone, kill, main, program, sleeper, survivors  # noqa: E402
 
 # What differs from the documents, by test: printed, and not run.
-KNOWN = {
-    "run_wrong_file_says_only_that": "a log line of the supervisor stands before the problems",
-    "run_bad_socket": "two lines, the first one tractord's, neither says what to try",
-    "frozen_shows_its_state": "a frozen actor's state column in a pipe is `ready (frozen)`",
-    "errors_say_what_to_try": "several errors end without the next command to try",
-    "advice_is_good": "after a spawn that can't exec `tractorctl status` is advised of a node that is not there",
-}
+KNOWN = {}
 
 CTL = program("tractorctl")
 LATER = ("apply bridge call crashes debug find logs metrics pool reexec stream tasks tell top wait").split()
@@ -204,7 +198,21 @@ def run_bad_socket(backend):
         with open(os.path.join(folder, "t.json"), "w") as f:
             json.dump({"tractor": 1, "name": "t", "children": []}, f)
         line = ctl("run", f.name, "--socket", os.path.join(folder, "none", "s"), f"--backend={backend}", code=1)
-        assert "No such file" in line and "none/s" in line, line
+        assert "No such file" in line and "none/s" in line and NEXT.search(line), line
+        line = ctl("run", f.name, "--socket", folder, f"--backend={backend}", code=1)
+        assert NEXT.search(line), line
+        assert os.listdir(folder) == ["t.json"]
+
+
+def run_says_once_what_happens(backend):
+    """Events are lines of stdout; stderr has what went wrong: crashes with their last words, and what gave up."""
+    r = Run({"children": [sleeper("a"), {"name": "b", "exec": ["sh", "-c", "echo farewell >&2; exit 3"],
+                                         "restart": "temporary"}]}, backend, ready=False)
+    r.until("/t/b state .* failed")
+    err = r.end(0, signal.SIGINT)
+    assert not re.search(r"/t/a|started|stopped|loaded|backend", err), err
+    if not os.path.exists("/run/systemd/journal/socket"):  # else it has them
+        assert re.search(r"^tractor-supervisor: /t/b: exited with code 3 .*last words: farewell$", err, re.M), err
 
 
 def two_runs(backend):
@@ -244,9 +252,7 @@ def environment_of_run(backend):
         with open(out) as f:
             got = dict(line.rstrip("\n").split("=", 1) for line in f)
         due = {k: v for k, v in os.environ.items() if not k.startswith("TRACTOR_")}
-        for name in ("INVOCATION_ID", "JOURNAL_STREAM", "SYSTEMD_EXEC_PID", "STATE_DIRECTORY"):
-            due.pop(name, None)  # see service_variables_pass_through_run
-        due |= env
+        due |= env | {"STATE_DIRECTORY": r.dir}
         differ = {k: (v, got.get(k)) for k, v in due.items() if got.get(k) != v}
         assert not differ, differ
         assert [k for k in got if k not in due and not k.startswith("TRACTOR_") and k not in os.environ] == [], got
@@ -416,7 +422,11 @@ def frozen_shows_its_state(backend):
     with running({"children": [sleeper("a")]}, backend) as r:
         r.ctl("freeze", "/t/a")
         assert columns(r.ctl("list", "/t/a"), 1)[0][2] == "ready"
+        assert columns(r.ctl("tree", "/t/a"), 1)[0][1] == "ready"
+        assert [columns(r.ctl(verb), 2)[1][-1] for verb in ("list", "tree")] == ["frozen"] * 2
+        assert r.json("list", "/t/a")[0]["state"] == "ready" and r.json("list", "/t/a")[0]["frozen"] is True
         r.ctl("thaw", "/t/a")
+        assert columns(r.ctl("list", "/t/a"), 1)[0][-1] == "-"
 
 
 def spawn(backend):
@@ -541,8 +551,7 @@ if __name__ == "__main__":
     for name, difference in KNOWN.items():
         print(f"known difference, not run: {name}: {difference}", file=sys.stderr)
     tests = [run_interrupted, run_interrupted_twice, run_ends_by_itself, run_waits_for_backoff, run_wrong_file,
-             run_wrong_file_says_only_that, run_socket, run_bad_socket, two_runs, environment_of_run,
-             service_variables_pass_through_run, validate, load_unload, looking, events, changing,
-             frozen_shows_its_state, spawn, set_limit, exit_codes, permission, errors_say_what_to_try,
-             advice_is_good]
+             run_wrong_file_says_only_that, run_socket, run_bad_socket, run_says_once_what_happens, two_runs,
+             environment_of_run, service_variables_pass_through_run, validate, load_unload, looking, events, changing,
+             frozen_shows_its_state, spawn, set_limit, exit_codes, permission, errors_say_what_to_try, advice_is_good]
     main([t for t in tests if t.__name__ not in KNOWN or t.__name__ in sys.argv[1:]])

@@ -225,10 +225,10 @@ static void test_tree_view(void)
 
         CHECK_EQ(tree_view_tree(v, &(Style){ 0 }, &t), 0);
         check_rendered(&t, &(Style){ 0 },
-                        "t\tready\t-\t-\t-\t-\t-\n"
-                        "  a\tready\t7\t2\t5.0 s\tSIGKILL after 0.1 s\tu.scope\n"
-                        "  w\tfailed\t-\t-\t-\t-\t-\n"
-                        "    b\tfailed\t-\t0\t-\texit 1\t-\n");
+                        "t\tready\t-\t-\t-\t-\t-\t-\n"
+                        "  a\tready\t7\t2\t5.0 s\tSIGKILL after 0.1 s\tu.scope\t-\n"
+                        "  w\tfailed\t-\t-\t-\t-\t-\t-\n"
+                        "    b\tfailed\t-\t0\t-\texit 1\t-\t-\n");
 }
 
 static void test_tree_view_drawn(void)
@@ -251,13 +251,31 @@ static void test_tree_list(void)
         _cleanup_json_ Json *v = json(tree_text), *some = NULL;
         _cleanup_(table_done) Table t, none;
 
-        CHECK_EQ(tree_view_list(v, "/t/*b", &t), 0);
-        check_rendered(&t, &(Style){ 0 }, "/t/w/b\tactor\tfailed\t-\t0\t-\texit 1\n");
-        CHECK_EQ(tree_view_list(v, "/nothing", &none), 0);
+        CHECK_EQ(tree_view_list(v, "/t/*b", &(Style){ 0 }, &t), 0);
+        check_rendered(&t, &(Style){ 0 }, "/t/w/b\tactor\tfailed\t-\t0\t-\texit 1\t-\n");
+        CHECK_EQ(tree_view_list(v, "/nothing", &(Style){ 0 }, &none), 0);
         CHECK_EQ(none.n, 0);
         CHECK_EQ(tree_view_matching(v, "/t/w", &some), 0);
         CHECK_STR(json_print(some, NULL),
                         "[{\"path\":\"/t/w\",\"kind\":\"supervisor\",\"state\":\"failed\"}]");
+}
+
+/* The state stays one word for a script. */
+static void test_frozen(void)
+{
+        static const Style terminal = { .terminal = true };
+        _cleanup_json_ Json *v = json("{\"path\":\"/t/a\",\"kind\":\"actor\",\"state\":\"ready\",\"pid\":7,"
+                                      "\"frozen\":true}");
+        _cleanup_(table_done) Table list, tree, drawn;
+
+        CHECK_EQ(tree_view_list(v, NULL, &(Style){ 0 }, &list), 0);
+        check_rendered(&list, &(Style){ 0 }, "/t/a\tactor\tready\t7\t-\t-\t-\tfrozen\n");
+        CHECK_EQ(tree_view_tree(v, &(Style){ 0 }, &tree), 0);
+        check_rendered(&tree, &(Style){ 0 }, "a\tready\t7\t-\t-\t-\t-\tfrozen\n");
+        CHECK_EQ(tree_view_list(v, NULL, &terminal, &drawn), 0);
+        check_rendered(&drawn, &terminal,
+                        "PATH  KIND   STATE           PID\n"
+                        "/t/a  actor  ready (frozen)  7\n");
 }
 
 static void test_tree_details(void)
@@ -311,8 +329,8 @@ int main(int argc, char **argv)
                 { "table-empty", test_table_empty }, { "describe-exit", test_describe_exit },
                 { "describe-error", test_describe_error }, { "describe-event", test_describe_event },
                 { "tree-view", test_tree_view }, { "tree-view-drawn", test_tree_view_drawn },
-                { "tree-list", test_tree_list }, { "tree-details", test_tree_details },
-                { "tree-end", test_tree_end } };
+                { "tree-list", test_tree_list }, { "frozen", test_frozen },
+                { "tree-details", test_tree_details }, { "tree-end", test_tree_end } };
 
         CHECK(setlocale(LC_ALL, "C.UTF-8"));
         return test_main(argc, argv, tests, ELEMENTSOF(tests));
