@@ -218,8 +218,8 @@ static int open_room(CgroupBackend *b, const char *path)
         return fd < 0 ? -errno : fd;
 }
 
-static int cgroup_home_prepare(
-                Home *home, uint32_t generation, const char *actor_id, uint64_t stop_usec, SpawnPlan *ret)
+static int cgroup_home_prepare(Home *home, uint32_t generation, const char *actor_id, int stop_signal,
+                uint64_t stop_usec, SpawnPlan *ret)
 {
         CgroupHome *h = (CgroupHome *) home;
         CgroupBackend *b = backend_of(h);

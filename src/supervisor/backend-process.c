@@ -202,8 +202,8 @@ static void process_home_free(Home *home)
         free(h);
 }
 
-static int process_home_prepare(
-                Home *home, uint32_t generation, const char *actor_id, uint64_t stop_usec, SpawnPlan *ret)
+static int process_home_prepare(Home *home, uint32_t generation, const char *actor_id, int stop_signal,
+                uint64_t stop_usec, SpawnPlan *ret)
 {
         ProcessHome *h = (ProcessHome *) home;
         int r;

@@ -1,6 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include <errno.h>
-#include <signal.h>
 #include <unistd.h>
 
 #include "base/log.h"
@@ -103,18 +102,18 @@ static int append_bound(sd_bus_message *m, ScopeBackend *b)
                         b->keeper_unit);
 }
 
+/* Without a Controller: to watch it, systemd 252 asks the bus daemon for its name at each start and waits for
+ * the answer, also where it has just got to start that daemon anew: then for 90 s. So a stop from outside begins
+ * with systemd's signal instead of a request to us. */
 static int append_scope(sd_bus_message *m, ScopeHome *h)
 {
         ScopeBackend *b = (ScopeBackend *) h->home.backend;
-        const char *name = NULL;
         int r;
 
-        r = sd_bus_get_unique_name(bus_connection(b->bus), &name);
-        if (r >= 0)
-                r = sd_bus_message_append(m, "(sv)(sv)(sv)(sv)(sv)(sv)(sv)", "Description", "s", h->path,
-                                "Slice", "s", h->slice, "PIDs", "au", 1, (uint32_t) h->pid, "Controller",
-                                "s", name, "CollectMode", "s", "inactive-or-failed", "KillSignal", "i",
-                                SIGTERM, "TimeoutStopUSec", "t", h->stop_usec);
+        r = sd_bus_message_append(m, "(sv)(sv)(sv)(sv)(sv)(sv)", "Description", "s", h->path, "Slice", "s",
+                        h->slice, "PIDs", "au", 1, (uint32_t) h->pid, "CollectMode", "s",
+                        "inactive-or-failed", "KillSignal", "i", h->stop_signal, "TimeoutStopUSec", "t",
+                        h->stop_usec);
         if (r >= 0 && b->has_oom_policy)
                 r = sd_bus_message_append(m, "(sv)", "OOMPolicy", "s", "continue");
         return r < 0 ? r : append_bound(m, b);
@@ -174,7 +173,6 @@ int call_start_scope(Job *j, sd_bus_message_handler_t handler)
         _cleanup_message_ sd_bus_message *m = NULL;
         int r;
 
-        j->home->controller = bus_generation(b->bus);
         r = begin_transient(b, j->home->scope, &m);
         if (r >= 0)
                 r = append_scope(m, j->home);
@@ -324,6 +322,15 @@ int call_list_units(ScopeBackend *b, sd_bus_message_handler_t handler)
         if (r >= 0)
                 r = sd_bus_message_append(m, "asas", 0, 1, pattern);
         return r < 0 ? r : send(b, m, NULL, handler, b);
+}
+
+int call_list_jobs(ScopeBackend *b, sd_bus_message_handler_t handler)
+{
+        _cleanup_message_ sd_bus_message *m = NULL;
+        int r;
+
+        r = new_call(b, "ListJobs", &m);
+        return r < 0 ? r : send(b, m, &b->ask, handler, b);
 }
 
 /* --- with a deadline --- */

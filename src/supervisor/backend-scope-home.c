@@ -169,6 +169,7 @@ static void room_leave(ScopeHome *h)
 
         h->watch = cgroup_watch_free(h->watch);
         forget_invocation(h);
+        ask_forget(h);
         h->room_fd = safe_close(h->room_fd);
         job_cancel(&h->scope_job);
         h->adopting = false;
@@ -308,8 +309,8 @@ static void want_slices(ScopeHome *h)
                         job_want(&p->slice_job);
 }
 
-static int scope_home_prepare(
-                Home *home, uint32_t generation, const char *actor_id, uint64_t stop_usec, SpawnPlan *ret)
+static int scope_home_prepare(Home *home, uint32_t generation, const char *actor_id, int stop_signal,
+                uint64_t stop_usec, SpawnPlan *ret)
 {
         ScopeHome *h = (ScopeHome *) home;
         ScopeBackend *b = backend_of(h);
@@ -328,6 +329,7 @@ static int scope_home_prepare(
                 h->scope = h->room = NULL;
                 return r;
         }
+        h->stop_signal = stop_signal;
         h->stop_usec = stop_usec;
         *ret = (SpawnPlan){ .held = true, .cgroup_fd = -EBADF };
         return 0;
@@ -517,6 +519,7 @@ const BackendVtable scope_vtable = {
         .home_prepare = scope_home_prepare,
         .home_adopt = scope_home_adopt,
         .home_command = scope_home_command,
+        .home_consult = scope_home_consult,
         .home_leave = scope_home_leave,
         .home_populated = scope_home_populated,
         .home_watch_empty = scope_home_watch_empty,

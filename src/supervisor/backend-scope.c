@@ -90,6 +90,7 @@ static int on_tick(sd_event_source *s, uint64_t usec, void *userdata)
 
         check_left(b);
         jobs_check(b, false);
+        asks_check(b);
         if (!list_is_empty(&b->left) || !list_is_empty(&b->jobs))
                 scope_tick(b);
         return 0;
@@ -133,6 +134,7 @@ static void on_up(void *userdata)
 
         log_info("systemd is back on the bus");
         jobs_check(b, true);
+        asks_pump(b);
         (void) call_list_units(b, on_units);
 }
 
@@ -142,6 +144,7 @@ static void on_down(void *userdata)
 
         log_warning("systemd has left the bus: actors run on, new ones wait for its return");
         b->down_since = now_usec(CLOCK_MONOTONIC);
+        asks_drop(b);
 }
 
 static void on_job_removed(const char *job, const char *result, void *userdata)
@@ -149,24 +152,9 @@ static void on_job_removed(const char *job, const char *result, void *userdata)
         jobs_removed(userdata, job, result);
 }
 
-/* A scope that stands has nothing left to be done with but to be stopped. */
 static void on_job_new(const char *unit, void *userdata)
 {
-        ScopeBackend *b = userdata;
-        ScopeHome *h = map_get(&b->scopes, unit);
-
-        if (h && h->scope_job.phase == JOB_DONE && h->controller != bus_generation(b->bus))
-                b->events->stop_requested(h->userdata);
-}
-
-static void on_stop_requested(const char *unit, void *userdata)
-{
-        ScopeBackend *b = userdata;
-        ScopeHome *h = map_get(&b->scopes, unit);
-
-        /* Signals come in order: before our job is done it is about an older unit of that name. */
-        if (h && h->scope_job.phase == JOB_DONE)
-                b->events->stop_requested(h->userdata);
+        ask_told(userdata, unit);
 }
 
 static const BusEvents bus_events = {
@@ -174,7 +162,6 @@ static const BusEvents bus_events = {
         .down = on_down,
         .job_new = on_job_new,
         .job_removed = on_job_removed,
-        .stop_requested = on_stop_requested,
 };
 
 /* --- opening and closing --- */
@@ -190,6 +177,7 @@ void scope_backend_free(Backend *backend)
         }
         LIST_FOREACH_SAFE(i, &b->left)
                 left_free(LIST_ENTRY(i, Left, node));
+        sd_bus_slot_unref(b->ask);
         bus_free(b->bus);
         sd_event_source_disable_unref(b->tick);
         cgroup_watcher_free(b->watcher);
@@ -341,6 +329,7 @@ int backend_scope_open(const BackendOptions *options, Backend **ret, char **ret_
                 .has_oom_policy = true };
         list_init(&b->jobs);
         list_init(&b->left);
+        list_init(&b->asking);
         r = setup(b, options, ret_why);
         if (r < 0) {
                 scope_backend_free(&b->backend);

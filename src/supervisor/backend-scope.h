@@ -3,7 +3,7 @@
 
 /* The parts of the scope backend among themselves. backend-scope.c opens it and owns the list of what is under way;
  * -job.c turns a wish for a unit into one that stands, whatever becomes of systemd meanwhile; -call.c writes the
- * messages; -home.c is the vtable.
+ * messages; -home.c is the vtable; -stop.c finds out whether someone else stops a scope.
  *
  * A Job is the wish: WANTED until it may be sent (the bus is up, not too many calls are open), CALLED until systemd
  * has answered, RUNNING until JobRemoved, then DONE or FAILED. What breaks in between puts it back to WANTED, and
@@ -39,6 +39,13 @@ typedef enum JobPhase {
         JOB_DONE,
         JOB_FAILED,
 } JobPhase;
+
+/* Of a scope that stands, by systemd's list of jobs. */
+typedef enum ScopeJob {
+        SCOPE_JOB_NONE,
+        SCOPE_JOB_STOP,
+        SCOPE_JOB_OTHER,
+} ScopeJob;
 
 typedef struct Job {
         ScopeHome *home; /* weak: it contains us */
@@ -77,10 +84,15 @@ struct ScopeHome {
         int room_fd;
         int pid;
         uint64_t stop_usec;
-        unsigned controller; /* the generation of the bus that systemd knows for it */
+        int stop_signal;
         bool adopting;
         sd_bus_slot *invocation;
         CgroupWatch *watch;
+        ListNode asking; /* in ScopeBackend.asking */
+        unsigned round;  /* of the call that answers */
+        bool told;       /* JobNew named it */
+        bool held;       /* its end waits for the answer */
+        ScopeJob job;
 };
 
 /* A scope whose generation is over: systemd removes it when its cgroup is empty, and has been seen to miss that. */
@@ -109,6 +121,11 @@ struct ScopeBackend {
         unsigned n_asking; /* invocations that systemd owes us */
         uint64_t down_since;
         ListNode left;
+        ListNode asking; /* homes, in the order of their rounds */
+        sd_bus_slot *ask;
+        unsigned round; /* of the call under way, or the last one */
+        uint64_t ask_since;
+        bool ask_late;         /* not waited for any longer */
         sd_event_source *tick; /* while something is under way */
 };
 
@@ -126,6 +143,7 @@ void call_stop_unit(ScopeBackend *b, const char *unit);
 void call_signal_unit(ScopeBackend *b, const char *unit, int signo);
 void call_freeze_unit(ScopeBackend *b, const char *unit, bool frozen);
 int call_list_units(ScopeBackend *b, sd_bus_message_handler_t handler);
+int call_list_jobs(ScopeBackend *b, sd_bus_message_handler_t handler);
 
 /* At start-up and at the end, with a deadline. */
 int sync_manager_cgroup(ScopeBackend *b, uint64_t deadline, char **ret);
@@ -150,6 +168,18 @@ extern const BackendVtable scope_vtable;
 
 /* A job of the home is DONE or FAILED. The home may be gone on return. */
 void home_progress(ScopeHome *h);
+
+/* --- backend-scope-stop.c --- */
+
+/* systemd is to do something with a unit. */
+void ask_told(ScopeBackend *b, const char *unit);
+void ask_forget(ScopeHome *h);
+void asks_pump(ScopeBackend *b);
+/* No longer waits for what takes too long. */
+void asks_check(ScopeBackend *b);
+/* There is nobody to answer any more. */
+void asks_drop(ScopeBackend *b);
+int scope_home_consult(Home *home);
 
 /* --- backend-scope.c --- */
 

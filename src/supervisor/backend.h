@@ -51,6 +51,8 @@ typedef struct BackendEvents {
         void (*emptied)(void *userdata);
         /* Someone outside asked to stop this actor (systemctl stop X.scope). */
         void (*stop_requested)(void *userdata);
+        /* home_consult() is answered. */
+        void (*consulted)(void *userdata);
 } BackendEvents;
 
 typedef struct BackendOptions {
@@ -72,12 +74,16 @@ typedef struct BackendVtable {
                         const Limits *limits, void *userdata, Home **ret, Limit *ret_limit);
         void (*home_free)(
                         Home *h); /* ends what is left in it (cgroup.kill), stops or removes slice or directory */
-        int (*home_prepare)(Home *h, uint32_t generation, const char *actor_id, uint64_t stop_usec,
-                        SpawnPlan *ret);
+        /* `stop_signal` and `stop_usec`: how someone else is to stop it in our place. */
+        int (*home_prepare)(Home *h, uint32_t generation, const char *actor_id, int stop_signal,
+                        uint64_t stop_usec, SpawnPlan *ret);
         int (*home_adopt)(Home *h, int pid, int pidfd);
         /* How to clone one more process into the room of the running generation (a readiness command); where the room
          * can't be entered by clone, cgroup_fd is -EBADF and the process is found by its environment. */
         int (*home_command)(Home *h, SpawnPlan *ret);
+        /* The main process has ended, unasked by us. 1: someone outside may have stopped it; consulted() follows within two
+         * seconds, after stop_requested() if so. 0: nothing more is to be learned. NULL: the rooms are ours alone. */
+        int (*home_consult)(Home *h);
         /* The spawn came to nothing or the generation is over and reaped: forget the room. */
         void (*home_leave)(Home *h);
         bool (*home_populated)(

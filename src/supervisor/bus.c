@@ -22,8 +22,7 @@ struct Bus {
         const BusEvents *events;
         void *userdata;
         sd_bus *bus;
-        sd_bus_slot *subscribe, *slots[5];
-        unsigned generation;
+        sd_bus_slot *subscribe, *slots[4];
         sd_event_source *retry;
         uint64_t interval;
 };
@@ -31,11 +30,6 @@ struct Bus {
 bool bus_is_up(const Bus *b)
 {
         return b->state == BUS_UP;
-}
-
-unsigned bus_generation(const Bus *b)
-{
-        return b->generation;
 }
 
 sd_bus *bus_connection(Bus *b)
@@ -87,16 +81,6 @@ static int on_job_new(sd_bus_message *m, void *userdata, sd_bus_error *reterr)
         return 0;
 }
 
-static int on_request_stop(sd_bus_message *m, void *userdata, sd_bus_error *reterr)
-{
-        _cleanup_free_ char *unit = NULL;
-        Bus *b = userdata;
-
-        if (sd_bus_path_decode(sd_bus_message_get_path(m), SYSTEMD_UNIT_PATH, &unit) > 0)
-                b->events->stop_requested(unit, b->userdata);
-        return 0;
-}
-
 static void subscribe(Bus *b);
 static void disconnect(Bus *b);
 
@@ -134,7 +118,6 @@ static int add_matches(Bus *b)
                 { NULL, "/org/freedesktop/DBus/Local", "org.freedesktop.DBus.Local", "Disconnected",
                                 on_disconnected },
                 { SYSTEMD_NAME, SYSTEMD_PATH, SYSTEMD_MANAGER, "JobRemoved", on_job_removed },
-                { SYSTEMD_NAME, NULL, "org.freedesktop.systemd1.Scope", "RequestStop", on_request_stop },
                 { "org.freedesktop.DBus", "/org/freedesktop/DBus", "org.freedesktop.DBus",
                                 "NameOwnerChanged", on_owner_changed },
                 { SYSTEMD_NAME, SYSTEMD_PATH, SYSTEMD_MANAGER, "JobNew", on_job_new },
@@ -142,8 +125,6 @@ static int add_matches(Bus *b)
         int r = 0;
 
         for (size_t i = 0; r >= 0 && i < ELEMENTSOF(matches); i++) {
-                if (matches[i].handler == on_job_new && b->generation == 1)
-                        continue;
                 _cleanup_free_ char *rule = xasprintf(
                                 "type='signal'%s%s%s%s%s%s,interface='%s',member='%s'%s",
                                 matches[i].sender ? ",sender='" : "", matches[i].sender ?: "",
@@ -223,7 +204,6 @@ static int new_connection(Bus *b)
         r = b->user ? sd_bus_open_user(&b->bus) : sd_bus_open_system(&b->bus);
         if (r < 0)
                 return r;
-        b->generation++;
         (void) sd_bus_set_exit_on_disconnect(b->bus, false);
         return sd_bus_set_method_call_timeout(b->bus, CALL_TIMEOUT_USEC);
 }

@@ -25,11 +25,8 @@ typedef struct BusEvents {
         void (*up)(void *userdata);
         void (*down)(void *userdata);
         void (*job_removed)(const char *job, const char *result, void *userdata);
-        /* systemd is to do something with a unit. Told from the second connection on, for scopes that the first was the
-         * controller of: that is lost for good with the connection's name, and with it stop_requested(). */
+        /* systemd is to do something with a unit. Told before that is begun. */
         void (*job_new)(const char *unit, void *userdata);
-        /* Someone stops a scope that is ours to end. */
-        void (*stop_requested)(const char *unit, void *userdata);
 } BusEvents;
 
 /* Connects and subscribes before `deadline` (CLOCK_MONOTONIC), not yet attached to the event loop. */
@@ -41,8 +38,6 @@ Bus *bus_free(Bus *b);
 DEFINE_CLEANUP(Bus *, bus_free);
 
 bool bus_is_up(const Bus *b);
-/* Counts the connections, from 1. */
-unsigned bus_generation(const Bus *b);
 /* NULL while it is down. */
 sd_bus *bus_connection(Bus *b);
 

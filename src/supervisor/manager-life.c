@@ -83,7 +83,9 @@ void life_stop(Member *member, StopRung rung)
         }
         switch (rung) {
         case RUNG_ASK:
-                if (life && !channel_cancel(member->channel, "stop", member->spec->node.grace_usec))
+                /* Many a program takes a second signal for impatience. */
+                if (life && !channel_cancel(member->channel, "stop", member->spec->node.grace_usec) &&
+                                !life->stopped_outside)
                         (void) life_signal(life, member->spec->stop_signal);
                 break;
         case RUNG_TERM:
@@ -299,6 +301,34 @@ static void life_exited(Life *life)
         life_bury(life);
 }
 
+/* These speak for themselves, unless they are how the actor is to be stopped. */
+static bool is_own_end(const Life *life)
+{
+        static const int signals[] = { SIGKILL, SIGSEGV, SIGBUS, SIGABRT, SIGFPE, SIGILL, SIGTRAP, SIGSYS };
+        int signo = life->exit.status;
+
+        if (life->exit.code == CLD_EXITED || signo == life->member->spec->stop_signal)
+                return false;
+        for (size_t i = 0; i < ELEMENTSOF(signals); i++)
+                if (signals[i] == signo)
+                        return true;
+        return false;
+}
+
+/* An end that nobody asked us for may have been asked for elsewhere: is it to be judged later, when that is known? */
+static bool life_consult(Life *life)
+{
+        Member *member = life->member;
+
+        if (life->fail_errno < 0 || member->node->state == NODE_STOPPING || is_own_end(life) ||
+                        !member_backend(member)->home_consult)
+                return false;
+        life_abandon_command(member);
+        member->probe = probe_free(member->probe);
+        member->channel = channel_free(member->channel);
+        return member_backend(member)->home_consult(member->home) > 0;
+}
+
 static void on_exited(uint64_t key, int pid, const KeeperExit *exit, void *userdata)
 {
         Manager *m = userdata;
@@ -318,7 +348,7 @@ static void on_exited(uint64_t key, int pid, const KeeperExit *exit, void *userd
                 command_ended(life, life->fail_errno == 0 && exit->code == CLD_EXITED && exit->status == 0);
         else if (!life->member || life->member->life != life)
                 life_end(life);
-        else
+        else if (!life_consult(life))
                 life_exited(life);
 }
 
@@ -359,12 +389,24 @@ static void on_stop_requested(void *userdata)
 {
         Member *member = userdata;
 
-        log_notice("%s: stopped from outside", member->node->path);
+        if (member->node->state != NODE_STOPPING)
+                log_notice("%s: stopped from outside", member->node->path);
+        if (member->life)
+                member->life->stopped_outside = true;
         manager_event(member->manager, EVENT_CANCEL, member->node);
+}
+
+static void on_consulted(void *userdata)
+{
+        Member *member = userdata;
+
+        if (member->life && member->life->phase == LIFE_ENDED)
+                life_exited(member->life);
 }
 
 const BackendEvents manager_backend_events = {
         .adopted = on_adopted,
         .emptied = on_emptied,
         .stop_requested = on_stop_requested,
+        .consulted = on_consulted,
 };

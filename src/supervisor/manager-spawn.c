@@ -207,8 +207,8 @@ static int try_spawn(Member *member, int *ret_step)
                 return -ENOMEM;
         member->life = life;
         memcpy(life->id, member->id, sizeof(life->id));
-        r = member_backend(member)->home_prepare(
-                        member->home, life->generation, life->id, stop_usec(member->spec), &plan);
+        r = member_backend(member)->home_prepare(member->home, life->generation, life->id,
+                        member->spec->stop_signal, stop_usec(member->spec), &plan);
         if (r < 0)
                 return r;
         life->phase = LIFE_CLONING;

@@ -62,7 +62,8 @@ struct Life {
         KeeperExit exit;
         Obituary *obituary; /* the record of its end, until that is written */
         bool killed_by_us;
-        char *unit; /* of this generation, for its record */
+        bool stopped_outside; /* with the stop signal sent or to be sent */
+        char *unit;           /* of this generation, for its record */
 };
 
 struct Member {

@@ -116,10 +116,18 @@ static void stop_requested(void *userdata)
         a->stops++;
 }
 
+static void consulted(void *userdata)
+{
+        Actor *a = userdata;
+
+        a->consulted++;
+}
+
 static const BackendEvents events = {
         .adopted = adopted,
         .emptied = emptied,
         .stop_requested = stop_requested,
+        .consulted = consulted,
 };
 
 int rig_try_open(Fixture *f, const char *instance, BackendKind kind)
@@ -251,7 +259,7 @@ void actor_clone(Actor *a, const char *mode)
         CHECK_EQ(pipe2(a->ready, O_CLOEXEC), 0);
         CHECK_EQ(pipe2(a->go, O_CLOEXEC), 0);
         CHECK_EQ(pipe2(a->hold, O_CLOEXEC), 0);
-        CHECK_EQ(v->home_prepare(a->home, ++a->generation, a->id, USEC_PER_SEC, &plan), 0);
+        CHECK_EQ(v->home_prepare(a->home, ++a->generation, a->id, SIGTERM, USEC_PER_SEC, &plan), 0);
         CHECK_EQ(plan.held, v->kind == BACKEND_SCOPE);
         CHECK_EQ(plan.cgroup_fd >= 0, v->kind == BACKEND_CGROUP);
         a->held = plan.held;

@@ -37,7 +37,7 @@ typedef struct Actor {
         int go[2];    /* and waits here where its mode says so */
         int hold[2];
         bool held;
-        int adopted, emptied, stops, refused; /* how often; refused: adopted() with an error */
+        int adopted, emptied, stops, consulted, refused; /* how often; refused: adopted() with an error */
         int error;
         char why[256];
         void (*on_adopted)(struct Actor *a);

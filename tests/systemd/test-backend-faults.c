@@ -117,13 +117,27 @@ static void test_bus_away(void)
         await_byte(c.ready[0]);
         /* Two slices, two scopes. */
         WAIT_FOR(&f, count_units() == 4);
-        /* Of the first, we are no longer the controller; a stop from outside is still told, once. */
+        /* Of the one that was there before, too, a stop from outside is told, once. */
         pid = begin("systemctl", "stop", f.vtable->home_unit(a.home));
         WAIT_FOR(&f, a.stops == 1 && has_ended(pid));
         CHECK_EQ(a.stops, 1);
         CHECK_EQ(c.stops, 0);
         actor_end(&a);
-        actor_end(&c);
+        /* An end while there is no bus is nobody's but its own. */
+        CHECK_EQ(RUN(out, (char *) "sh", (char *) "-c", (char *) BUS("stop", "dbus.socket dbus.service"),
+                                 MODE),
+                        0);
+        CHECK_EQ(kill(c.pid, SIGTERM), 0);
+        await_exit(&c);
+        for (int i = 0; i < 5; i++)
+                rig_turn(&f);
+        CHECK_EQ(f.vtable->home_consult(c.home), 0);
+        CHECK_EQ(RUN(out, (char *) "sh", (char *) "-c", (char *) BUS("start", "dbus.socket dbus.service"),
+                                 MODE),
+                        0);
+        actor_reap(&c);
+        f.vtable->home_leave(c.home);
+        CHECK_EQ(c.stops, 0);
         actor_free(&a);
         actor_free(&c);
         WAIT_FOR(&f, count_units() == 0);

@@ -37,7 +37,8 @@ static void test_one(void)
         CHECK_STR(property(scope, "TimeoutStopUSec"), "1s");
         CHECK_STR(property(scope, "BindsTo"), "tractor-" INSTANCE ".scope");
         CHECK(strstr(property(scope, "Before"), "tractor-" INSTANCE ".scope"));
-        CHECK(*property(scope, "Controller") == ':');
+        CHECK_STR(property(scope, "Controller"), "");
+        CHECK_STR(property(scope, "KillSignal"), "15");
         CHECK_STR(property("tractor-" INSTANCE "-shop.slice", "Description"), "/t/s");
         CHECK_STR(property("tractor-" INSTANCE "-shop-web.slice", "Description"), "/t/x");
         CHECK(f.vtable->home_populated(a.home));
@@ -256,7 +257,7 @@ static void test_refused(void)
         rig_close(&f);
 }
 
-/* `systemctl stop` of a scope is a wish, told to its controller; systemctl waits until it is fulfilled. */
+/* `systemctl stop` of a scope signals at once; whose doing it was is known before the end is judged. */
 static void test_stop_requested(void)
 {
         Fixture f;
@@ -265,13 +266,78 @@ static void test_stop_requested(void)
 
         rig_open(&f, INSTANCE, BACKEND_SCOPE);
         actor_new(&f, &a, NULL, "stopped");
+        for (int i = 0; i < 20; i++) {
+                actor_start(&a, "sleep");
+                pid = begin("systemctl", "stop", f.vtable->home_unit(a.home));
+                await_exit(&a);
+                CHECK_EQ(f.vtable->home_consult(a.home), 1);
+                WAIT_FOR(&f, a.consulted == i + 1);
+                CHECK_EQ(a.stops, i + 1);
+                actor_reap(&a);
+                f.vtable->home_leave(a.home);
+                WAIT_FOR(&f, has_ended(pid));
+        }
+        CHECK_EQ(a.stops, 20);
+        actor_free(&a);
+        rig_close(&f);
+}
+
+/* An end of its own is told apart, many at once share a question, and an actor that has gone on asks none. */
+static void test_consult(void)
+{
+        static Actor actors[N];
+        uint64_t start;
+        Fixture f;
+
+        rig_open(&f, INSTANCE, BACKEND_SCOPE);
+        for (int i = 0; i < N; i++) {
+                char name[16];
+
+                snprintf(name, sizeof(name), "n%d", i);
+                actor_new(&f, &actors[i], NULL, name);
+                CHECK_EQ(f.vtable->home_consult(actors[i].home), 0);
+                actor_start(&actors[i], "sleep");
+                CHECK_EQ(kill(actors[i].pid, SIGTERM), 0);
+                await_exit(&actors[i]);
+        }
+        start = now_usec(CLOCK_MONOTONIC);
+        CHECK_EQ(f.vtable->home_consult(actors[0].home), 1);
+        WAIT_FOR(&f, actors[0].consulted == 1);
+        fprintf(stderr, "asked in %.2f ms\n", (double) (now_usec(CLOCK_MONOTONIC) - start) / 1000);
+        for (int i = 1; i < N; i++)
+                CHECK_EQ(f.vtable->home_consult(actors[i].home), 1);
+        for (int i = 0; i < N; i++) {
+                if (i % 5 != 4)
+                        WAIT_FOR(&f, actors[i].consulted == 1);
+                CHECK_EQ(actors[i].stops, 0);
+                actor_reap(&actors[i]);
+                f.vtable->home_leave(actors[i].home);
+                CHECK_EQ(f.vtable->home_consult(actors[i].home), 0);
+                actor_free(&actors[i]);
+        }
+        WAIT_FOR(&f, count_units() == 0);
+        rig_close(&f);
+}
+
+/* Not every job is a stop. */
+static void test_started_again(void)
+{
+        char out[256];
+        Fixture f;
+        Actor a;
+
+        rig_open(&f, INSTANCE, BACKEND_SCOPE);
+        actor_new(&f, &a, NULL, "a");
         actor_start(&a, "sleep");
-        pid = begin("systemctl", "stop", f.vtable->home_unit(a.home));
-        WAIT_FOR(&f, a.stops == 1);
-        CHECK(f.vtable->home_populated(a.home));
+        for (int i = 0; i < 5; i++) {
+                CHECK_EQ(RUN(out, (char *) "systemctl", MODE, (char *) "start",
+                                         (char *) f.vtable->home_unit(a.home)),
+                                0);
+                for (int k = 0; k < 5; k++)
+                        rig_turn(&f);
+                CHECK_EQ(a.stops, 0);
+        }
         actor_end(&a);
-        WAIT_FOR(&f, has_ended(pid));
-        CHECK_EQ(a.stops, 1);
         actor_free(&a);
         rig_close(&f);
 }
@@ -485,6 +551,8 @@ int main(int argc, char **argv)
                 { "limits", test_limits },
                 { "refused", test_refused },
                 { "stop-requested", test_stop_requested },
+                { "consult", test_consult },
+                { "started-again", test_started_again },
                 { "slice-stopped", test_slice_stopped },
                 { "given-up", test_given_up },
                 { "command", test_command },

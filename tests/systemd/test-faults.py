@@ -286,7 +286,5 @@ def both_killed(backend):
 
 
 if __name__ == "__main__":
-    # Not run yet, by name only: bus_killed_before_the_first, bus_killed_in_the_middle, bus_killed_twice. systemd 252 asks
-    # the bus daemon, synchronously, who a scope's Controller is; with the daemon just killed, PID 1 then waits for itself.
-    main([reexec_before_the_first, reexec_in_the_middle, reload_in_the_middle, bus_killed_during_stops, bus_hangs,
-          journald_stopped, journald_killed, both_killed])
+    main([bus_killed_before_the_first, bus_killed_in_the_middle, bus_killed_twice, reexec_before_the_first, reexec_in_the_middle, reload_in_the_middle, bus_killed_during_stops,
+          bus_hangs, journald_stopped, journald_killed, both_killed])

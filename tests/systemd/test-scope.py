@@ -5,12 +5,14 @@
 import glob
 import json
 import os
+import signal
 import subprocess
 import sys
 import tempfile
+import time
 
 sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", "harness"))
-from tractor import BAD_ACTOR, gone, kill, main, sleeper, tractor  # noqa: E402
+from tractor import BAD_ACTOR, Tractor, gone, kill, main, sleeper, tractor  # noqa: E402
 
 
 def run(*command):
@@ -61,16 +63,80 @@ def generations(backend):
         assert first["id"] != second["id"]
 
 
+def stops():
+    """Children that die of the stop signal, end well, end badly, are asked by another one, or do not mind it."""
+    return [sleeper("dies", restart="permanent"),
+            {"name": "ends", "exec": [BAD_ACTOR, "term-exit=0", "hang"]},
+            {"name": "errs", "exec": [BAD_ACTOR, "term-exit=143", "hang"]},
+            {"name": "asked", "exec": [BAD_ACTOR, "ignore-term", "hang"], "stop_signal": "SIGUSR1"},
+            {"name": "minds", "exec": [BAD_ACTOR, "ignore-term", "hang"], "grace_ms": 300}]
+
+
 def stopped_from_outside(backend):
     with tractor(backend) as t:
         events = t.events()
-        t.load(children=[sleeper("a"), sleeper("b")])
-        node = t.get("/t/a")
-        run("systemctl", "stop", node["unit"])
-        events.state("/t/a", "dead")
-        after = t.get("/t/a")
-        assert after["exit"]["cause"] == "stop" and after["generation"] == 1, after
-        assert t.get("/t/b")["state"] == "ready"
+        t.load(children=[*stops(), sleeper("other")], intensity={"max_restarts": 0, "within_ms": 1000})
+        for generation in range(1, 21):
+            for child in stops():
+                node = t.get(f"/t/{child['name']}")
+                run("systemctl", "stop", node["unit"])
+                events.state(node["path"], "dead")
+                after = t.get(node["path"])
+                assert after["exit"]["cause"] == "stop" and after["generation"] == generation, after
+                t.call("actor.restart", path=node["path"])
+                assert t.get(node["path"])["state"] == "ready"
+        assert t.get("/t/other")["generation"] == 1
+
+
+def signal_is_no_stop(backend):
+    """What systemd has no part in stays the actor's own end, and an end that is asked after costs next to nothing."""
+    with tractor(backend) as t:
+        events = t.events()
+        t.load(children=[sleeper("a", backoff={"initial_ms": 10, "max_ms": 10})],
+               intensity={"max_restarts": 1000, "within_ms": 1000})
+        took = {signal.SIGTERM: [], signal.SIGKILL: []}
+        for i in range(40):
+            signo = (signal.SIGTERM, signal.SIGKILL)[i % 2]
+            pid = t.pid("/t/a")
+            start = time.monotonic()
+            kill(pid, signo)
+            died = events.wait(lambda e: e["event"] == "exited")
+            took[signo].append(time.monotonic() - start)
+            assert died["exit"]["cause"] == "signal" and died["exit"]["signal"] == signo.name, died
+            events.state("/t/a", "ready")
+        asked, own = (sorted(took[s])[10] * 1000 for s in took)
+        print(f"   told after {asked:.2f} ms, {own:.2f} ms where nobody is asked", file=sys.stderr)
+        assert asked < own + 100, (asked, own)
+
+
+def slice_stopped_from_outside(backend):
+    """All below it are stopped, none is started again."""
+    with tractor(backend) as t:
+        for i in range(5):
+            t.load(children=[{"name": "s", "strategy": "one_for_all", "children": [
+                sleeper(f"a{n}", restart="permanent") for n in range(30)]}, sleeper("other")])
+            run("systemctl", "stop", f"tractor-{t.status['instance']}-t-s.slice")
+            events = t.events()
+            children = t.get("/t/s")["children"]
+            for child in children:
+                if child["state"] != "dead":
+                    events.state(child["path"], "dead")
+            children = t.get("/t/s")["children"]
+            assert [(c["exit"]["cause"], c["generation"]) for c in children] == [("stop", 1)] * 30, children
+            assert t.get("/t/other")["state"] == "ready"
+            t.call("tree.unload", path="/t")
+
+
+def keeper_stopped_from_outside(backend):
+    """The supervisor ends its trees itself, in their order."""
+    for i in range(5):
+        t = Tractor(backend)
+        events = t.events()
+        t.load(children=[sleeper("a"), sleeper("b", depends=["a"]), sleeper("c", depends=["b"]), sleeper("d", depends=["c"])])
+        run("systemctl", "stop", f"tractor-{t.status['instance']}.scope")
+        ended = [events.wait(lambda e: e["event"] == "exited")["path"] for _ in range(4)]
+        assert ended == ["/t/d", "/t/c", "/t/b", "/t/a"], ended
+        t.stop()
 
 
 def crash_record(backend):
@@ -99,7 +165,7 @@ def crash_record(backend):
 def keeper_killed(backend):
     """SIGKILL of the keeper leaves nothing, not even what ignores SIGTERM or has left its session."""
     with tempfile.TemporaryDirectory() as d:
-        t = __import__("tractor").Tractor(backend)
+        t = Tractor(backend)
         t.load(children=[
             {"name": "a", "exec": [BAD_ACTOR, "ignore-term", f"double-fork={d}/pid", f"touch={d}/up", "hang"],
              "ready": {"file": f"{d}/up"}},
@@ -161,5 +227,6 @@ def nothing_left(backend):
 
 
 if __name__ == "__main__":
-    main([names, generations, stopped_from_outside, crash_record, keeper_killed, reexec_during_starts,
+    main([names, generations, stopped_from_outside, signal_is_no_stop, slice_stopped_from_outside,
+          keeper_stopped_from_outside, crash_record, keeper_killed, reexec_during_starts,
           many_at_once, thirty_levels, nothing_left])
