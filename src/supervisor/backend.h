@@ -78,6 +78,8 @@ typedef struct BackendVtable {
         /* How to clone one more process into the room of the running generation (a readiness command); where the room
          * can't be entered by clone, cgroup_fd is -EBADF and the process is found by its environment. */
         int (*home_command)(Home *h, SpawnPlan *ret);
+        /* The main process was a zombie at this time of CLOCK_MONOTONIC; home_populated() follows. NULL: no use for it. */
+        void (*home_ended)(Home *h, uint64_t at);
         /* The spawn came to nothing or the generation is over and reaped: forget the room. */
         void (*home_leave)(Home *h);
         bool (*home_populated)(
