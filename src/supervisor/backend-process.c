@@ -30,8 +30,8 @@ typedef struct ProcessBackend {
         sd_event *event;
         const BackendEvents *events;
         int keeper_pid;
-        Map mains; /* pid → ProcessHome, from adoption until the room is left */
-        Map ids;   /* actor id → ProcessHome, from preparation on */
+        Map mains;          /* pid → ProcessHome, from adoption until the room is left */
+        Map ids;            /* actor id → ProcessHome, from preparation on */
         size_t n_watching;  /* rooms whose main process may be reaped while it is in `mains` */
         uint64_t none_usec; /* main processes that had ended by then left nobody; 0: not known */
 } ProcessBackend;
