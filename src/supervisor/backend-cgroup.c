@@ -1,9 +1,11 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 
 /* Actors in cgroup v2 directories of our own. The instance owns `tractor-<instance>` below the cgroup it was started
- * in; each node is a directory in its parent's, and each generation of an actor a leaf `@<generation>` in that
- * node's: '@' can't be part of a node's name, and processes live in leaves only, as the kernel wants it where
- * controllers are on. A child is cloned straight into its leaf, so that there is no moment in which it is
+ * in; each node is a directory in its parent's. The first generation of an actor lives in its node's directory itself,
+ * which is as fresh as can be and spares most actors a directory more to make and to remove; each later one in a leaf
+ * `@<generation>` of its own there, so that it finds nothing that the one before did to its cgroup: '@' can't be part
+ * of a node's name. Where there are nodes below an actor's, its processes move to a leaf too, as the kernel wants it
+ * where controllers are on. A child is cloned straight into its room, so that there is no moment in which it is
  * elsewhere, and the room is verified as soon as the clone is done.
  *
  * A directory that can't be removed yet, since something in it is still dying, becomes a Ruin: killed, watched, and
@@ -11,21 +13,17 @@
 
 #include <errno.h>
 #include <fcntl.h>
-#include <limits.h>
 #include <stdio.h>
-#include <sys/xattr.h>
-#include <systemd/sd-daemon.h>
 #include <unistd.h>
 
 #include "base/io.h"
 #include "base/list.h"
 #include "base/log.h"
-#include "base/usec.h"
+#include "supervisor/backend-cgroup.h"
 #include "supervisor/backend-private.h"
 #include "supervisor/cgroup-watch.h"
 #include "supervisor/cgroup.h"
 
-#define LEFTOVER_LIMIT_USEC (2 * USEC_PER_SEC)
 /* Paths stay well below PATH_MAX with the mount point before them and a file name behind. */
 #define CGROUP_PATH_MAX 3800
 #define NAME_TRIES 16
@@ -42,9 +40,11 @@ typedef struct CgroupHome {
         Home home;
         void *userdata;
         char *path; /* of the node */
-        char *room; /* of this generation's leaf; NULL: none */
+        char *room; /* of this generation's processes; NULL: none */
         int room_fd;
-        bool actor, subtree_enabled, frozen, room_gone;
+        bool actor, subtree_enabled, frozen;
+        bool lived_in;      /* the node's own directory has had its generation */
+        bool room_over;     /* known to be empty; a leaf is gone as well */
         uint64_t oom_kills; /* as last told */
         CgroupWatch *watch;
 } CgroupHome;
@@ -105,6 +105,11 @@ static void demolish(CgroupBackend *b, const char *path)
 
 /* --- homes --- */
 
+static bool in_own_directory(const CgroupHome *h)
+{
+        return h->room && streq(h->room, h->path);
+}
+
 static void room_leave(CgroupHome *h)
 {
         CgroupBackend *b = backend_of(h);
@@ -118,11 +123,13 @@ static void room_leave(CgroupHome *h)
         }
         if (!h->room)
                 return;
-        if (!h->room_gone)
+        if (!h->room_over && in_own_directory(h))
+                (void) cgroup_kill(b->root.fd, h->room);
+        else if (!h->room_over)
                 demolish(b, h->room);
         free(h->room);
         h->room = NULL;
-        h->room_gone = false;
+        h->room_over = false;
 }
 
 static void cgroup_home_free(Home *home)
@@ -160,6 +167,47 @@ static int make_node(CgroupBackend *b, const char *parent, const char *name, cha
         return -EEXIST;
 }
 
+static int open_room(CgroupBackend *b, const char *path)
+{
+        int fd = openat(b->root.fd, path + 1, O_PATH | O_DIRECTORY | O_CLOEXEC);
+
+        return fd < 0 ? -errno : fd;
+}
+
+static int make_leaf(CgroupHome *h, uint32_t generation, char **ret)
+{
+        char leaf[16];
+
+        snprintf(leaf, sizeof(leaf), "@%u", (unsigned) generation);
+        return make_node(backend_of(h), h->path, leaf, ret);
+}
+
+/* Out of the directory that is to hold other nodes. */
+static int move_to_leaf(CgroupBackend *b, CgroupHome *h)
+{
+        _cleanup_free_ char *leaf = NULL;
+        int fd, r;
+
+        if (h->watch)
+                return -EBUSY; /* its main process has ended: whoever asks for more is too late */
+        r = make_leaf(h, 1, &leaf);
+        if (r < 0)
+                return r;
+        r = cgroup_move_all(b->root.fd, h->path, leaf);
+        fd = r < 0 ? r : open_room(b, leaf);
+        if (fd < 0) {
+                (void) cgroup_move_all(b->root.fd, leaf, h->path);
+                (void) cgroup_remove(b->root.fd, leaf);
+                return fd;
+        }
+        safe_close(h->room_fd);
+        h->room_fd = fd;
+        free(h->room);
+        h->room = TAKE_PTR(leaf);
+        h->room_over = false;
+        return 0;
+}
+
 static int parent_path(CgroupBackend *b, CgroupHome *parent, const char **ret)
 {
         int r;
@@ -169,6 +217,9 @@ static int parent_path(CgroupBackend *b, CgroupHome *parent, const char **ret)
                 return 0;
         }
         if (!parent->subtree_enabled) {
+                r = in_own_directory(parent) ? move_to_leaf(b, parent) : 0;
+                if (r < 0)
+                        return r;
                 r = cgroup_enable(b->root.fd, parent->path, b->backend.controllers);
                 if (r < 0)
                         return r;
@@ -211,26 +262,21 @@ static int cgroup_home_new(Backend *backend, Home *parent, const char *name, con
         return 0;
 }
 
-static int open_room(CgroupBackend *b, const char *path)
-{
-        int fd = openat(b->root.fd, path + 1, O_PATH | O_DIRECTORY | O_CLOEXEC);
-
-        return fd < 0 ? -errno : fd;
-}
-
 static int cgroup_home_prepare(Home *home, uint32_t generation, const char *actor_id, int stop_signal,
                 uint64_t stop_usec, SpawnPlan *ret)
 {
         CgroupHome *h = (CgroupHome *) home;
         CgroupBackend *b = backend_of(h);
-        char leaf[16];
-        int r;
+        int r = 0;
 
         room_leave(h);
-        snprintf(leaf, sizeof(leaf), "@%u", (unsigned) generation);
-        r = make_node(b, h->path, leaf, &h->room);
+        if (h->lived_in || h->subtree_enabled)
+                r = make_leaf(h, generation, &h->room);
+        else if (!(h->room = strdup(h->path)))
+                r = -ENOMEM;
         if (r < 0)
                 return r;
+        h->lived_in = true;
         h->room_fd = open_room(b, h->room);
         if (h->room_fd < 0) {
                 r = h->room_fd;
@@ -257,6 +303,8 @@ static int cgroup_home_command(Home *home, SpawnPlan *ret)
 
         if (h->room_fd < 0)
                 return -ESRCH;
+        if (in_own_directory(h))
+                h->room_over = false;
         *ret = (SpawnPlan){ .cgroup_fd = h->room_fd };
         return 0;
 }
@@ -276,13 +324,20 @@ static bool cgroup_home_populated(Home *home)
 {
         CgroupHome *h = (CgroupHome *) home;
         int root = backend_of(h)->root.fd;
+        bool populated;
 
-        /* The usual end leaves nothing behind: a room that can be removed was empty, zombies aside, and is gone now,
+        if (!place_of(h) || h->room_over)
+                return false;
+        /* The usual end leaves nothing behind: a leaf that can be removed was empty, zombies aside, and is gone now,
          * which is half the work of reading its state, and of leaving it later. */
-        if (h->room && h->actor && !h->watch && !h->room_gone)
-                h->room_gone = unlinkat(root, h->room + 1, AT_REMOVEDIR) >= 0;
-        /* What can't be read is not known to be empty. */
-        return place_of(h) && !h->room_gone && cgroup_populated(root, place_of(h)) != 0;
+        if (h->room && h->actor && !h->watch && !in_own_directory(h))
+                h->room_over = unlinkat(root, h->room + 1, AT_REMOVEDIR) >= 0;
+        if (h->room_over)
+                return false;
+        populated = cgroup_populated(root, place_of(h)) !=
+                    0; /* what can't be read is not known to be empty */
+        h->room_over = !populated && in_own_directory(h);
+        return populated;
 }
 
 static void room_emptied(void *userdata)
@@ -382,7 +437,7 @@ static void cgroup_kill_all(Backend *backend)
         CgroupBackend *b = (CgroupBackend *) backend;
 
         (void) cgroup_kill(b->root.fd, backend->cgroup);
-        (void) cgroup_wait_empty(b->root.fd, backend->cgroup, LEFTOVER_LIMIT_USEC);
+        (void) cgroup_wait_empty(b->root.fd, backend->cgroup, CGROUP_LEFTOVER_USEC);
         (void) cgroup_remove(b->root.fd, backend->cgroup);
 }
 
@@ -425,152 +480,6 @@ static const BackendVtable cgroup_vtable = {
 
 /* --- opening --- */
 
-/* Either attribute: the first is root's alone to read. */
-static bool is_delegated(const CgroupRoot *root, const char *path)
-{
-        char name[PATH_MAX], value[8];
-
-        if (snprintf(name, sizeof(name), "/proc/self/fd/%d%s", root->fd, path) >= PATH_MAX)
-                return false;
-        return (getxattr(name, "trusted.delegate", value, sizeof(value)) == 1 && value[0] == '1') ||
-               (getxattr(name, "user.delegate", value, sizeof(value)) == 1 && value[0] == '1');
-}
-
-/* Where processes step aside to, one leaf for all instances that share a cgroup: whoever is started by one that has
- * stepped aside is started there. */
-#define LEAF_NAME "tractor.main"
-
-/* The cgroup that was given to us, also where an earlier supervisor or instance has moved us out of it. */
-static int starting_cgroup(const CgroupRoot *root, char **ret)
-{
-        _cleanup_free_ char *own = NULL;
-        char *slash;
-        int r;
-
-        r = cgroup_of(root, 0, &own);
-        if (r < 0)
-                return r;
-        slash = strrchr(own, '/');
-        if (streq(slash + 1, LEAF_NAME))
-                slash[slash == own] = 0;
-        *ret = TAKE_PTR(own);
-        return 0;
-}
-
-static bool only_ours(const CgroupRoot *root, const char *own, int keeper_pid)
-{
-        _cleanup_free_ char *procs = NULL;
-
-        if (cgroup_read(root->fd, own, "cgroup.procs", &procs) < 0)
-                return false;
-        for (char *p = procs, *pid; (pid = strsep(&p, "\n"));)
-                if (atoi(pid) != keeper_pid && atoi(pid) != getpid())
-                        return false;
-        return true;
-}
-
-/* Where processes sit beside children, the kernel turns no controllers on: they step aside into a leaf. What was
- * delegated to us holds nobody else's processes; elsewhere only our own two are moved. */
-static int enable_at_start(
-                CgroupBackend *b, const char *own, const char *leaf, bool delegated, int keeper_pid)
-{
-        const char *list = b->backend.controllers;
-        int r;
-
-        r = cgroup_enable(b->root.fd, own, list);
-        if (r != -EBUSY || (!delegated && !only_ours(&b->root, own, keeper_pid)))
-                return r;
-        r = cgroup_make(b->root.fd, leaf);
-        if (r >= 0 || r == -EEXIST)
-                r = cgroup_move_all(b->root.fd, own, leaf);
-        if (r < 0)
-                return r;
-        return cgroup_enable(b->root.fd, own, list);
-}
-
-/* What is on in the end is what the instance can hand on to its nodes. */
-static int setup_controllers(
-                CgroupBackend *b, const char *own, const char *leaf, bool delegated, int keeper_pid)
-{
-        _cleanup_free_ char *available = NULL, *enabled = NULL;
-        const char *instance = b->backend.cgroup;
-        int r;
-
-        r = cgroup_read(b->root.fd, own, "cgroup.controllers", &available);
-        if (r < 0)
-                return r;
-        b->backend.controllers = cgroup_known_controllers(available);
-        if (!b->backend.controllers)
-                return -ENOMEM;
-        if (enable_at_start(b, own, leaf, delegated, keeper_pid) >= 0)
-                (void) cgroup_enable(b->root.fd, instance, b->backend.controllers);
-        r = cgroup_read(b->root.fd, instance, "cgroup.subtree_control", &enabled);
-        if (r < 0)
-                return r;
-        free(b->backend.controllers);
-        b->backend.controllers = cgroup_known_controllers(enabled);
-        return b->backend.controllers ? 0 : -ENOMEM;
-}
-
-/* An earlier run of this very instance may have left something alive: it is ended before ours begins. */
-static int make_instance(CgroupBackend *b, const char *path)
-{
-        int r;
-
-        r = cgroup_make(b->root.fd, path);
-        if (r == -EEXIST) {
-                (void) cgroup_freeze(b->root.fd, path, false);
-                (void) cgroup_kill(b->root.fd, path);
-                (void) cgroup_wait_empty(b->root.fd, path, LEFTOVER_LIMIT_USEC);
-                r = cgroup_remove(b->root.fd, path);
-                if (r >= 0)
-                        r = cgroup_make(b->root.fd, path);
-        }
-        if (r < 0)
-                return r;
-        /* The trial: a directory that can't be written to is of no use. */
-        r = cgroup_write(b->root.fd, path, "cgroup.freeze", "0");
-        if (r < 0)
-                (void) cgroup_remove(b->root.fd, path);
-        return r;
-}
-
-static int open_instance(CgroupBackend *b, const BackendOptions *options, char **ret_why)
-{
-        _cleanup_free_ char *own = NULL, *leaf = NULL, *path = NULL;
-        const char *slash;
-        bool delegated;
-        int r;
-
-        r = starting_cgroup(&b->root, &own);
-        if (r < 0) {
-                *ret_why = xasprintf("our own cgroup lies outside of what is mounted");
-                return r;
-        }
-        delegated = is_delegated(&b->root, own);
-        if (!delegated && sd_booted() > 0) {
-                *ret_why = xasprintf("%s is systemd's and not delegated to us", own);
-                return -EPERM;
-        }
-        slash = streq(own, "/") ? "" : own;
-        path = xasprintf("%s/tractor-%s", slash, options->instance);
-        leaf = xasprintf("%s/" LEAF_NAME, slash);
-        if (!path || !leaf)
-                return -ENOMEM;
-        r = make_instance(b, path);
-        if (r < 0) {
-                *ret_why = xasprintf("can't make %s: %s", path, strerror(-r));
-                return r;
-        }
-        b->backend.cgroup = TAKE_PTR(path);
-        r = setup_controllers(b, own, leaf, delegated, options->keeper_pid);
-        if (r < 0)
-                return r;
-        *ret_why = xasprintf("cgroup v2 below %s is ours (%s)", own,
-                        delegated ? "delegated" : "no systemd runs and it can be written to");
-        return 0;
-}
-
 int backend_cgroup_open(const BackendOptions *options, Backend **ret, char **ret_why)
 {
         CgroupBackend *b = malloc(sizeof(*b));
@@ -588,7 +497,7 @@ int backend_cgroup_open(const BackendOptions *options, Backend **ret, char **ret
         else
                 r = cgroup_watcher_new(options->event, b->root.fd, 0, &b->watcher);
         if (r >= 0)
-                r = open_instance(b, options, ret_why);
+                r = cgroup_instance_open(&b->root, options, &b->backend, ret_why);
         if (r < 0) {
                 cgroup_backend_free(&b->backend);
                 return r;

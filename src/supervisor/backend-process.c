@@ -30,8 +30,10 @@ typedef struct ProcessBackend {
         sd_event *event;
         const BackendEvents *events;
         int keeper_pid;
-        Map mains; /* pid → ProcessHome, from adoption until the room is left */
-        Map ids;   /* actor id → ProcessHome, from preparation on */
+        Map mains;          /* pid → ProcessHome, from adoption until the room is left */
+        Map ids;            /* actor id → ProcessHome, from preparation on */
+        size_t n_watching;  /* rooms whose main process may be reaped while it is in `mains` */
+        uint64_t none_usec; /* main processes that had ended by then left nobody; 0: not known */
 } ProcessBackend;
 
 typedef struct ProcessHome {
@@ -39,6 +41,7 @@ typedef struct ProcessHome {
         void *userdata;
         Room room;
         bool watching;
+        uint64_t ended_usec; /* the main process was a zombie then; 0: not known */
         unsigned unknown_rounds;
         sd_event_source *again; /* watching: next look */
 } ProcessHome;
@@ -69,6 +72,7 @@ static void stop_watching(ProcessHome *h)
         LIST_FOREACH_SAFE(i, &h->room.awaited)
                 awaited_free((Awaited *) LIST_ENTRY(i, Straggler, node));
         h->again = sd_event_source_disable_unref(h->again);
+        backend_of(h)->n_watching -= h->watching;
         h->watching = false;
 }
 
@@ -166,6 +170,7 @@ static void room_leave(ProcessHome *h)
                 map_remove(&b->ids, h->room.actor_id);
         h->room.pid = 0;
         h->room.pidfd = safe_close(h->room.pidfd);
+        h->ended_usec = 0;
         h->unknown_rounds = 0;
         free(h->room.actor_id);
         h->room.actor_id = NULL;
@@ -256,6 +261,29 @@ static void process_home_leave(Home *home)
         room_leave((ProcessHome *) home);
 }
 
+static void process_home_ended(Home *home, uint64_t at)
+{
+        ((ProcessHome *) home)->ended_usec = at;
+}
+
+/* The usual end: nobody is left by anyone. What was seen once holds for all whose end the keeper had told by then, so
+ * that a hundred deaths at once are one search. */
+static bool left_nobody(ProcessHome *h)
+{
+        ProcessBackend *b = backend_of(h);
+        uint64_t now;
+
+        if (h->ended_usec == 0 || h->room.pid == 0 || b->n_watching > 0)
+                return false;
+        if (h->ended_usec <= b->none_usec)
+                return true;
+        now = now_usec(CLOCK_MONOTONIC);
+        if (search_no_stragglers(b->keeper_pid, &b->mains) == 0)
+                return false;
+        b->none_usec = now;
+        return h->ended_usec <= now;
+}
+
 static bool process_home_populated(Home *home)
 {
         ProcessHome *h = (ProcessHome *) home;
@@ -266,6 +294,8 @@ static bool process_home_populated(Home *home)
                 return false;
         if (h->room.pid > 0 && !pidfd_ended(h->room.pidfd))
                 return true;
+        if (left_nobody(h))
+                return false;
         r = search_room(&s, &h->room);
         return r < 0 || s.n > 0 || (s.unknown > 0 && h->unknown_rounds < UNKNOWN_ROUNDS);
 }
@@ -284,8 +314,10 @@ static int process_home_watch_empty(Home *home)
                 r = look_in(h, 0);
         if (r < 0)
                 stop_watching(h);
-        else
+        else {
                 h->watching = true;
+                backend_of(h)->n_watching++;
+        }
         return MIN(r, 0);
 }
 
@@ -379,6 +411,7 @@ static const BackendVtable process_vtable = {
         .home_prepare = process_home_prepare,
         .home_adopt = process_home_adopt,
         .home_command = process_home_command,
+        .home_ended = process_home_ended,
         .home_leave = process_home_leave,
         .home_populated = process_home_populated,
         .home_watch_empty = process_home_watch_empty,

@@ -84,6 +84,8 @@ typedef struct BackendVtable {
         /* The main process has ended, unasked by us. 1: someone outside may have stopped it; consulted() follows within two
          * seconds, after stop_requested() if so. 0: nothing more is to be learned. NULL: the rooms are ours alone. */
         int (*home_consult)(Home *h);
+        /* The main process was a zombie at this time of CLOCK_MONOTONIC; home_populated() follows. NULL: no use for it. */
+        void (*home_ended)(Home *h, uint64_t at);
         /* The spawn came to nothing or the generation is over and reaped: forget the room. */
         void (*home_leave)(Home *h);
         bool (*home_populated)(

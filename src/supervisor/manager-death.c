@@ -87,12 +87,15 @@ void life_explain(Life *life, ExitInfo *ret)
 
 /* --- the record --- */
 
+/* The home's counters know of all processes, but are files to read: of an end that was asked for, the keeper's account of
+ * the main process and those it waited for says enough. */
 static void take_usage(const Life *life, Obituary *o)
 {
         Home *home = life->member->home;
-        Usage u;
+        Usage u = { .cpu_usec = UINT64_MAX, .memory_peak = UINT64_MAX };
 
-        home->backend->vtable->home_spent(home, &u);
+        if (o->exit.cause != CAUSE_STOP)
+                home->backend->vtable->home_spent(home, &u);
         o->memory_peak = u.memory_peak != UINT64_MAX ? u.memory_peak : life->exit.maxrss_kib * 1024;
         o->cpu_usec = u.cpu_usec != UINT64_MAX ? usec_sub(u.cpu_usec, life->cpu_base_usec)
                                                : life->exit.utime_usec + life->exit.stime_usec;

@@ -274,6 +274,8 @@ static void life_exited(Life *life)
         Event event = { .type = EVENT_EXITED, .node = member->node, .now = now_usec(CLOCK_MONOTONIC) };
 
         life_abandon_command(member);
+        if (member_backend(member)->home_ended)
+                member_backend(member)->home_ended(member->home, life->exit.time_usec);
         event.populated = member_backend(member)->home_populated(member->home);
         life_explain(life, &event.exit);
         member->probe = probe_free(member->probe);

@@ -230,6 +230,81 @@ int search_room(Search *s, const Room *room)
         return r;
 }
 
+/* --- nobody at all --- */
+
+static bool pids_have(const PidList *l, int pid)
+{
+        for (size_t i = 0; i < l->n; i++)
+                if (l->pids[i] == pid)
+                        return true;
+        return false;
+}
+
+/* Zombies that wait for the keeper are held by their descriptors meanwhile, so that their numbers name them alone. */
+typedef struct Ended {
+        PidList pids, fds;
+} Ended;
+
+static void ended_done(Ended *e)
+{
+        close_many(e->fds.pids, e->fds.n);
+        pid_list_done(&e->pids);
+        pid_list_done(&e->fds);
+}
+
+/* 1: it has ended, and is noted as such; 0: it lives. */
+static int note_if_ended(Ended *e, int pid)
+{
+        _cleanup_close_ int fd = (int) syscall(SYS_pidfd_open, pid, 0);
+        int r;
+
+        if (fd < 0)
+                return errno == ESRCH ? 1 : -errno;
+        if (!pidfd_ended(fd))
+                return 0;
+        r = pid_list_add(&e->pids, pid);
+        if (r >= 0)
+                r = pid_list_add(&e->fds, fd);
+        if (r < 0)
+                return r;
+        TAKE_FD(fd);
+        return 1;
+}
+
+/* 1: none; 0: there are; -EAGAIN: some have ended, and may have left theirs to the keeper since it was asked.
+ *
+ * The kernel passes over a child only when one that it has listed before is reaped while it lists. The keeper reaps
+ * what we have acknowledged, which are in `mains` no more, and orphans: when the list holds neither, nothing can have
+ * been passed over. Else it is read twice, as ever. */
+static int pass_for_stragglers(int keeper_pid, const Map *mains, Ended *ended, bool twice)
+{
+        _cleanup_(pid_list_done) PidList children = { 0 };
+        int self = getpid(), result = 1, r;
+
+        r = twice ? list_children(keeper_pid, &children) : proc_children(keeper_pid, &children);
+        for (size_t i = 0; r >= 0 && i < children.n; i++) {
+                int pid = children.pids[i];
+
+                if (pid == self || map_get_u64(mains, (uint64_t) pid) || pids_have(&ended->pids, pid))
+                        continue;
+                r = note_if_ended(ended, pid);
+                if (r == 0)
+                        return 0;
+                result = -EAGAIN;
+        }
+        return r < 0 ? r : result;
+}
+
+int search_no_stragglers(int keeper_pid, const Map *mains)
+{
+        _cleanup_(ended_done) Ended ended = { 0 };
+        int r = -EAGAIN;
+
+        for (int i = 0; i < 4 && r == -EAGAIN; i++)
+                r = pass_for_stragglers(keeper_pid, mains, &ended, i > 0);
+        return r > 0;
+}
+
 /* --- what is done to those found --- */
 
 int room_signal(const Room *room, int signo)

@@ -61,44 +61,6 @@ static void empty_already(BackendKind kind)
         rig_close(&f);
 }
 
-/* A process that outlives its parents and ignores SIGTERM: seen, awaited, killed. */
-static void straggler(BackendKind kind, const char *mode)
-{
-        Fixture f;
-        Actor a;
-
-        rig_open(&f, INSTANCE, kind);
-        actor_new(&f, &a, NULL, "straggler");
-        actor_start(&a, mode);
-        CHECK_EQ(write(a.go[1], "g", 1), 1);
-        await_exit(&a);
-        CHECK(f.vtable->home_populated(a.home));
-        CHECK_EQ(f.vtable->home_watch_empty(a.home), 0);
-        actor_reap(&a);
-        CHECK(f.vtable->home_populated(a.home));
-        if (!streq(mode, "cleared")) {
-                CHECK_EQ(f.vtable->home_signal(a.home, SIGTERM), 0);
-                for (int i = 0; i < 5; i++)
-                        rig_turn(&f);
-                CHECK_EQ(a.emptied, 0);
-                CHECK(f.vtable->home_populated(a.home));
-        }
-        CHECK_EQ(f.vtable->home_kill(a.home), 0);
-        WAIT_FOR(&f, a.emptied == 1);
-        rig_reap_all();
-        CHECK(!f.vtable->home_populated(a.home));
-        f.vtable->home_leave(a.home);
-        actor_free(&a);
-        rig_close(&f);
-}
-
-static void stragglers(BackendKind kind)
-{
-        straggler(kind, "daemon");
-        straggler(kind, "session");
-        straggler(kind, "cleared");
-}
-
 /* A whole family is signalled, and one actor's is never another's. */
 static void family(BackendKind kind)
 {
@@ -355,7 +317,6 @@ static void both(void (*run)(BackendKind kind))
         }
 BOTH(alone)
 BOTH(empty_already)
-BOTH(stragglers)
 BOTH(family)
 BOTH(freeze)
 BOTH(limits)
@@ -403,7 +364,6 @@ static void test_nesting(void)
         snprintf(want, sizeof(want), "%s/level/actor", f.backend->cgroup);
         CHECK_STR(f.vtable->home_cgroup(a.home), want);
         actor_start(&a, "sleep");
-        snprintf(want, sizeof(want), "%s/level/actor/@1", f.backend->cgroup);
         CHECK_STR(f.vtable->home_cgroup(a.home), want);
         CHECK(!f.vtable->home_unit(a.home));
         CHECK(f.vtable->home_populated(chain[0]));
@@ -412,9 +372,53 @@ static void test_nesting(void)
         await_exit(&a);
         actor_reap(&a);
         f.vtable->home_leave(a.home);
+        actor_start(&a, "sleep");
+        snprintf(want, sizeof(want), "%s/level/actor/@2", f.backend->cgroup);
+        CHECK_STR(f.vtable->home_cgroup(a.home), want);
+        CHECK_EQ(f.vtable->home_kill(a.home), 0);
+        await_exit(&a);
+        actor_reap(&a);
+        f.vtable->home_leave(a.home);
         actor_free(&a);
         for (int i = DEPTH - 1; i >= 0; i--)
                 f.vtable->home_free(chain[i]);
+        rig_close(&f);
+}
+
+/* A node below an actor's: the actor's processes make room, and it can still be told who is whose. */
+static void test_below_actor(void)
+{
+        char want[512];
+        Home *nursery;
+        Fixture f;
+        Actor a, b;
+
+        rig_open(&f, INSTANCE, BACKEND_CGROUP);
+        actor_new(&f, &a, NULL, "a");
+        actor_start(&a, "family");
+        nursery = supervisor_new(&f, a.home, "nursery");
+        snprintf(want, sizeof(want), "%s/a/@1", f.backend->cgroup);
+        CHECK_STR(f.vtable->home_cgroup(a.home), want);
+        CHECK(f.vtable->home_populated(a.home));
+        actor_new(&f, &b, nursery, "b");
+        actor_start(&b, "sleep");
+        CHECK_EQ(f.vtable->home_kill(a.home), 0);
+        await_exit(&a);
+        CHECK_EQ(f.vtable->home_watch_empty(a.home), 0);
+        WAIT_FOR(&f, a.emptied == 1);
+        CHECK(!f.vtable->home_populated(a.home));
+        CHECK(f.vtable->home_populated(b.home));
+        actor_reap(&a);
+        rig_reap_all();
+        f.vtable->home_leave(a.home);
+        CHECK(f.vtable->home_populated(b.home));
+        CHECK_EQ(f.vtable->home_kill(b.home), 0);
+        await_exit(&b);
+        actor_reap(&b);
+        f.vtable->home_leave(b.home);
+        actor_free(&b);
+        f.vtable->home_free(nursery);
+        actor_free(&a);
         rig_close(&f);
 }
 
@@ -472,7 +476,6 @@ int main(int argc, char **argv)
         static const TestCase cases[] = {
                 { "alone", test_alone },
                 { "empty-already", test_empty_already },
-                { "stragglers", test_stragglers },
                 { "family", test_family },
                 { "freeze", test_freeze },
                 { "limits", test_limits },
@@ -482,6 +485,7 @@ int main(int argc, char **argv)
                 { "kill-all", test_kill_all },
                 { "leftovers", test_leftovers },
                 { "nesting", test_nesting },
+                { "below-actor", test_below_actor },
                 { "command", test_command },
                 { "selection", test_selection },
         };
