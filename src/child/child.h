@@ -2,7 +2,7 @@
 #pragma once
 
 /* The child's side of set-up, between clone and exec: one step after the other, each named on the set-up socket
- * before it is begun. It owns nothing it would have to free: every way out is execve or _exit. The keeper has one
+ * before it is begun. It owns nothing it would have to free: every way out is execve or _exit. The spawner has one
  * thread, so that this may use more of the C library than a signal handler could; it allocates nothing all the same. */
 
 #include <sys/resource.h>
@@ -20,13 +20,21 @@ typedef struct ChildStart {
         const int *oom_score_adj;    /* likewise; NULL: unchanged */
 } ChildStart;
 
-/* One message on the set-up socket: error 0 says that the step begins. */
+/* One message on the set-up socket: error 0 says that the step begins. The pid is for a keeper that was not told it,
+ * because the spawner died in between. */
 typedef struct SetupMessage {
-        int32_t step, error;
+        int32_t step, error, pid;
 } SetupMessage;
 
 _Noreturn void child_run(const ChildStart *start);
 
-/* The other kind of child, which is trusted: the supervisor. It gets `fds` as 3, 4, ..., /dev/null as stdin and
+/* All at their defaults, none blocked. */
+int child_reset_signals(void);
+
+/* The other kind of child, which is trusted: the supervisor, the spawner. It gets `fds` as 3, 4, ..., /dev/null as stdin and
  * stderr for both outputs; a failure is logged and ends in code 127. */
 _Noreturn void child_exec(char *const *argv, const int *fds, size_t n);
+
+/* One of those, with the other end of *ret_fd, a SOCK_SEQPACKET pair's, as its descriptor 3 and `fds` after it. Neither
+ * end blocks. Its pid or a negative errno. */
+pid_t child_start(char *const *argv, const int *fds, size_t n, int *ret_fd, int *ret_pidfd);
