@@ -28,13 +28,14 @@ typedef struct SetupMessage {
 
 _Noreturn void child_run(const ChildStart *start);
 
-/* All at their defaults, none blocked. */
-int child_reset_signals(void);
+/* The other kind of child, which is trusted: the supervisor, the spawner. Its descriptor 3 is the other end of *ret_fd, of
+ * a SOCK_SEQPACKET pair that does not block; after it come `fds`. With keep_stdio 0 to 2 are ours, else /dev/null and
+ * stderr for both outputs. A failure to exec is logged and ends in code 127. Its pid or a negative errno. */
+typedef struct ChildProgram {
+        char *const *argv; /* [0] is the path */
+        const int *fds;
+        size_t n_fds;
+        bool keep_stdio;
+} ChildProgram;
 
-/* The other kind of child, which is trusted: the supervisor, the spawner. It gets `fds` as 3, 4, ..., /dev/null as stdin and
- * stderr for both outputs; a failure is logged and ends in code 127. */
-_Noreturn void child_exec(char *const *argv, const int *fds, size_t n);
-
-/* One of those, with the other end of *ret_fd, a SOCK_SEQPACKET pair's, as its descriptor 3 and `fds` after it. Neither
- * end blocks. Its pid or a negative errno. */
-pid_t child_start(char *const *argv, const int *fds, size_t n, int *ret_fd, int *ret_pidfd);
+pid_t child_start(const ChildProgram *p, int *ret_fd, int *ret_pidfd);

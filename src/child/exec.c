@@ -9,7 +9,7 @@
 #include "base/process.h"
 #include "child/child.h"
 
-int child_reset_signals(void)
+static int reset_signals(void)
 {
         struct sigaction dfl = { .sa_handler = SIG_DFL };
         sigset_t none;
@@ -21,13 +21,20 @@ int child_reset_signals(void)
         return sigprocmask(SIG_SETMASK, &none, NULL) < 0 ? -errno : 0;
 }
 
-_Noreturn void child_exec(char *const *argv, const int *fds, size_t n)
+static int prepare_stdio(void)
+{
+        int null = open("/dev/null", O_RDONLY | O_CLOEXEC);
+
+        return null < 0 || dup2(null, STDIN_FILENO) < 0 || dup2(STDERR_FILENO, STDOUT_FILENO) < 0 ? -errno
+                                                                                                  : 0;
+}
+
+static _Noreturn void child_exec(const ChildProgram *p, const int *fds, size_t n)
 {
         const int first = 3, end = first + (int) n;
-        int null = open("/dev/null", O_RDONLY | O_CLOEXEC), moved[SCM_FDS_MAX];
+        int moved[SCM_FDS_MAX];
 
-        if (null < 0 || dup2(null, STDIN_FILENO) < 0 || dup2(STDERR_FILENO, STDOUT_FILENO) < 0 ||
-                        n > ELEMENTSOF(moved))
+        if (!p->keep_stdio && prepare_stdio() < 0)
                 goto fail;
         for (size_t i = 0; i < n; i++) /* out of the way, then into place */
                 if ((moved[i] = fcntl(fds[i], F_DUPFD_CLOEXEC, end)) < 0)
@@ -35,28 +42,29 @@ _Noreturn void child_exec(char *const *argv, const int *fds, size_t n)
         for (size_t i = 0; i < n; i++)
                 if (dup2(moved[i], first + (int) i) < 0)
                         goto fail;
-        if (close_range((unsigned) end, ~0U, 0) < 0 || child_reset_signals() < 0)
+        if (close_range((unsigned) end, ~0U, 0) < 0 || reset_signals() < 0)
                 goto fail;
-        (void) execv(argv[0], argv);
+        (void) execv(p->argv[0], p->argv);
 fail:
-        log_errno(errno, "starting %s", argv[0]);
+        log_errno(errno, "starting %s", p->argv[0]);
         _exit(127);
 }
 
-pid_t child_start(char *const *argv, const int *fds, size_t n, int *ret_fd, int *ret_pidfd)
+pid_t child_start(const ChildProgram *p, int *ret_fd, int *ret_pidfd)
 {
-        int pair[2], all[SCM_FDS_MAX];
+        int pair[2], fds[SCM_FDS_MAX];
         pid_t pid;
 
-        if (n >= ELEMENTSOF(all))
+        if (p->n_fds >= ELEMENTSOF(fds))
                 return -E2BIG;
         if (socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC | SOCK_NONBLOCK, 0, pair) < 0)
                 return -errno;
-        all[0] = pair[1];
-        memcpy(all + 1, fds, n * sizeof(int));
+        fds[0] = pair[1];
+        for (size_t i = 0; i < p->n_fds; i++)
+                fds[1 + i] = p->fds[i];
         pid = clone_process(-EBADF, ret_pidfd);
         if (pid == 0)
-                child_exec(argv, all, 1 + n);
+                child_exec(p, fds, 1 + p->n_fds);
         safe_close(pair[1]);
         if (pid > 0)
                 *ret_fd = pair[0];

@@ -197,9 +197,8 @@ static int add_program(char ***argv, const char *name, const char *build_dir)
 static int build_argv(Keeper *k, const Options *o)
 {
         char ***v = &k->supervisor_argv;
-        int r;
+        int r = add_program(v, "tractor-supervisor", "../supervisor");
 
-        r = add_program(v, "tractor-supervisor", "../supervisor");
         if (r >= 0)
                 r = add_program(&k->spawner_argv, "tractor-spawner", "../keeper");
         if (r < 0)

@@ -105,12 +105,11 @@ void entry_spawned(Entry *e, pid_t pid)
 {
         int r = pid < 0 ? pid : watch(e, pid);
 
-        if (r < 0) {
-                fail(e, pid, r);
-                return;
-        }
         e->spawn_error = 0;
-        entry_tell(e, DUE_SPAWNED);
+        if (r < 0)
+                fail(e, pid, r);
+        else
+                entry_tell(e, DUE_SPAWNED);
 }
 
 void entry_spawn_lost(Entry *e)

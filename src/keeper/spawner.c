@@ -122,7 +122,8 @@ static int on_limit(sd_event_source *source, uint64_t usec, void *userdata)
 static int start(Keeper *k)
 {
         Spawner *s = &k->spawner;
-        pid_t pid = child_start(k->spawner_argv, NULL, 0, &s->fd, &s->pidfd);
+        const ChildProgram program = { .argv = k->spawner_argv, .keep_stdio = true };
+        pid_t pid = child_start(&program, &s->fd, &s->pidfd);
         int r = pid < 0 ? pid : sd_event_add_io(k->event, &s->fd_source, s->fd, EPOLLIN, on_answer, k);
 
         if (r >= 0)

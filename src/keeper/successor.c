@@ -155,10 +155,11 @@ static int on_beat_missed(sd_event_source *source, uint64_t usec, void *userdata
 
 static int start(Keeper *k)
 {
+        const ChildProgram program = { k->supervisor_argv, k->listen_fds, k->n_listen_fds, false };
         Supervisor *s = &k->supervisor;
         int r;
 
-        s->pid = child_start(k->supervisor_argv, k->listen_fds, k->n_listen_fds, &s->fd, &s->pidfd);
+        s->pid = child_start(&program, &s->fd, &s->pidfd);
         if (s->pid < 0)
                 return s->pid;
         s->deadline = now_usec(CLOCK_MONOTONIC) + KEEPER_START_LIMIT_USEC;

@@ -5,6 +5,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <linux/sched.h>
+#include <sys/stat.h>
 #include <sys/syscall.h>
 #include <unistd.h>
 
@@ -334,6 +335,33 @@ static void test_ending_at_once(void)
         rig_down(&r);
 }
 
+/* What a child inherits is the keeper's, not what a daemon's helper would have. */
+static void test_stdio(void)
+{
+        Rig r = { 0 };
+        SpawnSpec *spec;
+        char text[256] = "", expected[256];
+        struct stat in, out;
+        int pair[2][2], stdio[2] = { dup(0), dup(1) };
+
+        CHECK(pipe2(pair[0], O_CLOEXEC) >= 0 && pipe2(pair[1], O_CLOEXEC) >= 0);
+        CHECK(fstat(pair[0][0], &in) >= 0 && fstat(pair[1][1], &out) >= 0);
+        CHECK(dup2(pair[0][0], 0) >= 0 && dup2(pair[1][1], 1) >= 0);
+        rig_up(&r, service);
+        CHECK(dup2(stdio[0], 0) >= 0 && dup2(stdio[1], 1) >= 0);
+        spec = rig_sh("stat -L -c %i /proc/self/fd/0 /proc/self/fd/1");
+        rig_spawn(&r, 1, 0, spec, NULL, 0);
+        expect_run(&r, 1);
+        CHECK(read(pair[1][0], text, sizeof(text) - 1) > 0);
+        (void) snprintf(expected, sizeof(expected), "%ju\n%ju\n", (uintmax_t) in.st_ino,
+                        (uintmax_t) out.st_ino);
+        CHECK_STR(text, expected);
+        close_many(pair[0], 2);
+        close_many(pair[1], 2);
+        close_many(stdio, 2);
+        rig_down(&r);
+}
+
 /* Nothing of the keeper's reaches it, and it ends with the keeper. */
 static void test_spawner_itself(void)
 {
@@ -387,6 +415,7 @@ int main(int argc, char **argv)
                 { "hangs_for_successor", test_hangs_for_successor },
                 { "answer_lost", test_answer_lost },
                 { "ending_at_once", test_ending_at_once },
+                { "stdio", test_stdio },
                 { "spawner_itself", test_spawner_itself },
         };
         const char *base = strrchr(argv[0], '/');
