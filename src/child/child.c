@@ -16,7 +16,6 @@
 #include <unistd.h>
 
 #include "base/io.h"
-#include "base/log.h"
 #include "child/child.h"
 
 #define JOURNAL_SOCKET "/run/systemd/journal/stdout"
@@ -27,6 +26,7 @@
 typedef struct Child {
         const ChildStart *start;
         int setup_fd;
+        pid_t pid;
         SpawnSpec spec;
         int fds[SCM_FDS_MAX];
         char channel_env[sizeof("TRACTOR_CHANNEL_FD=3")];
@@ -80,14 +80,14 @@ static int step_hold(Child *c)
         return 0;
 }
 
+/* What is handled is so no more by CLONE_CLEAR_SIGHAND. The spawner was started with nothing ignored and ignores these
+ * two, see there: sixty calls less than to ask for each. */
 static int step_signals(void)
 {
-        struct sigaction dfl = { .sa_handler = SIG_DFL };
         sigset_t none;
 
-        /* CLONE_CLEAR_SIGHAND keeps what is ignored. */
-        for (int i = 1; i < _NSIG; i++)
-                (void) sigaction(i, &dfl, NULL); /* refused for SIGKILL, SIGSTOP and the C library's two */
+        if (signal(SIGPIPE, SIG_DFL) == SIG_ERR || signal(SIGHUP, SIG_DFL) == SIG_ERR)
+                return -errno;
         sigemptyset(&none);
         return result(sigprocmask(SIG_SETMASK, &none, NULL));
 }
@@ -407,7 +407,7 @@ static int take_step(Child *c, SpawnStep step)
 /* write(), since a seccomp filter may allow it where it denies send(). */
 static void say(const Child *c, int step, int error)
 {
-        SetupMessage m = { .step = step, .error = error };
+        SetupMessage m = { .step = step, .error = error, .pid = c->pid };
 
         if (write(c->setup_fd, &m, sizeof(m)) != sizeof(m))
                 _exit(255); /* no keeper */
@@ -415,7 +415,10 @@ static void say(const Child *c, int step, int error)
 
 _Noreturn void child_run(const ChildStart *start)
 {
-        Child c = { .start = start, .setup_fd = start->setup_fd, .channel_env = "TRACTOR_CHANNEL_FD=3" };
+        Child c = { .start = start,
+                .setup_fd = start->setup_fd,
+                .pid = getpid(),
+                .channel_env = "TRACTOR_CHANNEL_FD=3" };
 
         memcpy(c.fds, start->fds, start->n_fds * sizeof(int));
         for (int step = SPAWN_STEP_DESCRIPTORS; step < _SPAWN_STEP_MAX; step++) {
@@ -431,26 +434,4 @@ _Noreturn void child_run(const ChildStart *start)
                 }
         }
         _exit(255);
-}
-
-_Noreturn void child_exec(char *const *argv, const int *fds, size_t n)
-{
-        const int first = 3, end = first + (int) n;
-        int null = open("/dev/null", O_RDONLY | O_CLOEXEC), moved[SCM_FDS_MAX];
-
-        if (null < 0 || dup2(null, STDIN_FILENO) < 0 || dup2(STDERR_FILENO, STDOUT_FILENO) < 0 ||
-                        n > ELEMENTSOF(moved))
-                goto fail;
-        for (size_t i = 0; i < n; i++) /* out of the way, then into place */
-                if ((moved[i] = fcntl(fds[i], F_DUPFD_CLOEXEC, end)) < 0)
-                        goto fail;
-        for (size_t i = 0; i < n; i++)
-                if (dup2(moved[i], first + (int) i) < 0)
-                        goto fail;
-        if (close_range((unsigned) end, ~0U, 0) < 0 || step_signals() < 0)
-                goto fail;
-        (void) execv(argv[0], argv);
-fail:
-        log_errno(errno, "starting %s", argv[0]);
-        _exit(127);
 }

@@ -21,7 +21,7 @@
 /* The child's steps in the order they are taken. Each is written as one byte on the set-up socket before it is
  * begun, so that a death or an errno always has a place. */
 typedef enum SpawnStep {
-        SPAWN_STEP_CLONE, /* in the keeper */
+        SPAWN_STEP_CLONE, /* in keeper and spawner */
         SPAWN_STEP_DESCRIPTORS,
         SPAWN_STEP_HOLD,
         SPAWN_STEP_SPEC,

@@ -119,9 +119,16 @@ int keeper_receive(Keeper *k)
         return 1;
 }
 
+void keeper_go_on(Keeper *k)
+{
+        if (k->spawner.n_asked == 0 && k->orphans_due)
+                keeper_reap_orphans(k);
+        supervisor_go_on(k);
+}
+
 static int on_sigchld(sd_event_source *s, const struct signalfd_siginfo *si, void *userdata)
 {
-        keeper_reap_orphans(userdata);
+        keeper_expect_orphans(userdata);
         return 0;
 }
 
@@ -195,7 +202,7 @@ static int set_up(Keeper *k)
         }
         if (prctl(PR_SET_CHILD_SUBREAPER, 1) < 0)
                 return -errno;
-        r = keeper_add_reap_timer(k);
+        r = keeper_add_reap_timers(k);
         return r < 0 ? r : watch_owner(k);
 }
 
@@ -207,6 +214,8 @@ int keeper_run(Keeper *k)
         k->start_usec = now_usec(CLOCK_MONOTONIC);
         k->next_key = 1;
         k->supervisor.fd = k->supervisor.pidfd = k->owner_pidfd = -EBADF;
+        k->spawner.fd = k->spawner.pidfd = -EBADF;
+        list_init(&k->spawner.asked);
         list_init(&k->all);
         list_init(&k->pending);
         list_init(&k->zombies);
@@ -219,11 +228,13 @@ int keeper_run(Keeper *k)
                 log_errno(r, "the keeper's loop");
                 r = EXIT_FAILURE;
         }
+        spawner_drop(k);
         if (end_children(END_LIMIT_USEC) < 0)
                 log_error("children are left that SIGKILL did not end");
         supervisor_clear(k);
         keeper_clear(k);
         sd_event_source_disable_unref(k->reap_timer);
+        sd_event_source_disable_unref(k->orphan_timer);
         sd_event_unref(k->event);
         safe_close(k->owner_pidfd);
         return r;

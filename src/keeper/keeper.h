@@ -33,7 +33,8 @@ typedef struct Entry {
         Keeper *keeper; /* weak */
         uint64_t key;
         ListNode all, pending, zombies;
-        unsigned due; /* Due: what the supervisor has not been told yet */
+        ListNode asked; /* linked: the spawner has not answered yet, there is no pid */
+        unsigned due;   /* Due: what the supervisor has not been told yet */
 
         KeeperChildState state;
         pid_t pid;
@@ -57,24 +58,43 @@ typedef struct Supervisor {
         uint64_t deadline;  /* of the next BEAT */
         bool hello, served; /* said HELLO; and BEAT after it */
         bool blocked;       /* its socket is full; EPOLLOUT tells when not */
+        bool unheard;       /* not read from: the spawner has enough to do */
         unsigned failures;  /* ended before they served, in a row */
 } Supervisor;
+
+/* One spawner at a time, which clones for us what becomes our child; see child/spawner.h. It lives as long as a
+ * supervisor serves: only then is it settled which cgroup we are in, and a successor finds under us what it expects.
+ *
+ * Between a request and its answer there may be a child whose pid we do not know. So no orphan is looked for meanwhile,
+ * no successor is started, and only so many of them are on their way: then the supervisor is not read until some are
+ * answered. A spawner that does not answer is killed, and a spawn that was on its way has failed: whoever was cloned
+ * for it can't take another step once its set-up socket is shut down, and one beyond its last step has said its pid
+ * there and is killed. */
+typedef struct Spawner {
+        int pidfd, fd; /* -EBADF: there is none, and none was asked for anything */
+        sd_event_source *pidfd_source, *fd_source, *limit;
+        ListNode asked; /* entries, the oldest first */
+        size_t n_asked;
+        uint64_t deadline; /* of the next answer, while any is due */
+} Spawner;
 
 struct Keeper {
         sd_event *event;
         Map entries, children; /* by key; by pid, zombies included */
         ListNode all, pending, zombies;
         ListNode welcome, table_end; /* among the pending: stand for these messages */
-        sd_event_source *reap_timer;
+        sd_event_source *reap_timer, *orphan_timer;
+        bool orphans_due; /* as soon as no answer is due */
         size_t record_bytes;
         uint64_t next_key, start_usec;
         Supervisor supervisor;
+        Spawner spawner;
 
         /* From the command line, set by main() before keeper_run(). */
         bool embedded;
         int owner_fd, owner_pidfd;
         pid_t owner_pid;
-        char **supervisor_argv; /* [0] is the path */
+        char **supervisor_argv, **spawner_argv; /* [0] is the path */
         int listen_fds[KEEPER_LISTEN_MAX];
         size_t n_listen_fds;
 
@@ -86,20 +106,30 @@ struct Keeper {
 };
 
 /* keeper.c */
-int keeper_run(Keeper *k); /* returns the exit code; kills and reaps all that is left before it returns */
+int keeper_run(Keeper *k);    /* returns the exit code; kills and reaps all that is left before it returns */
+void keeper_go_on(Keeper *k); /* with what waits for the spawner's answers, where it need not any more */
 int keeper_receive(Keeper *k); /* one message; 1, 0 at EOF or negative errno */
 
 /* spawn.c */
 void keeper_spawn(Keeper *k, uint64_t key, unsigned flags, int *fds, size_t n_fds);
+void entry_spawned(Entry *e, pid_t pid_or_error); /* the answer; the last use of e */
+void entry_spawn_lost(Entry *e);                  /* there will be none; likewise */
 void entry_release(Entry *e);
 void entry_finish_setup(Entry *e);
+
+/* spawner.c */
+int spawner_start(Keeper *k); /* unless there is one */
+void spawner_drop(Keeper *k); /* kills it; spawns on their way fail */
+int spawner_ask(Entry *e, bool held, bool in_cgroup, const int *fds, size_t n_fds);
+bool spawner_is_full(const Keeper *k); /* takes no more until it has answered */
 
 /* reap.c */
 int on_child_ended(sd_event_source *s, int fd, uint32_t revents, void *userdata); /* of an entry's pidfd */
 void entry_reap(Entry *e);
 void entry_acknowledge(Entry *e); /* REAP: the last use of e */
+void keeper_expect_orphans(Keeper *k);
 void keeper_reap_orphans(Keeper *k);
-int keeper_add_reap_timer(Keeper *k); /* before any child, so that no exit has to allocate it */
+int keeper_add_reap_timers(Keeper *k); /* before any child, so that no exit has to allocate them */
 
 /* store.c */
 int entry_acquire(Keeper *k, uint64_t key, Entry **ret); /* the one there is, or a new one */
@@ -117,4 +147,5 @@ void keeper_clear(Keeper *k);
 void supervisor_start(Keeper *k);
 void supervisor_alive(Keeper *k, bool beat); /* HELLO or BEAT came */
 void supervisor_signal(Keeper *k, int signo);
+void supervisor_go_on(Keeper *k); /* where keeper_go_on() may */
 void supervisor_clear(Keeper *k);

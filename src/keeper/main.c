@@ -16,7 +16,6 @@
 #include "config.h"
 #include "keeper/keeper.h"
 
-#define SUPERVISOR "tractor-supervisor"
 #define OOM_SCORE_ADJ "-900"
 #define INSTANCE_MAX 16
 
@@ -186,15 +185,24 @@ static void close_listeners(Keeper *k, const Options *o)
                 (void) unlink(o->listen[i]);
 }
 
+static int add_program(char ***argv, const char *name, const char *build_dir)
+{
+        _cleanup_free_ char *path = find_program(name, build_dir, TRACTOR_LIBEXECDIR);
+
+        if (!path || access(path, X_OK) < 0)
+                return log_errno(path ? -errno : -ENOMEM, "%s", path ?: name);
+        return strv_append(argv, path);
+}
+
 static int build_argv(Keeper *k, const Options *o)
 {
         char ***v = &k->supervisor_argv;
-        _cleanup_free_ char *path = find_program(SUPERVISOR, "../supervisor", TRACTOR_LIBEXECDIR);
-        int r;
+        int r = add_program(v, "tractor-supervisor", "../supervisor");
 
-        if (!path || access(path, X_OK) < 0)
-                return log_errno(path ? -errno : -ENOMEM, "%s", path ?: SUPERVISOR);
-        r = add(v, 0, "%s", path);
+        if (r >= 0)
+                r = add_program(&k->spawner_argv, "tractor-spawner", "../keeper");
+        if (r < 0)
+                return r;
         r = add(v, r, "--keeper-fd=3");
         r = add(v, r, "--listen-fds=%zu", k->n_listen_fds);
         r = add(v, r, "--instance=%s", o->instance);
@@ -246,6 +254,7 @@ int main(int argc, char **argv)
                 r = 2;
         }
         strv_free(keeper.supervisor_argv);
+        strv_free(keeper.spawner_argv);
         strv_free(options.passed);
         return r < 0 ? EXIT_FAILURE : r;
 }

@@ -121,7 +121,8 @@ typedef struct KeeperExit {
 } KeeperExit;
 
 /* Followed by record_size bytes; descriptors: [pidfd while the child is not reaped], then those stored (the last
- * n_stored_fds). It tells the whole state: of what it tells no SPAWNED, SETUP or EXITED follows. */
+ * n_stored_fds). It tells the whole state: of what it tells no SPAWNED, SETUP or EXITED follows. A child
+ * that is asked for and not yet there is told as none. */
 typedef struct KeeperEntry {
         KeeperHeader header;
         uint32_t child_state;

@@ -2,8 +2,9 @@
 
 /* A child's end is noticed on its pidfd and looked at with WNOWAIT: the zombie keeps its pid, so that the supervisor
  * can read and log what it wants, until it acknowledges or the limit passes. An orphan adopted by us is nobody's
- * business and reaped at once, found by waitid(P_ALL), which shows the oldest zombie only: a held one hides those
- * behind it, so that the search is repeated whenever one goes. */
+ * business and reaped soon, found by waitid(P_ALL), which shows the oldest zombie only: a held one hides those behind
+ * it, so that the search is repeated when one goes. It walks all children: it is made once for all that happens in a
+ * short while. A child whose pid the spawner has not told yet looks like an orphan: no search before it has. */
 
 #include <errno.h>
 #include <inttypes.h>
@@ -19,6 +20,7 @@
 #include "keeper/keeper.h"
 
 #define ORPHANS_A_TURN 256
+#define ORPHANS_DELAY_USEC (100 * USEC_PER_MSEC)
 
 static uint64_t timeval_usec(const struct timeval *t)
 {
@@ -95,11 +97,26 @@ void entry_acknowledge(Entry *e)
         e->state = KEEPER_CHILD_NONE;
         e->pid = 0;
         entry_settle(e);
-        keeper_reap_orphans(k);
+        keeper_expect_orphans(k);
+}
+
+static void search_in(Keeper *k, uint64_t usec)
+{
+        (void) sd_event_source_set_time(k->orphan_timer, now_usec(CLOCK_MONOTONIC) + usec);
+        (void) sd_event_source_set_enabled(k->orphan_timer, SD_EVENT_ONESHOT);
+}
+
+void keeper_expect_orphans(Keeper *k)
+{
+        if (sd_event_source_get_enabled(k->orphan_timer, NULL) == SD_EVENT_OFF)
+                search_in(k, ORPHANS_DELAY_USEC);
 }
 
 void keeper_reap_orphans(Keeper *k)
 {
+        k->orphans_due = k->spawner.n_asked > 0;
+        if (k->orphans_due)
+                return;
         for (int i = 0; i < ORPHANS_A_TURN; i++) {
                 siginfo_t si = { 0 };
 
@@ -109,7 +126,13 @@ void keeper_reap_orphans(Keeper *k)
                         return;
                 (void) waitid(P_PID, (id_t) si.si_pid, &si, WEXITED | WNOHANG);
         }
-        (void) kill(k->pid, SIGCHLD); /* the rest in another turn of the loop */
+        search_in(k, 0); /* the rest in another turn of the loop */
+}
+
+static int on_orphan_timer(sd_event_source *s, uint64_t usec, void *userdata)
+{
+        keeper_reap_orphans(userdata);
+        return 0;
 }
 
 static int on_reap_timer(sd_event_source *s, uint64_t usec, void *userdata)
@@ -124,13 +147,18 @@ static int on_reap_timer(sd_event_source *s, uint64_t usec, void *userdata)
                 log_warning("nobody acknowledged the end of %d: reaped", e->pid);
                 entry_reap(e);
         }
-        keeper_reap_orphans(k);
+        keeper_expect_orphans(k);
         arm_reap_timer(k);
         return 0;
 }
 
-int keeper_add_reap_timer(Keeper *k)
+int keeper_add_reap_timers(Keeper *k)
 {
-        return sd_event_add_time(k->event, &k->reap_timer, CLOCK_MONOTONIC, USEC_INFINITY, USEC_PER_SEC,
+        int r = sd_event_add_time(k->event, &k->reap_timer, CLOCK_MONOTONIC, USEC_INFINITY, USEC_PER_SEC,
                         on_reap_timer, k);
+
+        if (r >= 0)
+                r = sd_event_add_time(k->event, &k->orphan_timer, CLOCK_MONOTONIC, USEC_INFINITY,
+                                USEC_PER_MSEC, on_orphan_timer, k);
+        return r < 0 ? r : sd_event_source_set_enabled(k->orphan_timer, SD_EVENT_OFF);
 }

@@ -3,10 +3,12 @@
 #include <inttypes.h>
 #include <signal.h>
 #include <sys/epoll.h>
+#include <sys/syscall.h>
+#include <sys/wait.h>
+#include <unistd.h>
 
 #include "base/io.h"
 #include "base/log.h"
-#include "base/process.h"
 #include "child/child.h"
 #include "keeper/keeper.h"
 
@@ -60,44 +62,86 @@ void entry_release(Entry *e)
         (void) send(e->setup_fd, "", 1, MSG_NOSIGNAL | MSG_DONTWAIT);
 }
 
-/* Clones and begins to watch. On failure nothing runs and the entry has no child. */
-static int spawn(Entry *e, unsigned flags, const int *fds, size_t n_fds)
+/* Watches the child there is. */
+static int watch(Entry *e, pid_t pid)
 {
         Keeper *k = e->keeper;
-        size_t skip = (flags & KEEPER_SPAWN_CGROUP) ? 2 : 1;
-        int pair[2], r;
-        ChildStart start = { .held = flags & KEEPER_SPAWN_HELD,
-                .keeper = k->pid,
-                .nofile = &k->nofile,
-                .oom_score_adj = k->oom_score_adj_changed ? &k->oom_score_adj : NULL };
+        int r;
 
-        if (n_fds < skip)
+        e->pidfd = (int) syscall(SYS_pidfd_open, pid, 0);
+        if (e->pidfd < 0)
+                return -errno;
+        r = map_put_u64(&k->children, (uint64_t) pid, e);
+        if (r < 0)
+                return r;
+        e->pid = pid;
+        /* No event but the hang-up, which is always told: the steps are read in one go then. */
+        r = sd_event_add_io(k->event, &e->setup_source, e->setup_fd, EPOLLHUP, on_setup, e);
+        if (r >= 0)
+                r = sd_event_add_io(k->event, &e->pidfd_source, e->pidfd, EPOLLIN, on_child_ended, e);
+        return r < 0 ? r : 0;
+}
+
+/* Whatever was cloned becomes an orphan, which the next search reaps. */
+static void fail(Entry *e, pid_t pid, int error)
+{
+        log_warning("spawn for key %" PRIu64 " failed: %s", e->key, strerror(-error));
+        close_setup(e);
+        e->pidfd_source = sd_event_source_disable_unref(e->pidfd_source);
+        e->pidfd = safe_close(e->pidfd);
+        if (e->pid > 0)
+                (void) map_remove_u64(&e->keeper->children, (uint64_t) e->pid);
+        if (pid > 0) {
+                (void) kill(pid, SIGKILL);
+                keeper_expect_orphans(e->keeper);
+        }
+        e->pid = 0;
+        e->state = KEEPER_CHILD_NONE;
+        e->spawn_error = error;
+        entry_tell(e, DUE_SPAWNED);
+}
+
+void entry_spawned(Entry *e, pid_t pid)
+{
+        int r = pid < 0 ? pid : watch(e, pid);
+
+        e->spawn_error = 0;
+        if (r < 0)
+                fail(e, pid, r);
+        else
+                entry_tell(e, DUE_SPAWNED);
+}
+
+void entry_spawn_lost(Entry *e)
+{
+        siginfo_t si;
+        SetupMessage m;
+        pid_t pid = 0;
+
+        /* What it says from now on fails, and so does the child. */
+        (void) shutdown(e->setup_fd, SHUT_RDWR);
+        while (recv(e->setup_fd, &m, sizeof(m), MSG_DONTWAIT) == sizeof(m))
+                pid = m.pid;
+        if (pid > 0 && waitid(P_PID, (id_t) pid, &si, WEXITED | WNOHANG | WNOWAIT) < 0)
+                pid = 0; /* none of ours */
+        fail(e, pid, -ECONNABORTED);
+}
+
+/* Asks for the child: its answer comes later. */
+static int ask(Entry *e, unsigned flags, const int *fds, size_t n_fds)
+{
+        bool in_cgroup = flags & KEEPER_SPAWN_CGROUP;
+        int pair[2], all[1 + SCM_FDS_MAX], r;
+
+        if (n_fds < (in_cgroup ? 2 : 1))
                 return -EINVAL;
         if (socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, pair) < 0)
                 return -errno;
-        start.setup_fd = pair[1];
-        start.spec_fd = fds[0];
-        start.fds = fds + skip;
-        start.n_fds = n_fds - skip;
-        e->pid = clone_process(skip == 2 ? fds[1] : -EBADF, &e->pidfd);
-        if (e->pid == 0)
-                child_run(&start);
         e->setup_fd = pair[0];
+        all[0] = pair[1];
+        memcpy(all + 1, fds, n_fds * sizeof(int));
+        r = spawner_ask(e, flags & KEEPER_SPAWN_HELD, in_cgroup, all, 1 + n_fds);
         safe_close(pair[1]);
-        r = e->pid < 0 ? e->pid : map_put_u64(&k->children, (uint64_t) e->pid, e);
-        if (r >= 0) /* no event but the hang-up, which is always told: the steps are read in one go then */
-                r = sd_event_add_io(k->event, &e->setup_source, e->setup_fd, EPOLLHUP, on_setup, e);
-        if (r >= 0)
-                r = sd_event_add_io(k->event, &e->pidfd_source, e->pidfd, EPOLLIN, on_child_ended, e);
-        if (r >= 0)
-                return 0;
-        close_setup(e);
-        if (e->pid > 0) {
-                (void) kill(e->pid, SIGKILL);
-                e->zombie = true; /* soon: entry_reap() waits for the end of a killed child that has done nothing */
-                entry_reap(e);
-        }
-        e->pid = 0;
         return r;
 }
 
@@ -116,10 +160,9 @@ void keeper_spawn(Keeper *k, uint64_t key, unsigned flags, int *fds, size_t n_fd
         }
         e->step = SPAWN_STEP_CLONE;
         e->error = 0;
-        r = e->spawn_error = spawn(e, flags, fds, n_fds);
+        r = ask(e, flags, fds, n_fds);
         if (r < 0)
-                log_warning("spawn for key %" PRIu64 " failed: %s", key, strerror(-r));
+                fail(e, 0, r);
         else
                 e->state = (flags & KEEPER_SPAWN_HELD) ? KEEPER_CHILD_HELD : KEEPER_CHILD_SETUP;
-        entry_tell(e, DUE_SPAWNED);
 }

@@ -52,6 +52,7 @@ static void entry_free(Entry *e)
         list_unlink(&e->all);
         list_unlink(&e->pending);
         list_unlink(&e->zombies);
+        list_unlink(&e->asked);
         sd_event_source_disable_unref(e->pidfd_source);
         sd_event_source_disable_unref(e->setup_source);
         safe_close(e->pidfd);
@@ -117,7 +118,7 @@ static int send_entry(Entry *e)
 
         out.m = (KeeperEntry){
                 .header = KEEPER_HEADER(KeeperEntry, KEEPER_ENTRY, e->key),
-                .child_state = e->state,
+                .child_state = list_is_empty(&e->asked) ? e->state : KEEPER_CHILD_NONE,
                 .pid = e->pid,
                 .exit = e->exit,
                 .record_size = (uint32_t) e->record_size,

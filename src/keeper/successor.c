@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 
-/* One supervisor at a time. What it sent before it died is read to the end before the next one starts; the next one
- * starts at once, unless the last came to an end before it served, which backs off. Its death is told by its pidfd:
- * EOF on the socket can come late (a copy elsewhere) or early (it closed its own). */
+/* One supervisor at a time. What it sent before it died is read to the end, and each spawn it asked for has come about
+ * or failed, before the next one starts. That is at once, unless the last came to an end before it served, which backs
+ * off. Its death is told by its pidfd: EOF on the socket can come late (a copy elsewhere) or early (it closed its own). */
 
 #include <errno.h>
 #include <signal.h>
@@ -14,7 +14,6 @@
 
 #include "base/io.h"
 #include "base/log.h"
-#include "base/process.h"
 #include "base/usec.h"
 #include "child/child.h"
 #include "keeper/keeper.h"
@@ -34,7 +33,7 @@ void supervisor_clear(Keeper *k)
         s->pidfd = safe_close(s->pidfd);
         s->fd = safe_close(s->fd);
         s->pid = 0;
-        s->hello = s->served = s->blocked = false;
+        s->hello = s->served = s->blocked = s->unheard = false;
 }
 
 static int on_retry(sd_event_source *source, uint64_t usec, void *userdata)
@@ -83,14 +82,17 @@ static int on_ended(sd_event_source *source, int fd, uint32_t revents, void *use
         bool served = k->supervisor.served;
         int code;
 
-        if (waitid(P_PIDFD, (id_t) fd, &si, WEXITED | WNOHANG) == 0 && si.si_pid == 0)
+        if (waitid(P_PIDFD, (id_t) fd, &si, WEXITED | WNOHANG | WNOWAIT) == 0 && si.si_pid == 0)
                 return 0;
         k->supervisor.hello = false;
-        while (keeper_receive(k) > 0)
+        while (!spawner_is_full(k) && keeper_receive(k) > 0)
                 ;
+        if (k->spawner.n_asked > 0) /* supervisor_go_on() comes back here */
+                return sd_event_source_set_enabled(source, SD_EVENT_OFF);
+        (void) waitid(P_PIDFD, (id_t) fd, &si, WEXITED | WNOHANG);
         supervisor_clear(k);
         keeper_owe_nothing(k);
-        keeper_reap_orphans(k); /* its zombie may have hidden some */
+        spawner_drop(k);
         code = verdict(k, &si, served);
         log_full(code == EXIT_SUCCESS ? LOG_DEBUG : LOG_WARNING, "the supervisor ended: %s %d",
                         si.si_code == CLD_EXITED ? "exit code" : "signal", si.si_status);
@@ -108,14 +110,29 @@ static int on_message(sd_event_source *source, int fd, uint32_t revents, void *u
         Keeper *k = userdata;
         int r = 1;
 
-        for (int i = 0; i < MESSAGES_A_TURN && r > 0; i++)
+        for (int i = 0; i < MESSAGES_A_TURN && r > 0 && !spawner_is_full(k); i++)
                 r = keeper_receive(k);
         if (r == 0) { /* EOF: nothing more to hear; its pidfd or the missing BEAT tells the rest */
                 k->supervisor.hello = false;
                 (void) sd_event_source_set_enabled(source, SD_EVENT_OFF);
+        } else if (spawner_is_full(k)) {
+                k->supervisor.unheard = true;
+                (void) sd_event_source_set_enabled(source, SD_EVENT_OFF);
         }
         keeper_flush(k);
         return 0;
+}
+
+void supervisor_go_on(Keeper *k)
+{
+        Supervisor *s = &k->supervisor;
+
+        if (s->unheard && !spawner_is_full(k)) {
+                s->unheard = false;
+                (void) sd_event_source_set_enabled(s->fd_source, SD_EVENT_ON);
+        }
+        if (s->pidfd_source && k->spawner.n_asked == 0)
+                (void) sd_event_source_set_enabled(s->pidfd_source, SD_EVENT_ON);
 }
 
 static int on_beat_missed(sd_event_source *source, uint64_t usec, void *userdata)
@@ -124,8 +141,8 @@ static int on_beat_missed(sd_event_source *source, uint64_t usec, void *userdata
         Supervisor *s = &k->supervisor;
         uint64_t now = now_usec(CLOCK_MONOTONIC);
 
-        /* Late ourselves: the machine stood still, and the supervisor has had no more time than we. */
-        if (now > s->deadline + KEEPER_BEAT_USEC)
+        /* Late ourselves: the machine stood still, and the supervisor has had no more time than we; or we have not listened. */
+        if (now > s->deadline + KEEPER_BEAT_USEC || (now >= s->deadline && s->unheard))
                 s->deadline = now + KEEPER_BEAT_USEC;
         if (now < s->deadline) {
                 (void) sd_event_source_set_time(source, s->deadline);
@@ -138,31 +155,23 @@ static int on_beat_missed(sd_event_source *source, uint64_t usec, void *userdata
 
 static int start(Keeper *k)
 {
+        const ChildProgram program = { k->supervisor_argv, k->listen_fds, k->n_listen_fds, false };
         Supervisor *s = &k->supervisor;
-        _cleanup_close_ int theirs = -EBADF;
-        int pair[2], fds[1 + KEEPER_LISTEN_MAX], r;
+        int r;
 
-        if (socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC | SOCK_NONBLOCK, 0, pair) < 0)
-                return -errno;
-        s->fd = pair[0];
-        theirs = fds[0] = pair[1];
-        memcpy(fds + 1, k->listen_fds, k->n_listen_fds * sizeof(int));
-        s->deadline = now_usec(CLOCK_MONOTONIC) + KEEPER_START_LIMIT_USEC;
-        r = sd_event_add_io(k->event, &s->fd_source, s->fd, EPOLLIN, on_message, k);
-        if (r < 0)
-                return r;
-        r = sd_event_add_time(k->event, &s->beat, CLOCK_MONOTONIC, s->deadline, 1, on_beat_missed, k);
-        if (r < 0)
-                return r;
-        s->pid = clone_process(-EBADF, &s->pidfd);
+        s->pid = child_start(&program, &s->fd, &s->pidfd);
         if (s->pid < 0)
                 return s->pid;
-        if (s->pid == 0)
-                child_exec(k->supervisor_argv, fds, 1 + k->n_listen_fds);
-        r = sd_event_add_io(k->event, &s->pidfd_source, s->pidfd, EPOLLIN, on_ended, k);
+        s->deadline = now_usec(CLOCK_MONOTONIC) + KEEPER_START_LIMIT_USEC;
+        r = sd_event_add_io(k->event, &s->fd_source, s->fd, EPOLLIN, on_message, k);
+        if (r >= 0)
+                r = sd_event_add_io(k->event, &s->pidfd_source, s->pidfd, EPOLLIN, on_ended, k);
+        if (r >= 0)
+                r = sd_event_add_time(
+                                k->event, &s->beat, CLOCK_MONOTONIC, s->deadline, 1, on_beat_missed, k);
         if (r < 0) {
                 (void) kill(s->pid, SIGKILL);
-                (void) waitid(P_PID, (id_t) s->pid, &(siginfo_t){ 0 }, WEXITED);
+                keeper_expect_orphans(k); /* now it is one */
                 return r;
         }
         /* What it has sent is read before its end or its silence is looked at. */
@@ -191,6 +200,7 @@ void supervisor_alive(Keeper *k, bool beat)
                 return;
         s->served = true;
         s->failures = 0;
+        (void) spawner_start(k); /* else the first spawn tries, and says why not */
         /* From now on the shorter limit holds: the timer stands at that of a start. */
         (void) sd_event_source_set_time(s->beat, s->deadline);
         if (!k->ready_sent && !k->embedded)

@@ -81,6 +81,15 @@ def children_of(pid):
     return found
 
 
+def children_called(pid, name):
+    found = []
+    for child_pid in children_of(pid):
+        with open(f"/proc/{child_pid}/comm") as f:
+            if f.read().strip() == name:
+                found.append(child_pid)
+    return found
+
+
 def memory_kib(pids):
     """(PSS, private) of these processes together."""
     pss = private = 0

@@ -113,6 +113,8 @@ static void make_dir(Rig *r)
         CHECK(mkdtemp(r->dir));
         (void) snprintf(link, sizeof(link), "%s/tractor-supervisor", r->dir);
         CHECK(symlink(self, link) >= 0);
+        (void) snprintf(link, sizeof(link), "%s/tractor-spawner", r->dir);
+        CHECK(symlink(r->own_spawner ? self : SPAWNER, link) >= 0);
         (void) snprintf(address.un.sun_path, sizeof(address.un.sun_path), "%s/control", r->dir);
         r->control_listener = socket(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0);
         CHECK(bind(r->control_listener, &address.sa, sizeof(address.un)) >= 0);

@@ -26,7 +26,8 @@ typedef struct Rig {
         pid_t supervisor;
         char supervisor_argv[1024]; /* joined by spaces */
         char dir[64];
-        rlim_t nofile; /* 0: as it is */
+        bool own_spawner; /* the test program is the spawner, too */
+        rlim_t nofile;    /* 0: as it is */
         const char *notify_socket;
         int listen_fd; /* passed by LISTEN_FDS; -EBADF: none */
 } Rig;

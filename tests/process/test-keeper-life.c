@@ -486,7 +486,7 @@ static void test_listen(void)
         CHECK(kill(r.keeper, SIGKILL) >= 0);
         (void) rig_wait_keeper(&r);
         rig_supervisor_exit(&r, 0);
-        CHECK(waitpid(r.supervisor, NULL, 0) == r.supervisor);
+        CHECK(waitpid(r.supervisor, NULL, 0) == r.supervisor); /* it never served: there is no spawner */
         CHECK_EQ(connect_to(path), -ECONNREFUSED);
         rig_expect_nothing_left(&r);
         CHECK(socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, pair) >= 0);
