@@ -19,8 +19,12 @@ static bool is_delegated(const CgroupRoot *root, const char *path)
                (getxattr(name, "user.delegate", value, sizeof(value)) == 1 && value[0] == '1');
 }
 
-/* The cgroup we were started in, also for a successor whose forerunner has moved us out of it (see enable_at_start()). */
-static int starting_cgroup(const CgroupRoot *root, const char *leaf, char **ret)
+/* Where processes step aside to, one leaf for all instances that share a cgroup: whoever is started by one that has
+ * stepped aside is started there. */
+#define LEAF_NAME "tractor.main"
+
+/* The cgroup that was given to us, also where an earlier supervisor or instance has moved us out of it. */
+static int starting_cgroup(const CgroupRoot *root, char **ret)
 {
         _cleanup_free_ char *own = NULL;
         char *slash;
@@ -30,7 +34,7 @@ static int starting_cgroup(const CgroupRoot *root, const char *leaf, char **ret)
         if (r < 0)
                 return r;
         slash = strrchr(own, '/');
-        if (streq(slash + 1, leaf))
+        if (streq(slash + 1, LEAF_NAME))
                 slash[slash == own] = 0;
         *ret = TAKE_PTR(own);
         return 0;
@@ -116,15 +120,12 @@ static int make_instance(const CgroupRoot *root, const char *path)
 
 int cgroup_instance_open(const CgroupRoot *root, const BackendOptions *options, Backend *b, char **ret_why)
 {
-        _cleanup_free_ char *leaf_name = xasprintf("tractor-%s.main", options->instance);
         _cleanup_free_ char *own = NULL, *leaf = NULL, *path = NULL;
         const char *slash;
         bool delegated;
         int r;
 
-        if (!leaf_name)
-                return -ENOMEM;
-        r = starting_cgroup(root, leaf_name, &own);
+        r = starting_cgroup(root, &own);
         if (r < 0) {
                 *ret_why = xasprintf("our own cgroup lies outside of what is mounted");
                 return r;
@@ -136,7 +137,7 @@ int cgroup_instance_open(const CgroupRoot *root, const BackendOptions *options, 
         }
         slash = streq(own, "/") ? "" : own;
         path = xasprintf("%s/tractor-%s", slash, options->instance);
-        leaf = xasprintf("%s/%s", slash, leaf_name);
+        leaf = xasprintf("%s/" LEAF_NAME, slash);
         if (!path || !leaf)
                 return -ENOMEM;
         r = make_instance(root, path);
