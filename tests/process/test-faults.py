@@ -593,6 +593,7 @@ def both_killed(backend):
             for pid in processes_of("faults1"):
                 with contextlib.suppress(ProcessLookupError):
                     kill(pid)
+                assert gone(pid), pid
         left_by(t, [])
 
 
