@@ -248,31 +248,82 @@ static void test_hangs_for_successor(void)
         rig_down(&r);
 }
 
-/* A spawner that clones a child past its last step and dies before it answers. */
-static _Noreturn void bad_spawner(void)
+#define LATE_USEC (400 * USEC_PER_MSEC) /* longer than the keeper puts off a search for orphans */
+
+/* For a child that is to be held: it ends at once with 7, and the answer comes late. */
+static void answer_late(const SpawnerRequest *request, int setup_fd, pid_t pid)
 {
-        SpawnerRequest request;
-        struct clone_args args = { .flags = CLONE_PARENT };
-        int fds[SCM_FDS_MAX], done[2];
-        size_t n_fds = ELEMENTSOF(fds);
+        SetupMessage m = { .step = SPAWN_STEP_HOLD };
+        SpawnerAnswer answer = { .key = request->key, .pid = pid };
+
+        if (pid == 0) {
+                CHECK_EQ(write(setup_fd, &m, sizeof(m)), (ssize_t) sizeof(m));
+                _exit(7);
+        }
+        close(setup_fd);
+        (void) usleep(LATE_USEC); /* that nothing happens is no event */
+        CHECK_EQ(write(SPAWNER_FD, &answer, sizeof(answer)), (ssize_t) sizeof(answer));
+}
+
+/* For another: it is past its last step, and there will be no answer. */
+static _Noreturn void never_answer(int setup_fd, int out, int said, pid_t pid)
+{
+        SetupMessage m = { .step = SPAWN_STEP_EXEC, .pid = getpid() };
         char byte;
 
-        CHECK(pipe2(done, O_CLOEXEC) >= 0);
-        while (recv_fds(SPAWNER_FD, &request, sizeof(request), fds, &n_fds, 0) == -EAGAIN)
-                wait_readable(SPAWNER_FD);
-        CHECK_EQ(n_fds, 3);
-        if (syscall(SYS_clone3, &args, sizeof(args)) == 0) {
-                SetupMessage m = { .step = SPAWN_STEP_EXEC, .pid = getpid() };
-
-                CHECK_EQ(write(fds[0], &m, sizeof(m)), (ssize_t) sizeof(m));
-                CHECK_EQ(write(fds[2], &m.pid, sizeof(m.pid)), (ssize_t) sizeof(m.pid));
-                safe_close(done[1]);
+        if (pid == 0) {
+                CHECK_EQ(write(setup_fd, &m, sizeof(m)), (ssize_t) sizeof(m));
+                CHECK_EQ(write(out, &m.pid, sizeof(m.pid)), (ssize_t) sizeof(m.pid));
+                CHECK_EQ(write(said, "", 1), 1);
                 for (;;)
                         (void) pause();
         }
-        safe_close(done[1]);
-        CHECK_EQ(read(done[0], &byte, 1), 0); /* the child has said all */
+        (void) read(said, &byte, 1);
         _exit(0);
+}
+
+static _Noreturn void bad_spawner(void)
+{
+        struct clone_args args = { .flags = CLONE_PARENT };
+
+        for (;;) {
+                SpawnerRequest request;
+                int fds[SCM_FDS_MAX], pair[2];
+                size_t n_fds = ELEMENTSOF(fds);
+                ssize_t n;
+                pid_t pid;
+
+                wait_readable(SPAWNER_FD);
+                n = recv_fds(SPAWNER_FD, &request, sizeof(request), fds, &n_fds, 0);
+                if (n <= 0)
+                        _exit(0);
+                CHECK(n == sizeof(request) && n_fds >= 2);
+                CHECK(socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, pair) >= 0);
+                pid = (pid_t) syscall(SYS_clone3, &args, sizeof(args));
+                CHECK(pid >= 0);
+                if (!request.held)
+                        never_answer(fds[0], fds[2], pair[pid == 0], pid);
+                answer_late(&request, fds[0], pid);
+                close_many(fds + 1, n_fds - 1);
+                close_many(pair, 2);
+        }
+}
+
+/* A child that ends before the keeper was told its pid is no orphan. */
+static void test_answer_late(void)
+{
+        Rig r = { .own_spawner = true };
+
+        rig_up(&r, service);
+        for (uint64_t key = 1; key <= 3; key++) {
+                rig_spawn_sh(&r, key, KEEPER_SPAWN_HELD, "exit 0");
+                rig_expect_spawned(&r, key, NULL);
+                rig_expect_setup(&r, key, SPAWN_STEP_HOLD, -ECHILD);
+                rig_expect_exited(&r, key, CLD_EXITED, 7);
+                rig_simple(&r, KEEPER_REAP, key);
+        }
+        CHECK_EQ(rig_hello(&r, NULL, 0), 0);
+        rig_down(&r);
 }
 
 static void test_answer_lost(void)
@@ -413,6 +464,7 @@ int main(int argc, char **argv)
                 { "killed_after_answers", test_killed_after_answers },
                 { "hangs", test_hangs },
                 { "hangs_for_successor", test_hangs_for_successor },
+                { "answer_late", test_answer_late },
                 { "answer_lost", test_answer_lost },
                 { "ending_at_once", test_ending_at_once },
                 { "stdio", test_stdio },
