@@ -286,5 +286,6 @@ def both_killed(backend):
 
 
 if __name__ == "__main__":
-    main([bus_killed_before_the_first, bus_killed_in_the_middle, bus_killed_twice, reexec_before_the_first, reexec_in_the_middle, reload_in_the_middle, bus_killed_during_stops,
-          bus_hangs, journald_stopped, journald_killed, both_killed])
+    main([bus_killed_before_the_first, bus_killed_in_the_middle, bus_killed_twice, reexec_before_the_first,
+          reexec_in_the_middle, reload_in_the_middle, bus_killed_during_stops, bus_hangs, journald_stopped,
+          journald_killed, both_killed])
