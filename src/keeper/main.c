@@ -13,7 +13,7 @@
 #include "base/log.h"
 #include "base/process.h"
 #include "base/socket.h"
-#include "config.h"
+#include "tractor-config.h"
 #include "keeper/keeper.h"
 
 #define OOM_SCORE_ADJ "-900"
