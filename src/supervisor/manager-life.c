@@ -267,6 +267,18 @@ static void on_setup(uint64_t key, int error, int step, void *userdata)
         }
 }
 
+/* The commonest first mistake: a daemon that detaches itself ends well and is restarted until it is given up. An end that
+ * was asked for says nothing. */
+static void hint_background(const Member *member)
+{
+        const ExitInfo *exit = &member->node->exit;
+
+        if (exit->cause == CAUSE_EXIT && exit->code == 0)
+                log_warning("%s: ended with code 0 and left processes behind: have it stay in the "
+                            "foreground",
+                                member->node->path);
+}
+
 /* Main process gone. Is anything left in its room? */
 static void life_exited(Life *life)
 {
@@ -285,14 +297,11 @@ static void life_exited(Life *life)
                 (void) member_backend(member)->home_kill(member->home);
                 event.populated = false;
         }
-        if (event.populated && event.exit.cause == CAUSE_EXIT && event.exit.code == 0)
-                log_notice("%s: ended with code 0 and left processes behind: if it puts itself into the "
-                           "background, have it "
-                           "stay in the foreground",
-                                member->node->path);
         core_step(member->manager->core, &event);
         /* The core has had its say on the cause, and the member is still there. The successor is started before the
          * record of this end is written. */
+        if (event.populated)
+                hint_background(member);
         life_write_obituary(life, &member->node->exit);
         events_exited(member->manager->events, member->node, life->generation, &member->node->exit);
         member->life = NULL;

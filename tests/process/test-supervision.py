@@ -155,6 +155,21 @@ def main_gone_rest_populated(backend):
         assert t.pid("/t/x") != pid
 
 
+def background_is_hinted_at(backend):
+    """Who detaches itself is told so; who is stopped and ends well, with children left, is not."""
+    with tempfile.TemporaryDirectory() as d, tractor(backend) as t:
+        events = t.events()
+        t.load(children=[
+            {"name": "daemon", "exec": [BAD_ACTOR, f"double-fork={d}/pid", "exit=0"], "restart": "transient"},
+            {"name": "tidy", "exec": [BAD_ACTOR, "term-exit=0", "fork=1", f"touch={d}/up", "hang"],
+             "ready": {"file": f"{d}/up"}}])
+        events.state("/t/daemon", "dead")
+        answer = t.call("actor.cancel", path="/t/tidy")
+        assert answer["exit"]["code"] == 0 and answer["exit"]["cause"] == "stop", answer
+        log = open(t.log_path).read()
+        assert "/t/daemon: ended with code 0 and left processes" in log and "/t/tidy: ended with code 0" not in log
+
+
 def ignores_term(backend):
     with tempfile.TemporaryDirectory() as d, tractor(backend) as t:
         t.load(children=[{"name": "x", "exec": [BAD_ACTOR, "ignore-term", f"touch={d}/up", "hang"], "grace_ms": 200,
@@ -269,5 +284,5 @@ def significant(backend):
 
 if __name__ == "__main__":
     main([one_for_one, one_for_all, rest_for_one, restart_types, cannot_exec, isolate, one_cancels_all, double_fork,
-          main_gone_rest_populated, ignores_term, depends, stop_order, failed_dependency, escalate_two_levels,
+          main_gone_rest_populated, background_is_hinted_at, ignores_term, depends, stop_order, failed_dependency, escalate_two_levels,
           start_timeout, watchdog, owner_killed, significant])
