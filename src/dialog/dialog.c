@@ -285,10 +285,8 @@ static Rule send_next(Dialog *d, Rule rule)
 {
         if (d->out.stopped)
                 return (Rule) NEVER(d->state, EPIPE);
-        if (d->out.credit == 0) {
-                d->out.lost++;
+        if (d->out.credit == 0)
                 return (Rule) NEVER(d->state, EAGAIN);
-        }
         d->out.credit--;
         return rule;
 }
@@ -300,7 +298,6 @@ static Rule got_next(Dialog *d, Rule rule)
         if (d->in.credit == 0)
                 return (Rule) WRONG(d->state, "$/next without credit");
         d->in.credit--;
-        d->in.owed++;
         return rule;
 }
 
@@ -339,7 +336,6 @@ static Rule apply(Dialog *d, DialogEvent event, int64_t n, Rule rule)
                 return got_stop(d, rule);
         case DIALOG_SEND_CREDIT:
                 add_credit(&d->in, n);
-                d->in.owed = MAX(d->in.owed - n, 0);
                 return rule;
         case DIALOG_GOT_CREDIT:
                 add_credit(&d->out, n);
@@ -364,24 +360,12 @@ int dialog_step(Dialog *d, DialogEvent event, int64_t n, const char **ret_why)
         return rule.verdict;
 }
 
-uint64_t dialog_take_lost(Dialog *d)
+void dialog_not_sent(Dialog *d)
 {
-        uint64_t lost = d->out.lost;
-
-        d->out.lost = 0;
-        return lost;
+        add_credit(&d->out, 1);
 }
 
-void dialog_not_sent(Dialog *d, bool was_allowed, uint64_t lost)
+bool dialog_takes_items(const Dialog *d)
 {
-        if (was_allowed)
-                add_credit(&d->out, 1);
-        d->out.lost += lost + 1;
-}
-
-int64_t dialog_credit_due(const Dialog *d)
-{
-        if (d->in.stopped || d->state != DIALOG_OPEN)
-                return 0;
-        return d->in.owed > 0 && d->in.owed >= d->in.size / 2 ? d->in.owed : 0;
+        return !d->plain && !d->in.stopped && d->state == DIALOG_OPEN;
 }

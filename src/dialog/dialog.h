@@ -10,7 +10,7 @@
  * dialog_step() takes an event, which is either what this side wants to send or what the peer has sent, looks it up
  * in one table of role, state and event, and says what is to be done. The table is total. What the peer does wrong
  * is a verdict to be handled by the session; what our own side does wrong is a negative errno. Items have to be
- * queued and given out elsewhere: only their number is known here. */
+ * queued and given out elsewhere: only their number is known here (their bytes: flight.h). */
 
 #include "base/macro.h"
 
@@ -70,10 +70,7 @@ typedef enum DialogVerdict {
 typedef struct DialogWindow {
         int64_t credit; /* items that may still be sent */
         bool stopped;
-        /* Ours to send: items given up for want of credit since the last one sent. Theirs: items received for which
-         * no credit was given back yet, and the size of the window. */
-        uint64_t lost;
-        int64_t owed, size;
+        int64_t size; /* the credit given at first */
 } DialogWindow;
 
 typedef struct Dialog {
@@ -91,14 +88,10 @@ const char *dialog_verdict_to_string(DialogVerdict verdict);
 /* `credit`: what the opener gives the callee; below zero: the default. */
 void dialog_init(Dialog *d, DialogRole role, bool plain, int64_t credit);
 /* A verdict, with *ret_why (a constant) on DIALOG_FAULT and DIALOG_BREAK. Negative when our side may not:
- * -EAGAIN (no credit: the item counts as lost), -EALREADY (said before), -EPIPE (over: cancelled, stopped or
- * ended), -EPROTO (not by this side, not in this state). */
+ * -EAGAIN (no credit), -EALREADY (said before), -EPIPE (over: cancelled, stopped or ended), -EPROTO (not by this
+ * side, not in this state). */
 int dialog_step(Dialog *d, DialogEvent event, int64_t n, const char **ret_why);
-/* Items lost before the one just sent; forgets them. Call it when one goes out. */
-uint64_t dialog_take_lost(Dialog *d);
-/* An item that was allowed could not be sent after all, or none was tried for want of room: it is lost, with the
- * `lost` that would have gone with it. */
-void dialog_not_sent(Dialog *d, bool was_allowed, uint64_t lost);
-/* How much credit to give back now for items handed on, in batches of half a window; 0: not yet. What is returned
- * has to be sent by DIALOG_SEND_CREDIT. */
-int64_t dialog_credit_due(const Dialog *d);
+/* An item that was allowed could not be sent after all: its credit is there again. */
+void dialog_not_sent(Dialog *d);
+/* Whether it is worth crediting the peer: it may still send. */
+bool dialog_takes_items(const Dialog *d);

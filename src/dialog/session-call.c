@@ -5,6 +5,7 @@
 
 #include "base/error.h"
 #include "base/io.h"
+#include "base/usec.h"
 #include "dialog/session-internal.h"
 
 /* Calls the peer makes: from its request to our response. */
@@ -16,19 +17,21 @@ static unsigned parity(int64_t id)
 
 static Call *call_free(Call *c)
 {
-        Session *s = c->session;
+        Session *s = c->talk.session;
 
         if (s && !list_is_empty(&c->node)) {
                 list_unlink(&c->node);
                 if (c->key)
                         map_remove(&s->calls, c->key);
                 else
-                        map_remove_u64(&s->calls, (uint64_t) json_integer(c->id));
+                        map_remove_u64(&s->calls, (uint64_t) json_integer(c->talk.id));
                 s->n_calls--;
                 if (s->half_closed && s->n_calls == 0)
                         session_close(s);
         }
-        json_unref(c->id);
+        talk_done(&c->talk);
+        free(c->canceller);
+        free(c->reason);
         free(c->key);
         free(c->method);
         free(c);
@@ -44,9 +47,12 @@ static int call_new(Session *s, const Message *m, Call **ret)
         if (!c)
                 return -ENOMEM;
         list_init(&c->node);
-        c->id = json_ref(m->id);
-        dialog_init(&c->dialog, DIALOG_CALLEE, !m->ctx, m->credit);
-        r = free_and_strdup(&c->method, m->method);
+        c->talk.id = json_ref(m->id);
+        c->deadline = USEC_INFINITY;
+        dialog_init(&c->talk.dialog, DIALOG_CALLEE, !m->ctx, m->credit);
+        r = m->ctx ? talk_init_flow(&c->talk, NULL, NULL, m->overrun) : 0;
+        if (r >= 0)
+                r = free_and_strdup(&c->method, m->method);
         if (r < 0)
                 return r;
         if (json_type(m->id) == JSON_INTEGER) {
@@ -58,7 +64,7 @@ static int call_new(Session *s, const Message *m, Call **ret)
         }
         if (r < 0)
                 return r;
-        c->session = s;
+        c->talk.session = s;
         list_append(&s->call_list, &c->node);
         s->n_calls++;
         *ret = TAKE_PTR(c);
@@ -106,7 +112,19 @@ void session_got_request(Session *s, const Message *m)
         }
         if (json_type(m->id) == JSON_INTEGER && id > s->seen[parity(id)])
                 s->seen[parity(id)] = id;
-        s->vtable->on_request(s, c, m, s->userdata);
+        if (m->has_deadline && m->deadline_ms <= 0) {
+                c->expired = true;
+                call_fail(c, ERROR_CANCELLED, NULL, "the deadline has passed");
+                return;
+        }
+        if (m->has_deadline) {
+                c->deadline = session_deadline(m->deadline_ms);
+                r = session_arm_deadlines(s, c->deadline);
+        }
+        if (r < 0)
+                call_fail(c, ERROR_INTERNAL, NULL, "out of memory");
+        else
+                s->vtable->on_request(s, c, m, s->userdata);
 }
 
 void session_tell_cancelled(Call *c)
@@ -115,7 +133,26 @@ void session_tell_cancelled(Call *c)
                 return;
         c->told = true;
         if (c->on_cancel)
-                c->on_cancel(c, c->userdata);
+                c->on_cancel(c, c->talk.userdata);
+}
+
+/* Who cancels is who sits at the other end; only of the supervisor it is believed that it speaks for another. Without
+ * memory it stays untold. */
+static void note_canceller(Call *c, const Json *params)
+{
+        Session *s = c->talk.session;
+        const char *named = json_get_string(params, "canceller", NULL);
+
+        (void) free_and_strdup(&c->canceller, s->trust_canceller && named ? named : s->peer_path);
+        (void) free_and_strdup(&c->reason, json_get_string(params, "reason", NULL));
+}
+
+void session_got_call_frame(Call *c, DialogEvent event, const Message *m)
+{
+        if (event != DIALOG_GOT_CANCEL)
+                return;
+        note_canceller(c, m->params);
+        session_tell_cancelled(c);
 }
 
 void session_detach_calls(Session *s)
@@ -124,42 +161,17 @@ void session_detach_calls(Session *s)
                 Call *c = LIST_ENTRY(s->call_list.next, Call, node);
 
                 list_unlink(&c->node);
-                c->session = NULL;
-                (void) dialog_step(&c->dialog, DIALOG_LOST, 0, NULL);
+                c->talk.session = NULL;
+                (void) dialog_step(&c->talk.dialog, DIALOG_LOST, 0, NULL);
                 session_tell_cancelled(c);
         }
         map_clear(&s->calls);
         s->n_calls = 0;
 }
 
-static Call *next_starved(Session *s)
-{
-        LIST_FOREACH(i, &s->call_list) {
-                Call *c = LIST_ENTRY(i, Call, node);
-
-                if (c->starved)
-                        return c;
-        }
-        return NULL;
-}
-
-/* Callbacks may end any call: look anew each time. */
-void session_wake_starved(Session *s)
-{
-        Call *c;
-
-        session_pin(s);
-        while ((c = next_starved(s))) {
-                c->starved = false;
-                if (c->on_credit)
-                        c->on_credit(c, c->userdata);
-        }
-        session_unpin(s);
-}
-
 Session *call_session(Call *c)
 {
-        return c->session;
+        return c->talk.session;
 }
 
 const char *call_method(Call *c)
@@ -169,87 +181,93 @@ const char *call_method(Call *c)
 
 void *call_userdata(Call *c)
 {
-        return c->userdata;
+        return c->talk.userdata;
 }
 
 void call_set_userdata(Call *c, void *userdata, void (*on_cancel)(Call *c, void *userdata))
 {
-        c->userdata = userdata;
+        c->talk.userdata = userdata;
         c->on_cancel = on_cancel;
+}
+
+const char *call_canceller(const Call *c)
+{
+        return c->canceller;
+}
+
+const char *call_cancel_reason(const Call *c)
+{
+        return c->reason;
 }
 
 bool call_is_dialog(const Call *c)
 {
-        return !c->dialog.plain;
+        return !c->talk.dialog.plain;
 }
 
 uint64_t call_credit(const Call *c)
 {
-        return c->session ? (uint64_t) c->dialog.out.credit : 0;
+        return c->talk.session ? (uint64_t) c->talk.dialog.out.credit : 0;
 }
 
-/* The opener sends nothing up yet: nobody here would take it, so no credit is given. */
 static int send_started(Call *c, Json *value)
 {
         _cleanup_json_ Json *given = value;
+        const Flow *f = c->talk.flow;
         Json *params = NULL;
         int r;
 
-        r = dialog_step(&c->dialog, DIALOG_SEND_STARTED, 0, NULL);
+        r = dialog_step(&c->talk.dialog, DIALOG_SEND_STARTED, f ? f->credit : 0, NULL);
         if (r < 0)
                 return r;
-        r = json_pack(&params, "{id:O, value:o, credit:i, overrun:s}", c->id, TAKE_PTR(given), 0, "wait");
-        return r < 0 ? r : session_send_frame(c->session, "$/started", params);
+        r = json_pack(&params, "{id:O, value:o, credit:I, overrun:s}", c->talk.id, TAKE_PTR(given),
+                        f->credit, message_overrun_to_string(f->ours));
+        return r < 0 ? r : session_send_frame(c->talk.session, "$/started", params, NULL);
 }
 
-int call_started(Call *c, Json *value, void (*on_credit)(Call *c, void *userdata))
+int call_started(Call *c, Json *value, const ItemVtable *items, const ItemOptions *options)
 {
-        int r;
+        Flow *f = c->talk.flow;
 
-        if (!c->session || c->dialog.state == DIALOG_CANCELLING) {
+        if (!c->talk.session || c->talk.dialog.state == DIALOG_CANCELLING) {
                 json_unref(value);
                 return -EPIPE;
         }
-        r = send_started(c, value);
-        if (r >= 0)
-                c->on_credit = on_credit;
-        return r;
+        if (f && items && !c->talk.dialog.started) {
+                f->vtable = items;
+                f->ours = options ? options->overrun : OVERRUN_WAIT;
+                f->manual = options && options->manual;
+                /* Who takes no items gives no credit. */
+                if (items->on_next)
+                        f->credit = options && options->credit > 0 ? options->credit : DIALOG_CREDIT_DEFAULT;
+        }
+        return send_started(c, value);
 }
 
 int call_next(Call *c, Json *value)
 {
-        _cleanup_json_ Json *item = value;
-        Json *params = NULL, *lost_count = NULL;
-        Session *s = c->session;
-        uint64_t lost;
-        int r;
+        return talk_next(&c->talk, value, false);
+}
 
-        if (!s)
-                return -EPIPE;
-        if (c->dialog.state == DIALOG_OPEN && stream_queued(s->stream) > stream_output_max(s->stream)) {
-                dialog_not_sent(&c->dialog, false, 0);
-                c->starved = true;
-                return -EAGAIN;
-        }
-        r = dialog_step(&c->dialog, DIALOG_SEND_NEXT, 0, NULL);
-        if (r < 0)
-                return r;
-        lost = dialog_take_lost(&c->dialog);
-        if (lost > 0)
-                r = json_pack(&lost_count, "U", lost);
-        if (r >= 0)
-                r = json_pack(&params, "{id:O, value:o, lost:o?}", c->id, TAKE_PTR(item), lost_count);
-        if (r >= 0)
-                r = session_send_frame(s, "$/next", params);
-        if (r < 0)
-                dialog_not_sent(&c->dialog, true, lost);
-        return r < 0 ? r : 0;
+int call_offer(Call *c, Json *value)
+{
+        return talk_next(&c->talk, value, true);
+}
+
+int call_stop(Call *c)
+{
+        return talk_stop(&c->talk);
+}
+
+int call_took(Call *c, uint64_t n)
+{
+        return talk_took(&c->talk, n);
 }
 
 /* The response; `v` is consumed. */
 static void send_response(Call *c, Json *v, int *fds, size_t n_fds)
 {
-        Session *s = c->session;
+        Session *s = c->talk.session;
         Json *extra = NULL;
         int r = 0;
 
@@ -264,11 +282,13 @@ static void send_response(Call *c, Json *v, int *fds, size_t n_fds)
         } else
                 r = session_send(s, v, fds, n_fds);
         if (r == -EMSGSIZE)
-                session_fault(s, c->id, ERROR_LIMIT_EXCEEDED,
+                session_fault(s, c->talk.id, ERROR_LIMIT_EXCEEDED,
                                 "the reply is longer than the peer's max_line");
         else if (r < 0)
                 session_broken(s, r);
 }
+
+static const char overrun_text[] = "the stream's receiver could not keep up";
 
 void call_reply(Call *call, Json *result, int *fds, size_t n_fds)
 {
@@ -278,39 +298,68 @@ void call_reply(Call *call, Json *result, int *fds, size_t n_fds)
         int r = 0;
 
         assert(n_fds <= MESSAGE_FDS_MAX);
-        if (!c->session) {
+        if (!c->talk.session || c->talk.overran) {
                 close_many(fds, n_fds);
+                if (c->talk.session)
+                        call_fail(TAKE_PTR(c), ERROR_OVERRUN, NULL, overrun_text);
                 return;
         }
-        if (!c->dialog.plain && !c->dialog.started)
+        if (!c->talk.dialog.plain && !c->talk.dialog.started)
                 r = send_started(c, NULL);
         if (r >= 0)
-                r = message_result(&v, c->id, TAKE_PTR(value));
+                r = message_result(&v, c->talk.id, TAKE_PTR(value));
         if (r < 0) {
                 close_many(fds, n_fds);
-                session_broken(c->session, r);
+                session_broken(c->talk.session, r);
                 return;
         }
-        (void) dialog_step(&c->dialog, DIALOG_SEND_RESULT, 0, NULL);
+        (void) dialog_step(&c->talk.dialog, DIALOG_SEND_RESULT, 0, NULL);
         send_response(c, v, fds, n_fds);
+}
+
+/* A cancellation says by whom, and is called what it was when it came of a deadline. Consumes `error`. */
+static int finish_error(const Call *c, Json *error, Json **ret)
+{
+        _cleanup_json_ Json *given = error;
+        Json *data = json_get(given, "data"), *by = NULL;
+        int r = 0;
+
+        if (c->talk.overran)
+                return message_error_object(ret, ERROR_OVERRUN, NULL, overrun_text);
+        if (json_get_integer(given, "code", 0) == ERROR_CANCELLED) {
+                if (c->expired)
+                        return message_error_object(
+                                        ret, ERROR_DEADLINE_EXCEEDED, NULL, "the deadline has passed");
+                if (c->canceller && json_type(data) == JSON_OBJECT && !json_has(data, "canceller")) {
+                        r = json_pack(&by, "s", c->canceller);
+                        if (r >= 0)
+                                r = json_set(data, "canceller", by);
+                }
+        }
+        if (r < 0)
+                return r;
+        *ret = TAKE_PTR(given);
+        return 0;
 }
 
 void call_fail_object(Call *call, Json *error)
 {
         _cleanup_(call_freep) Call *c = call;
-        Json *v = NULL;
+        Json *v = NULL, *told = NULL;
         int r;
 
-        if (!c->session) {
+        if (!c->talk.session) {
                 json_unref(error);
                 return;
         }
-        r = message_error(&v, c->id, error);
+        r = finish_error(c, error, &told);
+        if (r >= 0)
+                r = message_error(&v, c->talk.id, told);
         if (r < 0) {
-                session_broken(c->session, r);
+                session_broken(c->talk.session, r);
                 return;
         }
-        (void) dialog_step(&c->dialog, DIALOG_SEND_ERROR, 0, NULL);
+        (void) dialog_step(&c->talk.dialog, DIALOG_SEND_ERROR, 0, NULL);
         send_response(c, v, NULL, 0);
 }
 
@@ -327,8 +376,8 @@ void call_fail(Call *c, int code, Json *data, const char *format, ...)
         if (r < 0)
                 text = NULL;
         r = message_error_object(&error, code, data, "%s", text ?: "out of memory");
-        if (r < 0 && c->session)
-                session_broken(c->session, r);
+        if (r < 0 && c->talk.session)
+                session_broken(c->talk.session, r);
         if (r < 0)
                 call_free(c);
         else

@@ -1,37 +1,65 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #pragma once
 
-/* What session.c (the connection: lines, hello, faults), session-call.c (calls the peer makes) and session-pending.c
- * (calls of ours, and the frames of both) know of each other. */
+/* What session.c (the connection: lines, hello, faults), session-call.c (calls the peer makes), session-pending.c
+ * (calls of ours), session-item.c (the items of either's dialogs) and session-frame.c (which frame belongs to what) know
+ * of each other. */
 
 #include "base/list.h"
 #include "base/map.h"
+#include "dialog/flight.h"
 #include "dialog/session.h"
+
+/* Items kept for a receiver that wants the newest. */
+#define FLOW_QUEUE_MAX 64U
+
+/* The items of one dialog at one of its ends. */
+typedef struct Flow {
+        Flight out, in;
+        const ItemVtable *vtable;
+        int64_t credit; /* what we give, and our policy: as asked for */
+        MessageOverrun ours, theirs;
+        uint64_t lost;    /* items of ours given up since the last one sent */
+        uint64_t untaken; /* items handed on and not yet taken */
+        uint64_t owed;    /* taken and not yet credited */
+        Json **queue;     /* a ring, with `drop_oldest` */
+        unsigned first, n_queued;
+        bool manual;
+        bool starved; /* refused for want of room, not of credit */
+} Flow;
+
+/* What both ends of a call have. */
+typedef struct Talk {
+        Session *session; /* weak; NULL once the connection has ended */
+        Json *id;
+        Dialog dialog;
+        Flow *flow;   /* NULL: a plain call */
+        bool overran; /* the receiver wanted to be told */
+        void *userdata;
+} Talk;
 
 /* A call the peer made. Owned by its callee; the session only points at it. */
 struct Call {
-        Session *session; /* weak; NULL once the connection has ended */
+        Talk talk;
         ListNode node;
-        Json *id;
         char *key; /* the id's text, unless it is an integer */
         char *method;
-        Dialog dialog;
-        bool told;    /* on_cancel was called */
-        bool starved; /* call_next was refused for want of room, not of credit */
-        void *userdata;
+        bool told;         /* on_cancel was called */
+        bool expired;      /* by its deadline */
+        uint64_t deadline; /* USEC_INFINITY: none */
+        char *canceller, *reason;
         void (*on_cancel)(Call *c, void *userdata);
-        void (*on_credit)(Call *c, void *userdata);
 };
 
 /* A call of ours, owned by the session. */
 typedef struct Pending {
+        Talk talk;
         ListNode node;
         int64_t id;
-        Dialog dialog;
         const ReplyVtable *vtable;
-        void *userdata;
-        ListNode cancelled; /* in order of `deadline` */
-        uint64_t deadline;
+        ListNode cancelled; /* in order of `grace` */
+        uint64_t grace;
+        uint64_t deadline; /* by which the peer has to have answered; USEC_INFINITY: none */
 } Pending;
 
 struct Session {
@@ -41,11 +69,12 @@ struct Session {
         void *userdata;
         JsonLimits limits;
         size_t max_line, peer_max_line;
-        char *name, *path, *id;
+        char *name, *path, *id, *peer_path;
         unsigned pins;
-        bool connector;
+        bool connector, trust_canceller, exit_told;
         bool freed; /* only pinned */
         bool ended, half_closed;
+        bool lingering; /* the connection is gone, the word about the peer's end is waited for */
         bool sent_hello, got_hello;
         bool hello_due; /* ours is out, the peer's is waited for */
         Json **held;    /* messages that wait for it */
@@ -59,8 +88,13 @@ struct Session {
         Map pending;
         ListNode pending_list, cancelled;
         int64_t next_id;
-        sd_event_source *grace;
+        sd_event_source *grace, *deadlines, *linger;
+        uint64_t deadlines_at; /* when `deadlines` fires; USEC_INFINITY: off */
 
+        int64_t tells_left;           /* that the peer takes */
+        int64_t tells_in, tells_owed; /* that it may send; that it sent and were not credited */
+
+        size_t n_line;            /* of the message in hand */
         int fds[MESSAGE_FDS_MAX]; /* of the message in hand */
         size_t n_fds;
 };
@@ -88,15 +122,43 @@ static inline bool session_gives_out(const Session *s, int64_t id)
         return (id & 1) == (s->connector ? 1 : 0);
 }
 
+/* --- items (session-item.c) --- */
+int talk_init_flow(Talk *t, const ItemVtable *vtable, const ItemOptions *options, MessageOverrun theirs);
+void talk_done(Talk *t);
+int talk_next(Talk *t, Json *value, bool offer);
+int talk_stop(Talk *t);
+int talk_took(Talk *t, uint64_t n);
+/* A frame that the dialog allows. They may call back, and so end the talk and the session. */
+void talk_got_next(Talk *t, const Json *params, size_t n_line);
+void talk_got_room(Talk *t);
+
+/* --- calls (session-call.c) --- */
 void session_got_request(Session *s, const Message *m);
-void session_got_response(Session *s, const Message *m);
-/* A frame of a call or dialog. */
-void session_got_frame(Session *s, DialogEvent event, const Message *m);
-/* Ends all calls of ours; `error` is borrowed. */
-void session_fail_pending(Session *s, Json *error);
-/* Consumes params. */
-int session_send_frame(Session *s, const char *method, Json *params);
-/* Tells one callee, or all of them, that nobody waits any more. */
+/* A frame of one; `m` is it. */
+void session_got_call_frame(Call *c, DialogEvent event, const Message *m);
+/* Tells one callee that nobody waits any more. */
 void session_tell_cancelled(Call *c);
 void session_detach_calls(Session *s);
+
+/* --- pending (session-pending.c) --- */
+void session_got_response(Session *s, const Message *m);
+void session_got_pending_frame(Pending *p, DialogEvent event, const Message *m);
+/* A frame that can't be borne with: the callee is told to stop what it does in vain. */
+void session_break_pending(Pending *p, const char *why);
+/* Ends all calls of ours; `error` is borrowed. */
+void session_fail_pending(Session *s, Json *error);
+/* The peer has had its time for a call of ours. */
+void session_expire_pending(Pending *p);
+
+/* --- deadlines of both directions' calls (session-deadline.c) --- */
+/* In absolute time. */
+uint64_t session_deadline(int64_t relative_ms);
+/* Looks again at `at`, if not before. */
+int session_arm_deadlines(Session *s, uint64_t at);
+
+/* --- frames (session-frame.c) --- */
+/* Consumes params; *ret_n (may be NULL): the line's length. */
+int session_send_frame(Session *s, const char *method, Json *params, size_t *ret_n);
+void session_got_frame(Session *s, DialogEvent event, const Message *m);
+/* There is room again. */
 void session_wake_starved(Session *s);

@@ -6,19 +6,15 @@
 #include "base/usec.h"
 #include "dialog/session-internal.h"
 
-/* Calls of ours: from our request to the peer's response; and the frames in between, of either side's calls. */
-
-#define CREDIT_FRAME_MAX ((int64_t) UINT32_MAX)
-
-int session_send_frame(Session *s, const char *method, Json *params)
-{
-        Json *v = NULL;
-        int r = message_notification(&v, method, params);
-
-        return r < 0 ? r : session_send(s, v, NULL, 0);
-}
+/* Calls of ours: from our request to the peer's response. */
 
 /* --- the end of a call --- */
+
+static void pending_free(Pending *p)
+{
+        talk_done(&p->talk);
+        free(p);
+}
 
 static void pending_take(Session *s, Pending *p)
 {
@@ -30,10 +26,10 @@ static void pending_take(Session *s, Pending *p)
 static void finish(Session *s, Pending *p, Json *result, Json *error)
 {
         const ReplyVtable *vtable = p->vtable;
-        void *userdata = p->userdata;
+        void *userdata = p->talk.userdata;
 
         pending_take(s, p);
-        free(p);
+        pending_free(p);
         if (vtable->on_reply)
                 vtable->on_reply(result, error, s->fds, s->n_fds, userdata);
 }
@@ -53,7 +49,7 @@ void session_fail_pending(Session *s, Json *error)
         while (!s->freed && !list_is_empty(&s->pending_list)) {
                 Pending *p = LIST_ENTRY(s->pending_list.next, Pending, node);
 
-                (void) dialog_step(&p->dialog, DIALOG_LOST, 0, NULL);
+                (void) dialog_step(&p->talk.dialog, DIALOG_LOST, 0, NULL);
                 finish(s, p, NULL, error);
         }
         session_unpin(s);
@@ -72,9 +68,9 @@ static int on_grace(sd_event_source *source, uint64_t usec, void *userdata)
                 Pending *p = LIST_ENTRY(s->cancelled.next, Pending, cancelled);
                 Json *data = NULL;
 
-                if (p->deadline > now_usec(CLOCK_MONOTONIC))
+                if (p->grace > now_usec(CLOCK_MONOTONIC))
                         break;
-                (void) dialog_step(&p->dialog, DIALOG_EXPIRED, 0, NULL);
+                (void) dialog_step(&p->talk.dialog, DIALOG_EXPIRED, 0, NULL);
                 (void) json_pack(&data, "{abandoned:b}", true);
                 finish_with(s, p, ERROR_CANCELLED, data, "cancelled, and the peer did not end it in time");
         }
@@ -92,7 +88,7 @@ static int arm_grace(Session *s)
 
         if (list_is_empty(&s->cancelled))
                 return 0;
-        at = LIST_ENTRY(s->cancelled.next, Pending, cancelled)->deadline;
+        at = LIST_ENTRY(s->cancelled.next, Pending, cancelled)->grace;
         if (!s->grace)
                 return sd_event_add_time(
                                 s->event, &s->grace, CLOCK_MONOTONIC, at, USEC_PER_MSEC, on_grace, s);
@@ -120,10 +116,10 @@ int session_cancel(Session *s, int64_t id, const char *reason)
 
         if (!p || s->ended)
                 return -ENOENT;
-        r = dialog_step(&p->dialog, DIALOG_SEND_CANCEL, 0, NULL);
+        r = dialog_step(&p->talk.dialog, DIALOG_SEND_CANCEL, 0, NULL);
         if (r != DIALOG_DO)
                 return MIN(r, 0);
-        p->deadline = usec_add(now_usec(CLOCK_MONOTONIC), SESSION_GRACE_MS * USEC_PER_MSEC);
+        p->grace = usec_add(now_usec(CLOCK_MONOTONIC), SESSION_GRACE_MS * USEC_PER_MSEC);
         list_append(&s->cancelled, &p->cancelled);
         r = arm_grace(s);
         if (r >= 0)
@@ -153,13 +149,16 @@ static int build_extra(Json **ret, const CallOptions *o)
         if (o->ctx)
                 r = json_pack(&ctx, "b", true);
         if (r >= 0 && o->ctx)
-                r = optional_integer(&credit, o->credit);
+                r = optional_integer(&credit, o->items.credit);
         if (r >= 0)
                 r = optional_integer(&deadline, o->deadline_ms);
         if (r < 0)
                 return r;
-        return json_pack(ret, "{ctx:O?, credit:O?, deadline_ms:O?, key:s?, if_id:s?}", ctx, credit, deadline,
-                        o->key, o->if_id);
+        return json_pack(ret, "{ctx:O?, credit:O?, overrun:s?, deadline_ms:O?, key:s?, if_id:s?}", ctx,
+                        credit,
+                        o->items.overrun == OVERRUN_WAIT ? NULL
+                                                         : message_overrun_to_string(o->items.overrun),
+                        deadline, o->key, o->if_id);
 }
 
 static int build_request(Json **ret, int64_t id, const char *method, Json *params, const CallOptions *o)
@@ -189,19 +188,33 @@ static int pending_new(
 
         if (!p)
                 return -ENOMEM;
-        *p = (Pending){ .id = s->next_id, .vtable = vtable, .userdata = userdata };
+        *p = (Pending){ .id = s->next_id, .vtable = vtable, .deadline = USEC_INFINITY };
+        p->talk.session = s;
+        p->talk.userdata = userdata;
         list_init(&p->node);
         list_init(&p->cancelled);
-        dialog_init(&p->dialog, DIALOG_OPENER, !o->ctx, o->credit > 0 ? o->credit : -1);
-        r = map_put_u64(&s->pending, (uint64_t) p->id, p);
+        dialog_init(&p->talk.dialog, DIALOG_OPENER, !o->ctx, o->items.credit > 0 ? o->items.credit : -1);
+        r = json_pack(&p->talk.id, "I", p->id);
+        if (r >= 0 && o->ctx)
+                r = talk_init_flow(&p->talk, &vtable->items, &o->items, OVERRUN_WAIT);
+        if (r >= 0)
+                r = map_put_u64(&s->pending, (uint64_t) p->id, p);
         if (r < 0) {
-                free(p);
+                pending_free(p);
                 return r;
         }
         list_append(&s->pending_list, &p->node);
         s->next_id += 2;
         *ret = p;
         return 0;
+}
+
+static int set_deadline(Pending *p, int64_t ms)
+{
+        if (ms <= 0)
+                return 0;
+        p->deadline = usec_add(session_deadline(ms), SESSION_GRACE_MS * USEC_PER_MSEC);
+        return session_arm_deadlines(p->talk.session, p->deadline);
 }
 
 int64_t session_call(Session *s, const char *method, Json *params, const CallOptions *options,
@@ -228,10 +241,14 @@ int64_t session_call(Session *s, const char *method, Json *params, const CallOpt
                 json_unref(v);
                 return r;
         }
-        r = session_post(s, v, needs_hello(&o));
+        r = set_deadline(p, options ? options->deadline_ms : 0);
+        if (r < 0)
+                json_unref(v);
+        else
+                r = session_post(s, v, needs_hello(&o));
         if (r < 0) {
                 pending_take(s, p);
-                free(p);
+                pending_free(p);
                 return r;
         }
         return p->id;
@@ -239,16 +256,72 @@ int64_t session_call(Session *s, const char *method, Json *params, const CallOpt
 
 int session_notify(Session *s, const char *method, Json *params)
 {
-        bool ours = startswith(method, "$/");
+        bool ours = startswith(method, "$/"), counted = !ours && session_may_extend(s);
         Json *v = NULL;
         int r;
 
-        if (ours && !session_may_extend(s)) {
+        if (ours && !session_may_extend(s))
+                r = -EOPNOTSUPP;
+        else
+                r = counted && s->tells_left == 0 ? -EAGAIN : 0;
+        if (r < 0) {
                 json_unref(params);
-                return -EOPNOTSUPP;
+                return r;
         }
         r = message_notification(&v, method, params);
-        return r < 0 ? r : session_post(s, v, ours);
+        if (r >= 0)
+                r = session_post(s, v, ours);
+        if (r >= 0 && counted)
+                s->tells_left--;
+        return r;
+}
+
+/* --- items --- */
+
+static Talk *find_talk(Session *s, int64_t id)
+{
+        Pending *p = map_get_u64(&s->pending, (uint64_t) id);
+
+        return p ? &p->talk : NULL;
+}
+
+static int next(Session *s, int64_t id, Json *value, bool offer)
+{
+        Talk *t = find_talk(s, id);
+        int r;
+
+        if (!t) {
+                json_unref(value);
+                return -ENOENT;
+        }
+        r = talk_next(t, value, offer);
+        if (r == -ENOBUFS)
+                (void) session_cancel(s, id, "overrun");
+        return r;
+}
+
+int session_next(Session *s, int64_t id, Json *value)
+{
+        return next(s, id, value, false);
+}
+
+int session_offer(Session *s, int64_t id, Json *value)
+{
+        return next(s, id, value, true);
+}
+
+int session_stop(Session *s, int64_t id)
+{
+        Talk *t = find_talk(s, id);
+
+        return t ? talk_stop(t) : -ENOENT;
+}
+
+int session_took(Session *s, int64_t id, uint64_t n)
+{
+        Talk *t = find_talk(s, id);
+
+        return t ? talk_took(t, n) : -ENOENT;
 }
 
 /* --- what comes back --- */
@@ -275,9 +348,12 @@ void session_got_response(Session *s, const Message *m)
         }
         if (!p)
                 return;
-        switch (dialog_step(&p->dialog, event, 0, &why)) {
+        switch (dialog_step(&p->talk.dialog, event, 0, &why)) {
         case DIALOG_DO:
-                finish(s, p, m->result, m->error);
+                if (p->talk.overran)
+                        finish_with(s, p, ERROR_OVERRUN, NULL, "the stream's receiver could not keep up");
+                else
+                        finish(s, p, m->result, m->error);
                 break;
         case DIALOG_BREAK:
                 finish_with(s, p, ERROR_INVALID_REQUEST, NULL, why);
@@ -289,136 +365,32 @@ void session_got_response(Session *s, const Message *m)
 
 /* --- frames --- */
 
-static void give_credit(Session *s, Pending *p)
+void session_got_pending_frame(Pending *p, DialogEvent event, const Message *m)
 {
-        int64_t n = dialog_credit_due(&p->dialog);
-        Json *params = NULL;
-        int r;
+        MessageOverrun overrun = OVERRUN_WAIT;
 
-        if (n == 0)
+        if (event != DIALOG_GOT_STARTED)
                 return;
-        r = dialog_step(&p->dialog, DIALOG_SEND_CREDIT, n, NULL);
-        if (r >= 0)
-                r = json_pack(&params, "{id:I, n:I}", p->id, n);
-        if (r >= 0)
-                r = session_send_frame(s, "$/credit", params);
-        if (r < 0)
-                session_broken(s, r);
+        (void) message_overrun_from_string(json_get_string(m->params, "overrun", "wait"), &overrun);
+        p->talk.flow->theirs = overrun;
+        if (p->vtable->on_started)
+                p->vtable->on_started(json_get(m->params, "value"), p->talk.userdata);
 }
 
-/* A frame of a dialog of ours. */
-static void do_pending(Session *s, Pending *p, DialogEvent event, const Json *params)
+void session_break_pending(Pending *p, const char *why)
 {
-        int64_t id = p->id;
+        Session *s = p->talk.session;
 
-        if (event == DIALOG_GOT_STARTED && p->vtable->on_started)
-                p->vtable->on_started(json_get(params, "value"), p->userdata);
-        if (event != DIALOG_GOT_NEXT)
-                return;
-        if (p->vtable->on_next)
-                p->vtable->on_next(json_get(params, "value"), (uint64_t) json_get_integer(params, "lost", 0),
-                                p->userdata);
-        if (s->ended)
-                return;
-        p = map_get_u64(&s->pending, (uint64_t) id);
-        if (p)
-                give_credit(s, p);
+        (void) send_cancel(s, p, why);
+        finish_with(s, p, ERROR_INVALID_REQUEST, NULL, why);
 }
 
-/* A frame of a call of the peer's. */
-static void do_call(Call *c, DialogEvent event)
+void session_expire_pending(Pending *p)
 {
-        if (event == DIALOG_GOT_CANCEL)
-                session_tell_cancelled(c);
-        else if (event == DIALOG_GOT_CREDIT && c->on_credit)
-                c->on_credit(c, c->userdata);
-}
+        Session *s = p->talk.session;
+        Json *data = NULL;
 
-/* The number a frame carries; false when it is out of bounds. */
-static bool frame_number(DialogEvent event, const Json *params, int64_t *ret)
-{
-        const char *key = event == DIALOG_GOT_STARTED ? "credit" : event == DIALOG_GOT_CREDIT ? "n" : "lost";
-        int64_t n;
-
-        *ret = 0;
-        if (!json_has(params, key))
-                return event != DIALOG_GOT_CREDIT;
-        n = json_get_integer(params, key, -1);
-        *ret = n;
-        return n >= 0 && (event == DIALOG_GOT_NEXT || n <= CREDIT_FRAME_MAX);
-}
-
-/* Late frames are dropped, those for what never was are faults. Of strings no record is kept. */
-static bool was_open(const Session *s, const Json *id)
-{
-        int64_t i = json_integer(id);
-
-        if (json_type(id) != JSON_INTEGER)
-                return true;
-        return i <= s->seen[i & 1] || (session_gives_out(s, i) && i > 0 && i < s->next_id);
-}
-
-static Call *find_call(Session *s, Json *id)
-{
-        const char *text;
-
-        if (json_type(id) == JSON_INTEGER)
-                return map_get_u64(&s->calls, (uint64_t) json_integer(id));
-        text = json_print(id, NULL);
-        return text ? map_get(&s->calls, text) : NULL;
-}
-
-/* Only its caller cancels a call, under any id it liked; the other frames belong to dialogs, whose numbers tell whose
- * they are. */
-static void find_conversation(
-                Session *s, DialogEvent event, Json *id, Call **ret_call, Pending **ret_pending)
-{
-        bool integer = json_type(id) == JSON_INTEGER,
-             ours = integer && session_gives_out(s, json_integer(id));
-
-        *ret_call = event == DIALOG_GOT_CANCEL || !ours ? find_call(s, id) : NULL;
-        *ret_pending = ours && !*ret_call ? map_get_u64(&s->pending, (uint64_t) json_integer(id)) : NULL;
-}
-
-void session_got_frame(Session *s, DialogEvent event, const Message *m)
-{
-        Json *id = json_get(m->params, "id");
-        const char *why = NULL;
-        Pending *p;
-        Call *c;
-        int64_t n;
-
-        /* The window for tells, which are not counted yet. */
-        if (event == DIALOG_GOT_CREDIT && json_has(m->params, "id") && !id)
-                return;
-        if ((json_type(id) != JSON_INTEGER && json_type(id) != JSON_STRING &&
-                            json_type(id) != JSON_DOUBLE) ||
-                        !frame_number(event, m->params, &n)) {
-                session_fault(s, NULL, ERROR_INVALID_REQUEST, "malformed frame");
-                return;
-        }
-        find_conversation(s, event, id, &c, &p);
-        if (!c && !p) {
-                if (!was_open(s, id))
-                        session_fault(s, NULL, ERROR_INVALID_REQUEST, "no call was ever open under this id");
-                return;
-        }
-        switch (dialog_step(c ? &c->dialog : &p->dialog, event, n, &why)) {
-        case DIALOG_DO:
-                if (c)
-                        do_call(c, event);
-                else if (p)
-                        do_pending(s, p, event, m->params);
-                break;
-        case DIALOG_FAULT:
-                session_fault(s, NULL, ERROR_INVALID_REQUEST, why);
-                break;
-        case DIALOG_BREAK:
-                /* Only the opener's table has it. The callee is told to stop what it does in vain. */
-                (void) send_cancel(s, p, why);
-                finish_with(s, p, ERROR_INVALID_REQUEST, NULL, why);
-                break;
-        default:
-                break;
-        }
+        (void) send_cancel(s, p, "deadline");
+        (void) json_pack(&data, "{abandoned:b}", true);
+        finish_with(s, p, ERROR_DEADLINE_EXCEEDED, data, "no answer within the deadline");
 }

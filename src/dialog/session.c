@@ -4,6 +4,7 @@
 
 #include "base/error.h"
 #include "base/io.h"
+#include "base/usec.h"
 #include "dialog/session-internal.h"
 #include "wire/frame.h"
 
@@ -20,6 +21,8 @@ void session_unpin(Session *s)
 static void forget(Session *s)
 {
         s->grace = sd_event_source_disable_unref(s->grace);
+        s->deadlines = sd_event_source_disable_unref(s->deadlines);
+        s->linger = sd_event_source_disable_unref(s->linger);
         for (size_t i = 0; i < s->n_held; i++)
                 json_unref(s->held[i]);
         s->n_held = 0;
@@ -27,6 +30,7 @@ static void forget(Session *s)
                 Pending *p = LIST_ENTRY(s->pending_list.next, Pending, node);
 
                 list_unlink(&p->node);
+                talk_done(&p->talk);
                 free(p);
         }
         list_init(&s->cancelled);
@@ -48,6 +52,7 @@ Session *session_free(Session *s)
         free(s->name);
         free(s->path);
         free(s->id);
+        free(s->peer_path);
         session_unpin(s);
         return NULL;
 }
@@ -61,6 +66,35 @@ static void fail_lost(Session *s)
         session_fail_pending(s, error);
 }
 
+/* Nobody waits any more. */
+static void conclude(Session *s)
+{
+        session_pin(s);
+        s->lingering = false;
+        s->linger = sd_event_source_disable_unref(s->linger);
+        if (!s->freed)
+                fail_lost(s);
+        if (!s->freed)
+                s->vtable->on_end(s, s->userdata);
+        session_unpin(s);
+}
+
+static int on_linger(sd_event_source *source, uint64_t usec, void *userdata)
+{
+        conclude(userdata);
+        return 0;
+}
+
+/* Whether the word about the peer's end is worth waiting for, and waited for. */
+static bool linger(Session *s)
+{
+        if (!s->exit_told || list_is_empty(&s->pending_list))
+                return false;
+        s->lingering = sd_event_add_time_relative(s->event, &s->linger, CLOCK_MONOTONIC,
+                                       SESSION_LINGER_MS * USEC_PER_MSEC, USEC_PER_MSEC, on_linger, s) >= 0;
+        return s->lingering;
+}
+
 /* The stream is over, or is to be. */
 static void end(Session *s)
 {
@@ -70,10 +104,24 @@ static void end(Session *s)
         s->ended = true;
         stream_flush_and_free(TAKE_PTR(s->stream));
         session_detach_calls(s);
-        if (!s->freed)
-                fail_lost(s);
-        if (!s->freed)
-                s->vtable->on_end(s, s->userdata);
+        if (!s->freed && !linger(s))
+                conclude(s);
+        session_unpin(s);
+}
+
+void session_peer_exited(Session *s, Json *exit)
+{
+        _cleanup_json_ Json *error = NULL;
+        Json *data = NULL;
+
+        if (s->freed)
+                return;
+        (void) json_pack(&data, "{exit:O}", exit);
+        (void) message_error_object(&error, ERROR_ACTOR_DIED, data, "the actor has died");
+        session_pin(s);
+        session_fail_pending(s, error);
+        if (!s->freed && s->lingering)
+                conclude(s);
         session_unpin(s);
 }
 
@@ -200,6 +248,12 @@ static void refuse_version(Session *s)
         end(s);
 }
 
+static void take_hello(Session *s, int64_t max_line)
+{
+        s->got_hello = true;
+        s->peer_max_line = (size_t) MIN(max_line, (int64_t) FRAME_MAX_LINE_LIMIT);
+}
+
 static void got_hello(Session *s, const Message *m)
 {
         const char *protocol = json_get_string(m->params, "protocol", NULL);
@@ -215,8 +269,7 @@ static void got_hello(Session *s, const Message *m)
                 refuse_version(s);
                 return;
         }
-        s->got_hello = true;
-        s->peer_max_line = (size_t) MIN(max_line, (int64_t) FRAME_MAX_LINE_LIMIT);
+        take_hello(s, max_line);
         if (!s->sent_hello)
                 r = send_hello(s);
         if (r < 0)
@@ -245,11 +298,51 @@ static bool is_for_whole_actor(const Message *m)
         return streq(m->method, "$/cancel") && json_has(m->params, "id") && !json_get(m->params, "id");
 }
 
+static void credit_tells(Session *s)
+{
+        Json *params = NULL;
+        int r;
+
+        if (s->tells_owed < SESSION_TELLS / 2)
+                return;
+        r = json_pack(&params, "{id:n, n:I}", s->tells_owed);
+        if (r >= 0)
+                r = session_send_frame(s, "$/credit", params, NULL);
+        if (r < 0) {
+                session_broken(s, r);
+                return;
+        }
+        s->tells_in += s->tells_owed;
+        s->tells_owed = 0;
+}
+
+/* A notification for our owner. Users' methods are counted where the peer knows that they are. */
+static void got_tell(Session *s, const Message *m)
+{
+        bool counted = s->got_hello && !startswith(m->method, "$/");
+
+        if (counted && s->tells_in == 0) {
+                session_fault(s, NULL, ERROR_INVALID_REQUEST, "a notification without credit");
+                return;
+        }
+        if (s->vtable->on_notification)
+                s->vtable->on_notification(s, m, s->userdata);
+        if (!counted || s->ended)
+                return;
+        s->tells_in--;
+        s->tells_owed++;
+        credit_tells(s);
+}
+
 static void got_notification(Session *s, const Message *m)
 {
         if (startswith(m->method, "$/") && !is_for_whole_actor(m)) {
                 if (streq(m->method, "$/hello")) {
                         got_hello(s, m);
+                        return;
+                }
+                if (s->exit_told && streq(m->method, "$/peer_exited")) {
+                        session_peer_exited(s, json_get(m->params, "exit"));
                         return;
                 }
                 for (size_t i = 0; i < ELEMENTSOF(frames); i++)
@@ -258,8 +351,7 @@ static void got_notification(Session *s, const Message *m)
                                 return;
                         }
         }
-        if (s->vtable->on_notification)
-                s->vtable->on_notification(s, m, s->userdata);
+        got_tell(s, m);
 }
 
 static void dispatch(Session *s, const Message *m)
@@ -300,6 +392,7 @@ static void on_line(Stream *stream, char *line, size_t n, void *userdata)
                 end(s);
         } else {
                 s->n_fds = m.n_fds;
+                s->n_line = n;
                 dispatch(s, &m);
                 close_many(s->fds, s->n_fds);
                 s->n_fds = 0;
@@ -354,8 +447,19 @@ static int copy_options(Session *s, const SessionOptions *o)
         s->peer_max_line = FRAME_MAX_LINE_DEFAULT;
         s->connector = o->connector;
         s->next_id = o->connector ? 1 : 2;
+        s->trust_canceller = o->trust_canceller;
+        s->exit_told = o->exit_told;
+        s->tells_left = s->tells_in = SESSION_TELLS;
+        s->deadlines_at = USEC_INFINITY;
+        s->seen[o->last_id & 1] = o->last_id;
+        if (o->peer_hello) {
+                s->sent_hello = true;
+                take_hello(s, MAX(json_get_integer(o->peer_hello, "max_line", FRAME_MAX_LINE_DEFAULT),
+                                              MAX_LINE_MIN));
+        }
         if (free_and_strdup(&s->name, o->name) < 0 || free_and_strdup(&s->path, o->path) < 0 ||
-                        free_and_strdup(&s->id, o->id) < 0)
+                        free_and_strdup(&s->id, o->id) < 0 ||
+                        free_and_strdup(&s->peer_path, o->peer_path) < 0)
                 return -ENOMEM;
         return 0;
 }
@@ -413,6 +517,22 @@ bool session_said_hello(const Session *s)
 size_t session_peer_max_line(const Session *s)
 {
         return s->peer_max_line;
+}
+
+int64_t session_last_id(const Session *s)
+{
+        return s->seen[s->connector ? 0 : 1];
+}
+
+const char *session_handover_refused(Session *s, const Call *c)
+{
+        if (s->ended || s->half_closed)
+                return "the connection is closing";
+        if (s->n_calls > 1 || !list_is_empty(&s->pending_list) || c->talk.session != s)
+                return "other calls are open on this connection";
+        if (stream_has_input(s->stream))
+                return "bytes followed the request";
+        return stream_queued(s->stream) > 0 ? "earlier answers were not yet read" : NULL;
 }
 
 unsigned session_n_open(const Session *s)

@@ -3,9 +3,13 @@
 
 /* One connection's conversations: messages in, calls out, on top of a Stream. Serving side: on_request is handed
  * each request as a Call, answered once by call_reply()/call_fail(), now or later; a call with `ctx` may be
- * turned into a dialog by call_started() and then carries items by credit until call_reply() ends it. Calling
- * side: session_call() with a reply callback. Faults of the peer are answered here (parse, invalid request,
- * too many open calls) and never reach the owner. The rules of dialogs are in dialog.h, which is pure.
+ * turned into a dialog by call_started() and then carries items both ways by credit until call_reply() ends it.
+ * Calling side: session_call() with callbacks. Faults of the peer are answered here (parse, invalid request, too many
+ * open calls) and never reach the owner. The rules of dialogs are in dialog.h and flight.h, which are pure.
+ *
+ * Items are sent when the receiver has given credit for them, less than FLIGHT_BYTES_MAX of them is under way and the
+ * connection has room; otherwise the receiver's overrun policy decides. Credit is given back when an item has been
+ * handed on, or (`manual`) when its taker says so, so that a slow one slows its source and nobody else.
  *
  * Neither "$" nor "$/…" goes to a peer that said no hello, except what it asked for itself: frames of a dialog that
  * it opened, and the "$" that declares descriptors it requested. A connector that says hello keeps what needs the
@@ -20,6 +24,10 @@ typedef struct Session Session;
 typedef struct Call Call;
 
 #define SESSION_OPEN_MAX 1024
+/* Notifications of users' methods that may be sent before the receiver gives more. */
+#define SESSION_TELLS 256
+/* After EOF: how long the word about the peer's end is waited for. */
+#define SESSION_LINGER_MS 1000
 
 typedef struct SessionVtable {
         /* A request; the callee owns `call` until it has replied or failed it. `m` is borrowed. */
@@ -32,6 +40,8 @@ typedef struct SessionVtable {
         void (*on_end)(Session *s, void *userdata);
         void (*on_hello)(Session *s, const Message *m,
                         void *userdata); /* the peer's, a valid one; may be NULL */
+        /* May be NULL: the peer takes notifications again. */
+        void (*on_tell_credit)(Session *s, void *userdata);
 } SessionVtable;
 
 typedef struct SessionOptions {
@@ -40,6 +50,15 @@ typedef struct SessionOptions {
         const char *name, *path, *id; /* of our side, for $/hello */
         bool connector;               /* we opened it: odd ids, hello first when `hello` */
         bool hello;
+        /* Who the peer is, where that is known: it is the canceller of what it cancels. */
+        const char *peer_path;
+        bool trust_canceller; /* the peer is the supervisor: it may name another */
+        /* Somebody will tell how the peer ended: by session_peer_exited(), or by $/peer_exited on the connection
+         * itself. At EOF open calls wait for that. */
+        bool exit_told;
+        /* A connection that was another's before: the highest id its peer has used, its $/hello (NULL: none). */
+        int64_t last_id;
+        const Json *peer_hello;
 } SessionOptions;
 
 int session_new(sd_event *event, int fd, const SessionOptions *options, const SessionVtable *vtable,
@@ -58,32 +77,61 @@ unsigned session_n_open(const Session *s); /* calls being served */
 int session_take_fds(Session *s, int *fds, size_t n);
 /* Ends the connection in order: what is queued still goes out, then on_end comes from the loop. */
 void session_close(Session *s);
+/* The peer's process has ended: calls of ours end with -32003 and `exit` (borrowed). */
+void session_peer_exited(Session *s, Json *exit);
+/* What keeps the connection from being handed to somebody else while `c` is being answered (a constant), or NULL: bytes
+ * that followed the request, other open calls, unsent output. */
+const char *session_handover_refused(Session *s, const Call *c);
+/* The highest id the peer has used as one of its own. */
+int64_t session_last_id(const Session *s);
+
+/* --- items, at either end of a dialog --- */
+typedef struct ItemVtable {
+        /* `value` is borrowed. */
+        void (*on_next)(Json *value, uint64_t lost, void *userdata);
+        void (*on_stop)(void *userdata);   /* the peer's items have come to their end */
+        void (*on_credit)(void *userdata); /* what was refused with -EAGAIN may work now */
+} ItemVtable;
+typedef struct ItemOptions {
+        int64_t credit; /* what the peer may send; 0 or below: DIALOG_CREDIT_DEFAULT */
+        MessageOverrun overrun;
+        bool manual; /* credit is given back by call_took(), session_took() */
+} ItemOptions;
+/* How the three below answer: 0: sent, or queued as the receiver's policy has it; -EAGAIN: not now; -ENOBUFS: the
+ * receiver wanted to be told of an overrun: the dialog is over (its opener gets -32006); -EPIPE: nobody takes items
+ * any more; -EMSGSIZE: longer than the peer's line. The value is consumed in each case.
+ *   _next   -EAGAIN loses nothing: the caller keeps what it has and tries again on on_credit.
+ *   _offer  -EAGAIN means that the item was dropped: the next one says how many were `lost`. */
 
 /* --- serving --- */
 Session *call_session(Call *c); /* NULL after the connection ended */
 const char *call_method(Call *c);
 void *call_userdata(Call *c);
-/* `on_cancel`: the peer cancelled or the connection went, told once; the call must still be replied or failed, from
- * within or later. */
+/* `on_cancel`: the peer cancelled, its deadline passed or the connection went, told once; the call must still be
+ * replied or failed, from within or later. A failure with -32800 says by whom, and becomes -32007 after a deadline. */
 void call_set_userdata(Call *c, void *userdata, void (*on_cancel)(Call *c, void *userdata));
+/* Of a cancelled call; NULL when not said. */
+const char *call_canceller(const Call *c);
+const char *call_cancel_reason(const Call *c);
 bool call_is_dialog(const Call *c); /* asked with ctx */
 /* The three ends: each consumes `call`, its Json and its descriptors, on failure too. A reply that cannot be sent
  * ends the connection (a longer one than the peer takes becomes -32011): none is ever dropped in silence. */
 void call_reply(Call *c, Json *result, int *fds, size_t n_fds);
 void call_fail(Call *c, int code, Json *data, const char *format, ...) _printf_(4, 5);
 void call_fail_object(Call *c, Json *error);
-/* Dialogs. call_started once (-EALREADY; -EPROTO for a plain call), then call_next: 0; -EAGAIN when there is no credit
- * or the peer has not taken what is queued (the item is consumed and counted as lost: the next one sent carries
- * `lost`); -EPIPE when the peer cancelled or is gone. `on_credit` may be NULL: another call_next may work now. A
- * dialog replied to without call_started is started with null first. */
-int call_started(Call *c, Json *value, void (*on_credit)(Call *c, void *userdata));
+/* Dialogs. call_started once (-EALREADY; -EPROTO for a plain call); without `items` the opener is given no credit. A
+ * dialog replied to without call_started is started with null first. The callbacks get call_userdata(). */
+int call_started(Call *c, Json *value, const ItemVtable *items, const ItemOptions *options);
 int call_next(Call *c, Json *value);
+int call_offer(Call *c, Json *value);
+int call_stop(Call *c); /* no more items of ours; -EALREADY, -EPIPE; -EAGAIN while some are queued */
+int call_took(Call *c, uint64_t n);
 uint64_t call_credit(const Call *c);
 
 /* --- calling --- */
 typedef struct CallOptions {
         bool ctx;
-        int64_t credit; /* 0 or below: the default of 64 */
+        ItemOptions items;
         const char *key, *if_id;
         int64_t deadline_ms; /* 0 or below: none */
 } CallOptions;
@@ -91,16 +139,21 @@ typedef struct ReplyVtable {
         /* Once; the values are borrowed, descriptors taken by TAKE_FD(fds[i]). */
         void (*on_reply)(Json *result, Json *error, int *fds, size_t n_fds, void *userdata);
         void (*on_started)(Json *value, void *userdata);
-        void (*on_next)(Json *value, uint64_t lost,
-                        void *userdata); /* credit is given back by the session */
+        ItemVtable items;
 } ReplyVtable;
 #define SESSION_GRACE_MS 3000
 /* Consumes params; `options` may be NULL, `vtable` must stay. The id (> 0) or negative errno: -EOPNOTSUPP when `ctx`,
  * `key` or `if_id` can't be told to a peer without hello, -EMSGSIZE, -EPIPE after the end. When the connection ends
- * on_reply gets -32015. */
+ * on_reply gets -32015. A deadline is kept by the peer, and by us SESSION_GRACE_MS after it. */
 int64_t session_call(Session *s, const char *method, Json *params, const CallOptions *options,
                 const ReplyVtable *vtable, void *userdata);
-int session_notify(Session *s, const char *method, Json *params); /* errors as above */
+/* Errors as above; -EAGAIN when a user's method would pass what the peer takes (on_tell_credit). */
+int session_notify(Session *s, const char *method, Json *params);
 /* Asks for the end; on_reply still comes, at the latest after SESSION_GRACE_MS with -32800 and `abandoned`. -ENOENT
  * when the call is over; cancelling twice is harmless. */
 int session_cancel(Session *s, int64_t id, const char *reason);
+/* Items of a dialog of ours; -ENOENT when it is over. */
+int session_next(Session *s, int64_t id, Json *value);
+int session_offer(Session *s, int64_t id, Json *value);
+int session_stop(Session *s, int64_t id);
+int session_took(Session *s, int64_t id, uint64_t n);

@@ -85,7 +85,7 @@ void events_subscribe(Events *e, Call *call, const char *path)
         s->call = call;
         list_append(&e->subscriptions, &s->queue);
         call_set_userdata(call, s, on_subscription_cancel);
-        (void) call_started(call, value, NULL);
+        (void) call_started(call, value, NULL, NULL);
 }
 
 bool events_wanted(const Events *e)
@@ -123,8 +123,10 @@ void events_publish(Events *e, const char *path, const char *event, Json *extra)
         LIST_FOREACH_SAFE(n, &e->subscriptions) {
                 Subscription *s = LIST_ENTRY(n, Subscription, queue);
 
-                if (path_covers(s->path, path))
-                        (void) call_next(s->call, json_ref(item));
+                if (path_covers(s->path, path) && call_offer(s->call, json_ref(item)) == -ENOBUFS) {
+                        call_fail(s->call, ERROR_OVERRUN, NULL, "the subscriber could not keep up");
+                        subscription_free(s);
+                }
         }
 }
 

@@ -85,7 +85,7 @@ static void on_next(Json *value, uint64_t lost, void *userdata)
 
 static const ReplyVtable reply_vtable = { .on_reply = on_reply };
 static const ReplyVtable dialog_vtable = {
-        .on_reply = on_reply, .on_started = on_started, .on_next = on_next
+        .on_reply = on_reply, .on_started = on_started, .items = { .on_next = on_next }
 };
 
 Client *client_free(Client *c)
@@ -135,7 +135,7 @@ static int start(Client *c, const char *method, Json *params, const CallOptions 
 
 int client_start(Client *c, const char *method, Json *params, Pending **ret)
 {
-        static const CallOptions options = { .credit = -1, .deadline_ms = -1 };
+        static const CallOptions options = { .deadline_ms = -1 };
 
         return start(c, method, params, &options, &reply_vtable, ret);
 }
@@ -188,7 +188,7 @@ int client_call(Client *c, const char *method, Json *params, Json **ret, Json **
 int client_subscribe(Client *c, const char *path, void (*on_item)(Json *item, uint64_t lost, void *userdata),
                 void *userdata, Pending **ret, Json **reterr)
 {
-        static const CallOptions options = { .ctx = true, .credit = -1, .deadline_ms = -1 };
+        static const CallOptions options = { .ctx = true };
         _cleanup_(pending_dropp) Pending *p = NULL;
         Json *params;
         int r = json_pack(&params, "{path:s}", path);

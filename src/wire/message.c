@@ -33,21 +33,32 @@ static bool take_integer(const Json *object, const char *key, int64_t max, int64
         return true;
 }
 
+static const char *const overrun_names[] = {
+        [OVERRUN_WAIT] = "wait", [OVERRUN_ERROR] = "error", [OVERRUN_DROP_OLDEST] = "drop_oldest"
+};
+
+const char *message_overrun_to_string(MessageOverrun overrun)
+{
+        return overrun_names[overrun];
+}
+
+bool message_overrun_from_string(const char *name, MessageOverrun *ret)
+{
+        for (size_t i = 0; i < ELEMENTSOF(overrun_names); i++)
+                if (streq(name, overrun_names[i])) {
+                        *ret = (MessageOverrun) i;
+                        return true;
+                }
+        return false;
+}
+
 static bool take_overrun(const Json *extra, MessageOverrun *ret)
 {
-        static const char *const names[] = {
-                [OVERRUN_WAIT] = "wait", [OVERRUN_ERROR] = "error", [OVERRUN_DROP_OLDEST] = "drop_oldest"
-        };
         const char *name;
 
         if (!take_string(extra, "overrun", &name))
                 return false;
-        for (size_t i = 0; name && i < ELEMENTSOF(names); i++)
-                if (streq(name, names[i])) {
-                        *ret = (MessageOverrun) i;
-                        return true;
-                }
-        return !name;
+        return !name || message_overrun_from_string(name, ret);
 }
 
 static const char *read_extra(Message *m)

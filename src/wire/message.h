@@ -50,6 +50,8 @@ typedef struct Message {
 int message_parse(const char *line, size_t n, const JsonLimits *limits, Message *ret,
                 MessageFault *ret_fault, const char **ret_why);
 void message_done(Message *m);
+const char *message_overrun_to_string(MessageOverrun overrun);
+bool message_overrun_from_string(const char *name, MessageOverrun *ret);
 
 /* Builders: complete envelopes. `params`, `result`, `error` are consumed, on failure too; `id` is borrowed. */
 int message_request(Json **ret, Json *id, const char *method, Json *params);

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include <errno.h>
 #include <sys/epoll.h>
+#include <sys/ioctl.h>
 
 #include "base/io.h"
 #include "base/usec.h"
@@ -307,6 +308,13 @@ size_t stream_queued(const Stream *s)
 size_t stream_output_max(const Stream *s)
 {
         return s->output_max;
+}
+
+bool stream_has_input(const Stream *s)
+{
+        int n = 0;
+
+        return s->in.end > s->in.start || s->in.fds || ioctl(s->fd, FIONREAD, &n) < 0 || n > 0;
 }
 
 int stream_fd(const Stream *s)

@@ -57,6 +57,8 @@ int stream_send_line(Stream *s, const char *text, size_t n, int *fds, size_t n_f
 int stream_take_fds(Stream *s, int *fds, size_t n);
 size_t stream_queued(const Stream *s); /* bytes not yet written */
 size_t stream_output_max(const Stream *s);
+/* Bytes or descriptors that came and were not handed out, here or in the socket. */
+bool stream_has_input(const Stream *s);
 int stream_fd(const Stream *s);
 /* Stop and resume reading (back-pressure from above). */
 void stream_pause(Stream *s, bool paused);

@@ -48,10 +48,12 @@ static inline void on_cancel(Call *c, void *userdata)
                 call_fail(c, -32800, NULL, "cancelled");
 }
 
-static inline void on_credit(Call *c, void *userdata)
+static inline void on_credit(void *userdata)
 {
         ((Fixture *) userdata)->n_credit++;
 }
+
+static const ItemVtable credit_items = { .on_credit = on_credit };
 
 static inline void on_request(Session *s, Call *call, const Message *m, void *userdata)
 {

@@ -67,12 +67,12 @@ typedef struct Run {
 
 static void serve_dialog(Call *c)
 {
-        (void) call_started(c, NULL, NULL);
+        (void) call_started(c, NULL, NULL, NULL);
         for (int i = 0; i < 3; i++) {
                 Json *v = NULL;
 
                 if (json_pack(&v, "{i:i, text:s, f:f}", i, "line\n\xff", 0.5) >= 0)
-                        (void) call_next(c, v);
+                        (void) call_offer(c, v);
         }
         call_reply(c, NULL, NULL, 0);
 }

@@ -35,7 +35,7 @@ static void on_next(Json *value, uint64_t lost, void *userdata)
                 f->session = session_free(f->session);
 }
 
-static const ReplyVtable reply_vtable = { on_reply, on_started, on_next };
+static const ReplyVtable reply_vtable = { on_reply, on_started, { .on_next = on_next } };
 
 static int64_t call(Fixture *f, const char *method, const CallOptions *o)
 {
@@ -119,7 +119,7 @@ static void waits_for_hello(void)
 
         set_up_as(&f, &o);
         CHECK_EQ(call(&f, "first", NULL), 1);
-        CHECK_EQ(call(&f, "s", &(CallOptions){ .ctx = true, .credit = 2, .key = "k" }), 3);
+        CHECK_EQ(call(&f, "s", &(CallOptions){ .ctx = true, .items.credit = 2, .key = "k" }), 3);
         CHECK_EQ(session_notify(f.session, "last", NULL), 0);
         talk(&f, NULL, NULL);
         CHECK(startswith(f.heard, ours));
@@ -151,7 +151,7 @@ static void set_up_dialog(Fixture *f)
 {
         set_up_as(f, &(SessionOptions){ .connector = true, .hello = true });
         talk(f, HELLO, NULL);
-        CHECK_EQ(call(f, "s", &(CallOptions){ .ctx = true, .credit = 2 }), 1);
+        CHECK_EQ(call(f, "s", &(CallOptions){ .ctx = true, .items.credit = 2 }), 1);
         talk(f, NULL, V "\"id\":1,\"method\":\"s\",\"$\":{\"ctx\":true,\"credit\":2}}");
 }
 

@@ -151,23 +151,23 @@ static void serves_a_dialog(void)
         talk(&f, V "\"id\":5,\"method\":\"events.subscribe\",\"$\":{\"ctx\":true,\"credit\":2}}", "");
         c = take_call(&f, 0);
         CHECK(call_is_dialog(c));
-        CHECK_EQ(call_next(c, number(0)), -EPROTO);
-        CHECK_EQ(call_started(c, number(11), on_credit), 0);
+        CHECK_EQ(call_offer(c, number(0)), -EPROTO);
+        CHECK_EQ(call_started(c, number(11), &credit_items, NULL), 0);
         talk(&f, NULL,
                         V "\"method\":\"$/"
                           "started\",\"params\":{\"id\":5,\"value\":11,\"credit\":0,\"overrun\":\"wait\"}}");
-        CHECK_EQ(call_started(c, NULL, on_credit), -EALREADY);
+        CHECK_EQ(call_started(c, NULL, &credit_items, NULL), -EALREADY);
         CHECK_EQ(call_credit(c), 2);
-        CHECK_EQ(call_next(c, number(1)), 0);
-        CHECK_EQ(call_next(c, number(2)), 0);
-        CHECK_EQ(call_next(c, number(3)), -EAGAIN);
-        CHECK_EQ(call_next(c, number(4)), -EAGAIN);
+        CHECK_EQ(call_offer(c, number(1)), 0);
+        CHECK_EQ(call_offer(c, number(2)), 0);
+        CHECK_EQ(call_offer(c, number(3)), -EAGAIN);
+        CHECK_EQ(call_offer(c, number(4)), -EAGAIN);
         talk(&f, NULL,
                         V "\"method\":\"$/next\",\"params\":{\"id\":5,\"value\":1}}\n" V
                           "\"method\":\"$/next\",\"params\":{\"id\":5,\"value\":2}}");
         talk(&f, V "\"method\":\"$/credit\",\"params\":{\"id\":5,\"n\":1}}", "");
         CHECK_EQ(f.n_credit, 1);
-        CHECK_EQ(call_next(c, NULL), 0);
+        CHECK_EQ(call_offer(c, NULL), 0);
         talk(&f, NULL, V "\"method\":\"$/next\",\"params\":{\"id\":5,\"value\":null,\"lost\":2}}");
         talk(&f, V "\"method\":\"$/next\",\"params\":{\"id\":5,\"value\":1}}",
                         FAULT("$/next without credit"));
@@ -192,10 +192,10 @@ static void cancelled_dialog(void)
         talk(&f, V "\"id\":1,\"method\":\"e\",\"$\":{\"ctx\":true}}", "");
         c = take_call(&f, 0);
         CHECK_EQ(call_credit(c), DIALOG_CREDIT_DEFAULT);
-        CHECK_EQ(call_started(c, NULL, NULL), 0);
+        CHECK_EQ(call_started(c, NULL, NULL, NULL), 0);
         talk(&f, V "\"method\":\"$/cancel\",\"params\":{\"id\":1,\"reason\":\"enough\"}}", NULL);
         CHECK_EQ(f.n_cancelled, 1);
-        CHECK_EQ(call_next(c, number(1)), -EPIPE);
+        CHECK_EQ(call_offer(c, number(1)), -EPIPE);
         call_fail(c, -32800, NULL, "cancelled");
         talk(&f, NULL, ERROR("1", "-32800", "Cancelled", "cancelled"));
         tear_down(&f);
@@ -215,14 +215,14 @@ static void dialog_started_by_itself(void)
         f.answer_at_once = false;
         talk(&f, V "\"id\":3,\"method\":\"m\",\"$\":{\"ctx\":true}}", "");
         talk(&f, V "\"method\":\"$/cancel\",\"params\":{\"id\":3}}", "");
-        CHECK_EQ(call_started(f.calls[0], NULL, NULL), -EPIPE);
+        CHECK_EQ(call_started(f.calls[0], NULL, NULL, NULL), -EPIPE);
         call_reply(take_call(&f, 0), number(7), NULL, 0);
         talk(&f, NULL,
                         V "\"method\":\"$/"
                           "started\",\"params\":{\"id\":3,\"value\":null,\"credit\":0,\"overrun\":\"wait\"}}"
                           "\n" V "\"id\":3,\"result\":7}");
         talk(&f, V "\"id\":5,\"method\":\"m\"}", "");
-        CHECK_EQ(call_started(f.calls[1], NULL, NULL), -EPROTO);
+        CHECK_EQ(call_started(f.calls[1], NULL, NULL, NULL), -EPROTO);
         tear_down(&f);
 }
 
@@ -263,15 +263,15 @@ static void end_tells_callees(void)
         set_up(&f);
         talk(&f, V "\"id\":1,\"method\":\"a\"}\n" V "\"id\":3,\"method\":\"b\",\"$\":{\"ctx\":true}}", "");
         dialog = take_call(&f, 1);
-        CHECK_EQ(call_started(dialog, NULL, NULL), 0);
+        CHECK_EQ(call_started(dialog, NULL, NULL, NULL), 0);
         f.peer = safe_close(f.peer);
         run(&f);
         CHECK_EQ(f.n_cancelled, 2);
         CHECK_EQ(f.n_end, 1);
         CHECK(!call_session(dialog));
         CHECK_EQ(call_credit(dialog), 0);
-        CHECK_EQ(call_next(dialog, number(1)), -EPIPE);
-        CHECK_EQ(call_started(dialog, number(1), NULL), -EPIPE);
+        CHECK_EQ(call_offer(dialog, number(1)), -EPIPE);
+        CHECK_EQ(call_started(dialog, number(1), NULL, NULL), -EPIPE);
         call_fail(dialog, -32603, number(1), "too late");
         CHECK_EQ(session_n_open(f.session), 0);
         CHECK_EQ(session_notify(f.session, "x", NULL), -EPIPE);
@@ -379,11 +379,11 @@ static void replies_too_long_for_the_peer(void)
         talk(&f, NULL,
                         ERROR("1", "-32011", "LimitExceeded",
                                         "the reply is longer than the peer's max_line"));
-        CHECK_EQ(call_started(f.calls[1], NULL, NULL), 0);
+        CHECK_EQ(call_started(f.calls[1], NULL, NULL, NULL), 0);
         talk(&f, NULL, NULL);
-        CHECK_EQ(call_next(f.calls[1], json_new_string(text, SIZE_MAX)), -EMSGSIZE);
+        CHECK_EQ(call_offer(f.calls[1], json_new_string(text, SIZE_MAX)), -EMSGSIZE);
         CHECK_EQ(call_credit(f.calls[1]), DIALOG_CREDIT_DEFAULT);
-        CHECK_EQ(call_next(f.calls[1], NULL), 0);
+        CHECK_EQ(call_offer(f.calls[1], NULL), 0);
         talk(&f, NULL, V "\"method\":\"$/next\",\"params\":{\"id\":3,\"value\":null,\"lost\":1}}");
         CHECK_EQ(session_notify(f.session, "x", json_new_string(text, SIZE_MAX)), -EMSGSIZE);
         tear_down(&f);
@@ -404,9 +404,9 @@ static void slow_reader_loses_items(void)
         stream_set_output_max(session_stream(f.session), 200000, STREAM_STALL_USEC_DEFAULT);
         talk(&f, V "\"id\":1,\"method\":\"e\",\"$\":{\"ctx\":true,\"credit\":4294967295}}", "");
         c = take_call(&f, 0);
-        CHECK_EQ(call_started(c, NULL, on_credit), 0);
+        CHECK_EQ(call_started(c, NULL, &credit_items, NULL), 0);
         for (int i = 0; i < 1000; i++) {
-                int r = call_next(c, json_new_string(text, SIZE_MAX));
+                int r = call_offer(c, json_new_string(text, SIZE_MAX));
 
                 CHECK(r == 0 || r == -EAGAIN);
                 lost += r == -EAGAIN;
@@ -425,7 +425,7 @@ static void slow_reader_loses_items(void)
                 run(&f);
         }
         talk(&f, NULL, NULL);
-        CHECK_EQ(call_next(c, NULL), 0);
+        CHECK_EQ(call_offer(c, NULL), 0);
         talk(&f, NULL, NULL);
         {
                 _cleanup_free_ char *want = xasprintf(V

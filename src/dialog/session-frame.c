@@ -1,0 +1,194 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include <errno.h>
+
+#include "base/error.h"
+#include "dialog/session-internal.h"
+
+/* Frames: which conversation one belongs to, and whether it may come now. */
+
+#define CREDIT_FRAME_MAX ((int64_t) UINT32_MAX)
+
+int session_send_frame(Session *s, const char *method, Json *params, size_t *ret_n)
+{
+        _cleanup_json_ Json *v = NULL;
+        const char *text;
+        size_t n;
+        int r;
+
+        r = message_notification(&v, method, params);
+        if (r < 0)
+                return r;
+        if (s->ended)
+                return -EPIPE;
+        text = json_print(v, &n);
+        if (!text)
+                return -ENOMEM;
+        if (n > s->peer_max_line)
+                return -EMSGSIZE;
+        if (ret_n)
+                *ret_n = n;
+        return stream_send_line(s->stream, text, n, NULL, 0);
+}
+
+/* The number a frame carries; false when it is out of bounds. */
+static bool frame_number(DialogEvent event, const Json *params, int64_t *ret)
+{
+        const char *key = event == DIALOG_GOT_STARTED ? "credit" : event == DIALOG_GOT_CREDIT ? "n" : "lost";
+        int64_t n;
+
+        *ret = 0;
+        if (!json_has(params, key))
+                return event != DIALOG_GOT_CREDIT;
+        n = json_get_integer(params, key, -1);
+        *ret = n;
+        return n >= 0 && (event == DIALOG_GOT_NEXT || n <= CREDIT_FRAME_MAX);
+}
+
+/* Late frames are dropped, those for what never was are faults. Of strings no record is kept. */
+static bool was_open(const Session *s, const Json *id)
+{
+        int64_t i = json_integer(id);
+
+        if (json_type(id) != JSON_INTEGER)
+                return true;
+        return i <= s->seen[i & 1] || (session_gives_out(s, i) && i > 0 && i < s->next_id);
+}
+
+static Call *find_call(Session *s, Json *id)
+{
+        const char *text;
+
+        if (json_type(id) == JSON_INTEGER)
+                return map_get_u64(&s->calls, (uint64_t) json_integer(id));
+        text = json_print(id, NULL);
+        return text ? map_get(&s->calls, text) : NULL;
+}
+
+/* Only its caller cancels a call, under any id it liked; the other frames belong to dialogs, whose numbers tell whose
+ * they are. */
+static void find_conversation(
+                Session *s, DialogEvent event, Json *id, Call **ret_call, Pending **ret_pending)
+{
+        bool integer = json_type(id) == JSON_INTEGER,
+             ours = integer && session_gives_out(s, json_integer(id));
+
+        *ret_call = event == DIALOG_GOT_CANCEL || !ours ? find_call(s, id) : NULL;
+        *ret_pending = ours && !*ret_call ? map_get_u64(&s->pending, (uint64_t) json_integer(id)) : NULL;
+}
+
+/* For the connection's tells. */
+static void got_tell_credit(Session *s, int64_t n)
+{
+        bool was_out = s->tells_left == 0;
+
+        s->tells_left = s->tells_left > DIALOG_CREDIT_MAX - n ? DIALOG_CREDIT_MAX : s->tells_left + n;
+        if (was_out && n > 0 && s->vtable->on_tell_credit)
+                s->vtable->on_tell_credit(s, s->userdata);
+}
+
+static bool is_frame_id(const Json *id)
+{
+        return json_type(id) == JSON_INTEGER || json_type(id) == JSON_STRING || json_type(id) == JSON_DOUBLE;
+}
+
+/* Handing it on may have ended the talk. */
+static void got_next(Talk *t, const Message *m)
+{
+        Json *id = json_get(m->params, "id");
+        Session *s = t->session;
+        Pending *p = NULL;
+        Call *c = NULL;
+
+        talk_got_next(t, m->params, s->n_line);
+        if (!s->ended)
+                find_conversation(s, DIALOG_GOT_NEXT, id, &c, &p);
+        t = c ? &c->talk : p ? &p->talk : NULL;
+        if (t && t->flow && !t->flow->manual)
+                (void) talk_took(t, t->flow->untaken);
+}
+
+static void do_frame(Talk *t, Call *c, Pending *p, DialogEvent event, const Message *m)
+{
+        if (event == DIALOG_GOT_NEXT)
+                got_next(t, m);
+        else if (event == DIALOG_GOT_CREDIT) {
+                flight_credit(&t->flow->out, (uint64_t) json_get_integer(m->params, "n", 0));
+                talk_got_room(t);
+        } else if (event == DIALOG_GOT_STOP) {
+                if (t->flow->vtable && t->flow->vtable->on_stop)
+                        t->flow->vtable->on_stop(t->userdata);
+        } else if (c)
+                session_got_call_frame(c, event, m);
+        else
+                session_got_pending_frame(p, event, m);
+}
+
+void session_got_frame(Session *s, DialogEvent event, const Message *m)
+{
+        Json *id = json_get(m->params, "id");
+        bool tells = event == DIALOG_GOT_CREDIT && json_has(m->params, "id") && !id;
+        const char *why = NULL;
+        Pending *p;
+        Call *c;
+        Talk *t;
+        int64_t n;
+
+        if ((!tells && !is_frame_id(id)) || !frame_number(event, m->params, &n)) {
+                session_fault(s, NULL, ERROR_INVALID_REQUEST, "malformed frame");
+                return;
+        }
+        if (tells) {
+                got_tell_credit(s, n);
+                return;
+        }
+        find_conversation(s, event, id, &c, &p);
+        if (!c && !p) {
+                if (!was_open(s, id))
+                        session_fault(s, NULL, ERROR_INVALID_REQUEST, "no call was ever open under this id");
+                return;
+        }
+        t = c ? &c->talk : &p->talk;
+        switch (dialog_step(&t->dialog, event, n, &why)) {
+        case DIALOG_DO:
+                do_frame(t, c, p, event, m);
+                break;
+        case DIALOG_FAULT:
+                session_fault(s, NULL, ERROR_INVALID_REQUEST, why);
+                break;
+        case DIALOG_BREAK: /* only the opener's table has it */
+                session_break_pending(p, why);
+                break;
+        default:
+                break;
+        }
+}
+
+/* --- room --- */
+
+static bool is_starved(const Talk *t)
+{
+        return t->flow && t->flow->starved && t->flow->out.bytes < FLIGHT_BYTES_MAX;
+}
+
+static Talk *next_starved(Session *s)
+{
+        LIST_FOREACH(i, &s->call_list)
+                if (is_starved(&LIST_ENTRY(i, Call, node)->talk))
+                        return &LIST_ENTRY(i, Call, node)->talk;
+        LIST_FOREACH(i, &s->pending_list)
+                if (is_starved(&LIST_ENTRY(i, Pending, node)->talk))
+                        return &LIST_ENTRY(i, Pending, node)->talk;
+        return NULL;
+}
+
+/* Callbacks may end any call: look anew each time. One that is refused again has filled the connection. */
+void session_wake_starved(Session *s)
+{
+        Talk *t;
+
+        session_pin(s);
+        while (!s->ended && stream_queued(s->stream) <= stream_output_max(s->stream) &&
+                        (t = next_starved(s)))
+                talk_got_room(t);
+        session_unpin(s);
+}

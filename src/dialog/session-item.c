@@ -1,0 +1,242 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include <errno.h>
+
+#include "base/error.h"
+#include "dialog/session-internal.h"
+
+/* The items of a dialog. Out: sent while credit, bytes under way and the connection's room allow it; else the
+ * receiver's policy decides. In: handed on as they come, credited when taken. */
+
+int talk_init_flow(Talk *t, const ItemVtable *vtable, const ItemOptions *options, MessageOverrun theirs)
+{
+        t->flow = calloc(1, sizeof(Flow));
+        if (!t->flow)
+                return -ENOMEM;
+        t->flow->vtable = vtable;
+        t->flow->theirs = theirs;
+        if (!options)
+                return 0;
+        t->flow->credit = options->credit > 0 ? options->credit : DIALOG_CREDIT_DEFAULT;
+        t->flow->ours = options->overrun;
+        t->flow->manual = options->manual;
+        return 0;
+}
+
+static void drop_queue(Flow *f)
+{
+        for (; f->n_queued > 0; f->n_queued--)
+                json_unref(f->queue[(f->first + f->n_queued - 1) % FLOW_QUEUE_MAX]);
+}
+
+void talk_done(Talk *t)
+{
+        if (t->flow) {
+                drop_queue(t->flow);
+                free(t->flow->queue);
+        }
+        free(TAKE_PTR(t->flow));
+        t->id = json_unref(t->id);
+}
+
+/* --- out --- */
+
+static bool is_full(const Talk *t)
+{
+        Stream *stream = t->session->stream;
+
+        return stream_queued(stream) > stream_output_max(stream);
+}
+
+/* Sends it or says why not; consumes it in any case. */
+static int send_now(Talk *t, Json *value)
+{
+        _cleanup_json_ Json *item = value;
+        Json *params = NULL, *lost = NULL;
+        Flow *f = t->flow;
+        size_t n = 0;
+        int r;
+
+        if (t->dialog.state == DIALOG_OPEN && !t->dialog.out.stopped &&
+                        (f->out.bytes >= FLIGHT_BYTES_MAX || is_full(t))) {
+                f->starved = true;
+                return -EAGAIN;
+        }
+        r = dialog_step(&t->dialog, DIALOG_SEND_NEXT, 0, NULL);
+        if (r < 0)
+                return r;
+        if (f->lost > 0)
+                r = json_pack(&lost, "U", f->lost);
+        if (r >= 0)
+                r = json_pack(&params, "{id:O, value:o, lost:o?}", t->id, TAKE_PTR(item), lost);
+        if (r >= 0)
+                r = session_send_frame(t->session, "$/next", params, &n);
+        if (r < 0) {
+                dialog_not_sent(&t->dialog);
+                return r;
+        }
+        f->lost = 0;
+        flight_add(&f->out, n);
+        return 0;
+}
+
+/* The newest stay. */
+static int enqueue(Flow *f, Json *item)
+{
+        if (!f->queue)
+                f->queue = calloc(FLOW_QUEUE_MAX, sizeof(Json *));
+        if (!f->queue) {
+                json_unref(item);
+                f->lost++;
+                return -ENOMEM;
+        }
+        if (f->n_queued == FLOW_QUEUE_MAX) {
+                json_unref(f->queue[f->first]);
+                f->first = (f->first + 1) % FLOW_QUEUE_MAX;
+                f->n_queued--;
+                f->lost++;
+        }
+        f->queue[(f->first + f->n_queued++) % FLOW_QUEUE_MAX] = item;
+        return 0;
+}
+
+/* What the receiver wants done with an item for which it has no room. */
+static int overrun(Talk *t, Json *item, bool offer)
+{
+        Flow *f = t->flow;
+
+        if (f->theirs == OVERRUN_DROP_OLDEST)
+                return enqueue(f, json_ref(item));
+        if (f->theirs == OVERRUN_ERROR) {
+                t->overran = true;
+                return -ENOBUFS;
+        }
+        if (offer)
+                f->lost++;
+        return -EAGAIN;
+}
+
+int talk_next(Talk *t, Json *value, bool offer)
+{
+        _cleanup_json_ Json *item = value;
+        int r;
+
+        if (!t->session || t->overran)
+                return -EPIPE;
+        if (!t->flow)
+                return -EPROTO;
+        if (t->flow->n_queued > 0)
+                return enqueue(t->flow, TAKE_PTR(item));
+        r = send_now(t, json_ref(item));
+        if (r == -EAGAIN)
+                return overrun(t, item, offer);
+        if (r < 0 && r != -EPIPE && r != -EPROTO)
+                t->flow->lost += offer;
+        return r;
+}
+
+static bool flush_queue(Talk *t)
+{
+        Flow *f = t->flow;
+
+        while (f->n_queued > 0) {
+                int r = send_now(t, json_ref(f->queue[f->first]));
+
+                if (r == -EAGAIN)
+                        return false;
+                json_unref(f->queue[f->first]);
+                f->first = (f->first + 1) % FLOW_QUEUE_MAX;
+                f->n_queued--;
+                f->lost += r < 0;
+        }
+        return true;
+}
+
+int talk_stop(Talk *t)
+{
+        Json *params = NULL;
+        int r;
+
+        if (!t->session)
+                return -EPIPE;
+        if (t->flow && t->flow->n_queued > 0)
+                return -EAGAIN;
+        r = dialog_step(&t->dialog, DIALOG_SEND_STOP, 0, NULL);
+        if (r >= 0)
+                r = json_pack(&params, "{id:O}", t->id);
+        return r < 0 ? r : session_send_frame(t->session, "$/stop", params, NULL);
+}
+
+/* Credit has come, or the connection has drained. */
+void talk_got_room(Talk *t)
+{
+        Flow *f = t->flow;
+
+        f->starved = false;
+        if (t->dialog.state != DIALOG_OPEN || !flush_queue(t))
+                return;
+        if (f->vtable && f->vtable->on_credit)
+                f->vtable->on_credit(t->userdata);
+}
+
+/* --- in --- */
+
+static int64_t credit_due(const Talk *t)
+{
+        const Flow *f = t->flow;
+
+        if (f->owed == 0 || !dialog_takes_items(&t->dialog))
+                return 0;
+        return (int64_t) f->owed >= t->dialog.in.size / 2 || f->in.bytes >= FLIGHT_BYTES_MAX / 2
+                               ? (int64_t) f->owed
+                               : 0;
+}
+
+static int give_credit(Talk *t)
+{
+        int64_t n = credit_due(t);
+        Json *params = NULL;
+        int r;
+
+        if (n == 0)
+                return 0;
+        r = dialog_step(&t->dialog, DIALOG_SEND_CREDIT, n, NULL);
+        if (r < 0)
+                return r;
+        t->flow->owed = 0;
+        flight_credit(&t->flow->in, (uint64_t) n);
+        r = json_pack(&params, "{id:O, n:I}", t->id, n);
+        if (r >= 0)
+                r = session_send_frame(t->session, "$/credit", params, NULL);
+        if (r < 0)
+                session_broken(t->session, r);
+        return r;
+}
+
+int talk_took(Talk *t, uint64_t n)
+{
+        if (!t->session || !t->flow)
+                return -EPIPE;
+        if (n > t->flow->untaken)
+                return -EINVAL;
+        t->flow->untaken -= n;
+        t->flow->owed += n;
+        return give_credit(t);
+}
+
+void talk_got_next(Talk *t, const Json *params, size_t n_line)
+{
+        uint64_t lost = (uint64_t) json_get_integer(params, "lost", 0);
+        const ItemVtable *vtable = t->flow->vtable;
+        Session *s = t->session;
+        Flow *f = t->flow;
+
+        /* One line of grace: a sender looks before it sends. */
+        if (f->in.bytes >= FLIGHT_BYTES_MAX + s->max_line) {
+                session_fault(s, NULL, ERROR_INVALID_REQUEST, "more bytes under way than a window holds");
+                return;
+        }
+        flight_add(&f->in, n_line);
+        f->untaken++;
+        if (vtable && vtable->on_next)
+                vtable->on_next(json_get(params, "value"), lost, t->userdata);
+}
