@@ -33,6 +33,16 @@ bool node_path_is_valid(const char *s)
         return false;
 }
 
+bool node_path_covers(const char *top, const char *path)
+{
+        const char *rest;
+
+        if (streq(top, "/"))
+                return true;
+        rest = startswith(path, top);
+        return rest && (*rest == 0 || *rest == '/');
+}
+
 char *node_path_join(const char *parent, const char *name)
 {
         return xasprintf("%s/%s", streq(parent, "/") ? "" : parent, name);

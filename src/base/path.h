@@ -13,5 +13,7 @@
 bool node_name_is_valid(const char *s);
 /* "/" or "/name(/name)*". */
 bool node_path_is_valid(const char *s);
+/* Is `path` the node `top` or below it? Both are valid paths. */
+bool node_path_covers(const char *top, const char *path);
 /* parent "/" or "/a" and a name → "/name" or "/a/name". NULL when out of memory. */
 char *node_path_join(const char *parent, const char *name);

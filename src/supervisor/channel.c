@@ -2,7 +2,6 @@
 #include <errno.h>
 #include <sys/socket.h>
 
-#include "base/error.h"
 #include "base/io.h"
 #include "base/usec.h"
 #include "dialog/session.h"
@@ -12,14 +11,16 @@
 
 struct Channel {
         Session *session; /* NULL once it has ended */
+        Peer peer;        /* the actor */
         const ChannelEvents *events;
         void *userdata;
 };
 
 static void on_request(Session *s, Call *call, const Message *m, void *userdata)
 {
-        call_fail(call, ERROR_UNSUPPORTED, NULL, "%s: requests of actors are not built yet in this version",
-                        m->method);
+        Channel *c = userdata;
+
+        c->events->request(&c->peer, call, m, c->userdata);
 }
 
 static void on_status(Channel *c, const Message *m)
@@ -47,7 +48,7 @@ static void on_end(Session *s, void *userdata)
 {
         Channel *c = userdata;
 
-        c->session = session_free(s);
+        c->session = c->peer.session = session_free(s);
 }
 
 static const SessionVtable vtable = {
@@ -56,23 +57,26 @@ static const SessionVtable vtable = {
         .on_end = on_end,
 };
 
-int channel_new(sd_event *event, const ChannelEvents *events, void *userdata, Channel **ret,
+int channel_new(sd_event *event, Peer *peer, const ChannelEvents *events, void *userdata, Channel **ret,
                 int *ret_actor_fd)
 {
         SessionOptions options = { .max_line = CHANNEL_MAX_LINE,
                 .limits = { .max_values = CHANNEL_MAX_VALUES },
                 .name = "tractor-supervisor",
                 .path = "/" };
-        Channel *c;
+        _cleanup_(channel_freep) Channel *c = calloc(1, sizeof(Channel));
         int pair[2], r;
 
+        if (!c) {
+                peer_done(peer);
+                return -ENOMEM;
+        }
+        c->peer = *peer;
         if (socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, pair) < 0)
                 return -errno;
-        c = calloc(1, sizeof(Channel));
-        r = c ? fd_set_nonblock(pair[0], true) : -ENOMEM;
+        r = fd_set_nonblock(pair[0], true);
         if (r < 0) {
                 close_many(pair, 2);
-                free(c);
                 return r;
         }
         c->events = events;
@@ -80,10 +84,10 @@ int channel_new(sd_event *event, const ChannelEvents *events, void *userdata, Ch
         r = session_new(event, pair[0], &options, &vtable, c, &c->session);
         if (r < 0) {
                 safe_close(pair[1]);
-                free(c);
                 return r;
         }
-        *ret = c;
+        c->peer.session = c->session;
+        *ret = TAKE_PTR(c);
         *ret_actor_fd = pair[1];
         return 0;
 }
@@ -93,17 +97,18 @@ Channel *channel_free(Channel *c)
         if (!c)
                 return NULL;
         c->session = session_free(c->session);
+        peer_done(&c->peer);
         free(c);
         return NULL;
 }
 
-bool channel_cancel(Channel *c, const char *reason, uint64_t grace_usec)
+bool channel_cancel(Channel *c, const char *reason, const char *canceller, uint64_t grace_usec)
 {
         Json *params = NULL;
 
         if (!c || !c->session || !session_said_hello(c->session))
                 return false;
-        if (json_pack(&params, "{id:n, reason:s, canceller:s, grace_ms:U}", reason, "/",
+        if (json_pack(&params, "{id:n, reason:s, canceller:s, grace_ms:U}", reason, canceller,
                             grace_usec == USEC_INFINITY ? 0 : grace_usec / USEC_PER_MSEC) < 0)
                 return false;
         return session_notify(c->session, "$/cancel", params) >= 0;

@@ -2,13 +2,14 @@
 #pragma once
 
 /* The inherited channel of an actor that speaks the protocol (`"channel":"fd"`): one socketpair a generation, the actor's
- * end named by TRACTOR_CHANNEL_FD. It is control plane: lines of at most 128 KiB and 4096 values. In this version the
- * actor may say $/ready, $/status and $/watchdog, and is asked to stop by $/cancel once it has said hello; requests
- * are refused by name. A channel that breaks says nothing about the actor's life: its pidfd does. */
+ * end named by TRACTOR_CHANNEL_FD. It is control plane: lines of at most 128 KiB and 4096 values. The actor may say
+ * $/ready, $/status and $/watchdog, is asked to stop by $/cancel once it has said hello, and its requests are served as
+ * a client's are, with the actor as the Peer. A channel that breaks says nothing about the actor's life: its pidfd does. */
 
 #include <systemd/sd-event.h>
 
 #include "base/macro.h"
+#include "supervisor/peer.h"
 
 #define CHANNEL_MAX_LINE (128U * 1024)
 #define CHANNEL_MAX_VALUES 4096U
@@ -19,12 +20,14 @@ typedef struct ChannelEvents {
         void (*ready)(void *userdata);
         void (*watchdog)(void *userdata);
         void (*status)(const char *text, void *userdata);
+        /* The callee's to answer, now or later, as a session's on_request. */
+        void (*request)(Peer *peer, Call *call, const Message *m, void *userdata);
 } ChannelEvents;
 
-/* *ret_actor_fd is the actor's end, the caller's to pass on and close. */
-int channel_new(sd_event *event, const ChannelEvents *events, void *userdata, Channel **ret,
+/* *ret_actor_fd is the actor's end, the caller's to pass on and close. Takes what `peer` owns, on failure too. */
+int channel_new(sd_event *event, Peer *peer, const ChannelEvents *events, void *userdata, Channel **ret,
                 int *ret_actor_fd);
 Channel *channel_free(Channel *c);
 DEFINE_CLEANUP(Channel *, channel_free);
 /* Asks by $/cancel. False when the actor never said hello: it is asked by its stop signal then. */
-bool channel_cancel(Channel *c, const char *reason, uint64_t grace_usec);
+bool channel_cancel(Channel *c, const char *reason, const char *canceller, uint64_t grace_usec);

@@ -4,6 +4,7 @@
 
 #include "base/error.h"
 #include "base/list.h"
+#include "base/path.h"
 #include "base/usec.h"
 #include "supervisor/events.h"
 #include "supervisor/node-json.h"
@@ -93,17 +94,6 @@ bool events_wanted(const Events *e)
         return e && !list_is_empty(&e->subscriptions);
 }
 
-/* Is `path` the subscriber's node or below it? */
-static bool path_covers(const char *top, const char *path)
-{
-        const char *rest;
-
-        if (streq(top, "/"))
-                return true;
-        rest = startswith(path, top);
-        return rest && (*rest == 0 || *rest == '/');
-}
-
 void events_publish(Events *e, const char *path, const char *event, Json *extra)
 {
         _cleanup_json_ Json *item = NULL, *rest = extra;
@@ -123,7 +113,7 @@ void events_publish(Events *e, const char *path, const char *event, Json *extra)
         LIST_FOREACH_SAFE(n, &e->subscriptions) {
                 Subscription *s = LIST_ENTRY(n, Subscription, queue);
 
-                if (path_covers(s->path, path) && call_offer(s->call, json_ref(item)) == -ENOBUFS) {
+                if (node_path_covers(s->path, path) && call_offer(s->call, json_ref(item)) == -ENOBUFS) {
                         call_fail(s->call, ERROR_OVERRUN, NULL, "the subscriber could not keep up");
                         subscription_free(s);
                 }

@@ -72,6 +72,7 @@ static void connection_free(Connection *c)
         list_unlink(&c->queue);
         l->n_connections--;
         c->session = session_free(c->session);
+        peer_done(&c->peer);
         free(c);
         if (l->reserve < 0)
                 l->reserve = open_reserve();
@@ -126,31 +127,38 @@ static size_t count_uid(const Listener *l, uid_t uid)
 static int connection_new(Listener *l, int fd)
 {
         SessionOptions options = { .name = "tractor-supervisor", .path = "/" };
-        struct ucred cred;
-        socklen_t size = sizeof(cred);
         Connection *c;
+        Peer peer;
         int r;
 
-        if (getsockopt(fd, SOL_SOCKET, SO_PEERCRED, &cred, &size) < 0) {
-                r = -errno;
+        r = peer_of_socket(fd, &peer);
+        if (r == -E2BIG) {
+                turn_away(fd, "this process has too many supplementary groups");
+                return 0;
+        }
+        if (r < 0) {
                 safe_close(fd);
                 return r;
         }
-        if (count_uid(l, cred.uid) >= LISTENER_CONNECTIONS_PER_UID) {
+        if (count_uid(l, peer.uid) >= LISTENER_CONNECTIONS_PER_UID) {
+                peer_done(&peer);
                 turn_away(fd, "too many connections of this user; close some");
                 return 0;
         }
         c = calloc(1, sizeof(Connection));
         if (!c) {
+                peer_done(&peer);
                 turn_away(fd, "out of memory");
                 return -ENOMEM;
         }
-        *c = (Connection){ .listener = l, .peer = { cred.uid, cred.gid, cred.pid } };
+        *c = (Connection){ .listener = l, .peer = peer };
         r = session_new(l->manager->event, fd, &options, &session_vtable, c, &c->session);
         if (r < 0) {
+                peer_done(&c->peer);
                 free(c);
                 return r;
         }
+        c->peer.session = c->session;
         list_append(&l->connections, &c->queue);
         l->n_connections++;
         return 0;

@@ -73,6 +73,17 @@ void life_abandon_command(Member *member)
         life_abort(life);
 }
 
+/* $/cancel says who asked for the end: the nearest, from the actor upwards, that a request named. */
+static bool ask_by_channel(const Member *member)
+{
+        const Member *asked = member;
+
+        while (asked && !asked->canceller)
+                asked = node_member(asked->node->parent);
+        return channel_cancel(member->channel, asked && asked->cancel_reason ? asked->cancel_reason : "stop",
+                        asked ? asked->canceller : "/", member->spec->node.grace_usec);
+}
+
 void life_stop(Member *member, StopRung rung)
 {
         Life *life = member->life;
@@ -84,8 +95,7 @@ void life_stop(Member *member, StopRung rung)
         switch (rung) {
         case RUNG_ASK:
                 /* Many a program takes a second signal for impatience. */
-                if (life && !channel_cancel(member->channel, "stop", member->spec->node.grace_usec) &&
-                                !life->stopped_outside)
+                if (life && !ask_by_channel(member) && !life->stopped_outside)
                         (void) life_signal(life, member->spec->stop_signal);
                 break;
         case RUNG_TERM:

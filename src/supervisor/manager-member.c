@@ -70,6 +70,8 @@ Member *member_free(Member *member)
         free(member->output_path);
         free(member->status_text);
         free(member->trouble);
+        free(member->canceller);
+        free(member->cancel_reason);
         free(member);
         return NULL;
 }
@@ -205,6 +207,13 @@ int manager_add(Manager *m, Node *parent, TreeSpec *spec, Node **ret, Json **ret
         }
         *ret = top;
         return 0;
+}
+
+int member_set_canceller(Member *member, const char *canceller, const char *reason)
+{
+        int r = free_and_strdup(&member->cancel_reason, reason);
+
+        return r < 0 ? r : free_and_strdup(&member->canceller, canceller);
 }
 
 Waiter *member_wait(Member *member, bool (*check)(Waiter *w, bool removed), void *userdata)

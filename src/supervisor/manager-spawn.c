@@ -10,7 +10,7 @@
 #include "base/log.h"
 #include "base/usec.h"
 #include "supervisor/events.h"
-#include "supervisor/manager.h"
+#include "supervisor/methods.h"
 
 static Life *life_new(Manager *m, Member *member)
 {
@@ -151,7 +151,16 @@ static int open_probe(Member *member)
         return probe_new(&options, &member->probe);
 }
 
+static void channel_request(Peer *peer, Call *call, const Message *message, void *userdata)
+{
+        Member *member = userdata;
+
+        peer->pid = member->life ? member->life->pid : 0;
+        methods_dispatch(member->manager, peer, call, message);
+}
+
 static const ChannelEvents channel_events = {
+        .request = channel_request,
         .ready = channel_ready,
         .watchdog = probe_watchdog,
         .status = probe_status,
@@ -159,9 +168,19 @@ static const ChannelEvents channel_events = {
 
 static int open_channel(Member *member, int *ret_fd)
 {
-        if (member->spec->channel != CHANNEL_FD)
+        const TreeSpec *spec = member->spec;
+        const bool own_groups = !spec->user && !spec->has_groups;
+        Peer peer;
+        int r;
+
+        if (spec->channel != CHANNEL_FD)
                 return 0;
-        return channel_new(member->manager->event, &channel_events, member, &member->channel, ret_fd);
+        r = peer_of_actor(member->node->path, member->id, spec->user ? spec->uid : geteuid(),
+                        spec->user || spec->group ? spec->gid : getegid(), own_groups ? NULL : spec->gids,
+                        own_groups ? 0 : spec->n_gids, &peer);
+        if (r < 0)
+                return r;
+        return channel_new(member->manager->event, &peer, &channel_events, member, &member->channel, ret_fd);
 }
 
 static bool wants_journal(const Output *output)

@@ -45,6 +45,8 @@ static void effect_state(Manager *m, Node *node, NodeState from, NodeState to)
 
         if (!member)
                 return; /* the root */
+        if (to != NODE_STOPPING)
+                (void) member_set_canceller(member, NULL, NULL);
         events_state(m->events, node, from, to);
         manager_log_state(m, node, to);
         member_check_waiters(member, false);

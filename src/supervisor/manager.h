@@ -76,10 +76,11 @@ struct Member {
         Probe *probe;
         Channel *channel;
         sd_event_source *timer;
-        char id[ACTOR_ID_SIZE]; /* of the current or latest generation */
-        char *output_path;      /* the bounded file, where there is no journal */
-        char *status_text;      /* STATUS= */
-        char *trouble;          /* why the last generation never ran, for people */
+        char id[ACTOR_ID_SIZE];          /* of the current or latest generation */
+        char *output_path;               /* the bounded file, where there is no journal */
+        char *status_text;               /* STATUS= */
+        char *trouble;                   /* why the last generation never ran, for people */
+        char *canceller, *cancel_reason; /* while it stops because a request said so, else NULL */
         ListNode waiters;
         uint64_t command_key; /* of the readiness command under way; 0: none */
 };
@@ -166,6 +167,8 @@ Waiter *member_wait(Member *member, bool (*check)(Waiter *w, bool removed), void
 Waiter *waiter_free(Waiter *w);
 void member_check_waiters(Member *member, bool removed);
 void member_new_id(Member *member);
+/* A request is about to stop it and all below, which are told by whom and why; forgotten once it has stopped. */
+int member_set_canceller(Member *member, const char *canceller, const char *reason);
 /* The limits in force, replaced; -EOPNOTSUPP with the one at fault. */
 int member_set_limits(Member *member, const Limits *limits, Limit *ret_limit);
 int member_freeze(Member *member, bool frozen);

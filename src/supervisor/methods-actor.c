@@ -10,6 +10,8 @@
 #include "supervisor/methods.h"
 #include "supervisor/node-json.h"
 
+#define REASON_MAX 1024U
+
 Call *op_end(Op *op)
 {
         Call *call = op->call;
@@ -39,6 +41,22 @@ bool op_wait(Request *q, Node *node, bool (*check)(Waiter *w, bool removed))
         }
         op->call = q->call;
         call_set_userdata(q->call, op, on_op_cancel);
+        return true;
+}
+
+bool request_set_canceller(Request *q, Node *node)
+{
+        const char *reason = json_get_string(q->params, "reason", NULL);
+        char name[PEER_NAME_SIZE];
+
+        if (reason && strlen(reason) > REASON_MAX) {
+                call_fail(q->call, ERROR_INVALID_PARAMS, NULL, "reason: at most %u bytes", REASON_MAX);
+                return false;
+        }
+        if (member_set_canceller(node_member(node), peer_name(q->peer, name), reason) < 0) {
+                request_fail_memory(q);
+                return false;
+        }
         return true;
 }
 
@@ -237,7 +255,7 @@ void method_actor_cancel(Request *q)
         }
         if (is_over(node))
                 answer_cancelled(q->call, node); /* told all the same: no group restart may take it along */
-        else if (!op_wait(q, node, check_cancelled))
+        else if (!request_set_canceller(q, node) || !op_wait(q, node, check_cancelled))
                 return;
         manager_step(q->manager, &event);
 }
@@ -329,7 +347,7 @@ void method_actor_restart(Request *q)
                                 node->path);
                 return;
         }
-        if (!op_wait(q, node, check_restarted))
+        if (!request_set_canceller(q, node) || !op_wait(q, node, check_restarted))
                 return;
         over = node->state == NODE_DEAD || node->state == NODE_FAILED;
         manager_event(q->manager, over ? EVENT_START : EVENT_RESTART, node);

@@ -129,6 +129,6 @@ void method_tree_unload(Request *q)
                 call_fail(q->call, ERROR_INVALID_PARAMS, NULL, "path: / can't be unloaded; name a tree");
                 return;
         }
-        if (op_wait(q, node, check_unloaded))
+        if (request_set_canceller(q, node) && op_wait(q, node, check_unloaded))
                 manager_event(q->manager, EVENT_REMOVE, node);
 }

@@ -68,42 +68,85 @@ static void method_later(Request *q)
                         call_method(q->call), TRACTOR_VERSION);
 }
 
-static const struct {
+/* What a request is about, for access_check(): always with all that is below. */
+typedef enum Subject {
+        SUBJECT_ALL,    /* the supervisor itself, all trees */
+        SUBJECT_PATH,   /* params.path, "/" without */
+        SUBJECT_PARENT, /* params.parent */
+        SUBJECT_TREE,   /* "/" and params.tree.name */
+        SUBJECT_FOUND,  /* what will be found: the handler asks about that */
+} Subject;
+
+typedef struct Method {
         const char *name;
         method_handler_t handler;
-} methods[] = {
-        { "supervisor.ping", method_ping },
-        { "supervisor.status", method_status },
-        { "tree.get", method_tree_get },
-        { "tree.load", method_tree_load },
-        { "tree.validate", method_tree_validate },
-        { "tree.unload", method_tree_unload },
-        { "actor.spawn", method_actor_spawn },
-        { "actor.cancel", method_actor_cancel },
-        { "actor.kill", method_actor_kill },
-        { "actor.restart", method_actor_restart },
-        { "actor.freeze", method_actor_freeze },
-        { "actor.thaw", method_actor_thaw },
-        { "actor.set_limits", method_actor_set_limits },
-        { "events.subscribe", method_subscribe },
-        { "supervisor.reexec", method_later },
-        { "tree.apply", method_later },
-        { "nursery.open", method_later },
-        { "nursery.close", method_later },
-        { "actor.connect", method_later },
-        { "actor.attach", method_later },
-        { "actor.find", method_later },
-        { "actor.wait_for", method_later },
-        { "debug.lock", method_later },
-        { "debug.unlock", method_later },
+        Subject subject;
+} Method;
+
+static const Method methods[] = {
+        { "supervisor.ping", method_ping, SUBJECT_ALL },
+        { "supervisor.status", method_status, SUBJECT_ALL },
+        { "tree.get", method_tree_get, SUBJECT_PATH },
+        { "tree.load", method_tree_load, SUBJECT_TREE },
+        { "tree.validate", method_tree_validate, SUBJECT_TREE },
+        { "tree.unload", method_tree_unload, SUBJECT_PATH },
+        { "actor.spawn", method_actor_spawn, SUBJECT_PARENT },
+        { "actor.cancel", method_actor_cancel, SUBJECT_PATH },
+        { "actor.kill", method_actor_kill, SUBJECT_PATH },
+        { "actor.restart", method_actor_restart, SUBJECT_PATH },
+        { "actor.freeze", method_actor_freeze, SUBJECT_PATH },
+        { "actor.thaw", method_actor_thaw, SUBJECT_PATH },
+        { "actor.set_limits", method_actor_set_limits, SUBJECT_PATH },
+        { "events.subscribe", method_subscribe, SUBJECT_PATH },
+        { "supervisor.reexec", method_later, SUBJECT_ALL },
+        { "tree.apply", method_later, SUBJECT_TREE },
+        { "nursery.open", method_later, SUBJECT_PARENT },
+        { "nursery.close", method_later, SUBJECT_PATH },
+        { "actor.connect", method_later, SUBJECT_PATH },
+        { "actor.attach", method_later, SUBJECT_PATH },
+        { "actor.find", method_later, SUBJECT_FOUND },
+        { "actor.wait_for", method_later, SUBJECT_FOUND },
+        { "debug.lock", method_later, SUBJECT_ALL },
+        { "debug.unlock", method_later, SUBJECT_ALL },
 };
 
-static method_handler_t find_method(const char *name)
+static const Method *find_method(const char *name)
 {
         for (size_t i = 0; i < ELEMENTSOF(methods); i++)
                 if (streq(methods[i].name, name))
-                        return methods[i].handler;
+                        return &methods[i];
         return NULL;
+}
+
+/* What is no path is about everything: the handler tells what is wrong with it to those who may ask that much. */
+static const char *path_or_all(const char *path)
+{
+        return path && node_path_is_valid(path) ? path : "/";
+}
+
+static const char *check_access(Request *q, const Method *method, const char *name)
+{
+        _cleanup_free_ char *tree = NULL;
+        const char *path = "/";
+
+        switch (method ? method->subject : SUBJECT_ALL) {
+        case SUBJECT_PATH:
+                path = path_or_all(json_get_string(q->params, "path", NULL));
+                break;
+        case SUBJECT_PARENT:
+                path = path_or_all(json_get_string(q->params, "parent", NULL));
+                break;
+        case SUBJECT_TREE:
+                tree = xasprintf("/%s", json_get_string(json_get(q->params, "tree"), "name", ""));
+                path = path_or_all(tree);
+                break;
+        case SUBJECT_FOUND:
+                path = NULL;
+                break;
+        case SUBJECT_ALL:
+                break;
+        }
+        return access_check(q->peer, name, path);
 }
 
 void methods_dispatch(Manager *m, const Peer *peer, Call *call, const Message *message)
@@ -111,14 +154,16 @@ void methods_dispatch(Manager *m, const Peer *peer, Call *call, const Message *m
         Request q = {
                 .manager = m, .peer = peer, .call = call, .params = message->params, .if_id = message->if_id
         };
-        method_handler_t handler = find_method(message->method);
+        const Method *method = find_method(message->method);
+        method_handler_t handler = method ? method->handler : NULL;
+        char name[PEER_NAME_SIZE];
         const char *rule;
 
-        rule = access_check(peer, message->method);
+        rule = check_access(&q, method, message->method);
         if (rule) {
                 /* A name of ours or none: a stranger does not write our log. */
-                log_notice("refused %s of uid %u, pid %d: %s", handler ? message->method : "a method",
-                                (unsigned) peer->uid, (int) peer->pid, rule);
+                log_notice("refused %s of %s, uid %u, pid %d: %s", method ? method->name : "a method",
+                                peer_name(peer, name), (unsigned) peer->uid, (int) peer->pid, rule);
                 call_fail(call, ERROR_PERMISSION_DENIED, NULL, "%s: %s", message->method, rule);
                 return;
         }

@@ -10,8 +10,8 @@
 
 typedef struct Request {
         Manager *manager;
-        const Peer *peer;
-        Call *call; /* the handler's to answer */
+        const Peer *peer; /* good as long as its session */
+        Call *call;       /* the handler's to answer */
         const Json *params;
         const char *if_id;
 } Request;
@@ -29,7 +29,8 @@ bool request_check(Request *q, const char *key, JsonType type, bool required);
 void request_fail_memory(Request *q);
 /* {} */
 void request_done(Call *call);
-bool peer_is_privileged(const Peer *peer);
+/* The node is about to be stopped by this request: what is told to the actors concerned. False: answered already. */
+bool request_set_canceller(Request *q, Node *node);
 
 /* A request that is answered when a node has come to something. It ends with the answer, by `$/cancel` with -32800 (what
  * was asked for goes on), or with its connection. */

@@ -162,7 +162,7 @@ assert hello["method"] == "$/hello" and hello["params"]["protocol"] == "tractor/
 say("$/status", text="warming up")
 f.write(json.dumps({"jsonrpc": "2.0", "id": 1, "method": "actor.spawn", "params": {}}) + "\\n")
 f.flush()
-assert json.loads(f.readline())["error"]["code"] == -32010
+assert json.loads(f.readline())["error"]["code"] == -32009
 say("$/ready")
 cancel = json.loads(f.readline())
 assert cancel["method"] == "$/cancel" and cancel["params"]["id"] is None, cancel
