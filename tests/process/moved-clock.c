@@ -1,11 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-
-/* Linked into a keeper of the tests' own, which is the real one but for this: CLOCK_MONOTONIC runs ahead by what the test
- * writes into the file that TRACTOR_TEST_CLOCK names. sd-event asks here, too, and compares all its timers with the clock
- * whenever it wakes: a limit of half a minute passes with the next message. */
-
 #include <fcntl.h>
-#include <stdint.h>
 #include <stdlib.h>
 #include <sys/mman.h>
 #include <sys/syscall.h>
@@ -13,29 +7,45 @@
 #include <unistd.h>
 
 #include "base/macro.h"
+#include "moved-clock.h"
 
-static const volatile uint64_t *ahead_sec(void)
+#define ENV "TRACTOR_TEST_CLOCK" /* names the file that holds the seconds */
+
+static char path[] = "/tmp/test-moved-clock-XXXXXX";
+
+static volatile uint64_t *map_seconds(int fd, int access)
 {
-        static const volatile uint64_t *shared;
-        const char *path = getenv("TRACTOR_TEST_CLOCK");
-        int fd;
+        void *p = fd < 0 ? MAP_FAILED : mmap(NULL, sizeof(uint64_t), access, MAP_SHARED, fd, 0);
 
-        if (shared || !path)
-                return shared;
-        fd = open(path, O_RDONLY | O_CLOEXEC);
-        if (fd >= 0)
-                shared = mmap(NULL, sizeof(*shared), PROT_READ, MAP_SHARED, fd, 0);
-        if (fd < 0 || shared == MAP_FAILED)
+        if (p == MAP_FAILED)
                 abort();
         (void) close(fd);
-        return shared;
+        return p;
+}
+
+volatile uint64_t *moved_clock_new(void)
+{
+        int fd = mkstemp(path);
+
+        if (fd < 0 || ftruncate(fd, sizeof(uint64_t)) < 0 || setenv(ENV, path, 1) < 0)
+                abort();
+        return map_seconds(fd, PROT_READ | PROT_WRITE);
+}
+
+void moved_clock_free(void)
+{
+        (void) unlink(path);
+        (void) unsetenv(ENV);
 }
 
 _public_ int clock_gettime(clockid_t clock, struct timespec *ret)
 {
+        static volatile uint64_t *ahead_sec;
         long r = syscall(SYS_clock_gettime, clock, ret);
 
-        if (r == 0 && clock == CLOCK_MONOTONIC && ahead_sec())
-                ret->tv_sec += (time_t) *ahead_sec();
+        if (!ahead_sec && getenv(ENV))
+                ahead_sec = map_seconds(open(getenv(ENV), O_RDONLY | O_CLOEXEC), PROT_READ);
+        if (r == 0 && clock == CLOCK_MONOTONIC && ahead_sec)
+                ret->tv_sec += (time_t) *ahead_sec;
         return (int) r;
 }

@@ -1,32 +1,15 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 
-/* The keeper's long limits, with its clock moved on by the test instead of waited for; see moved-clock.c. */
-
-#include <errno.h>
-#include <fcntl.h>
-#include <sys/mman.h>
-#include <unistd.h>
+/* The keeper's long limits, with its clock moved on by the test instead of waited for; see moved-clock.h. */
 
 #include "keeper-rig.h"
+#include "moved-clock.h"
 
 #define LIMIT_SEC (KEEPER_REAP_LIMIT_USEC / USEC_PER_SEC)
 
 static char *const service[] = { (char *) "--system", NULL };
 
 static volatile uint64_t *ahead_sec;
-static char clock_path[] = "/tmp/test-keeper-clock-XXXXXX";
-
-static void make_clock(void)
-{
-        int fd = mkstemp(clock_path);
-
-        CHECK(fd >= 0);
-        CHECK(ftruncate(fd, sizeof(*ahead_sec)) >= 0);
-        ahead_sec = mmap(NULL, sizeof(*ahead_sec), PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
-        CHECK(ahead_sec != MAP_FAILED);
-        safe_close(fd);
-        CHECK(setenv("TRACTOR_TEST_CLOCK", clock_path, 1) >= 0);
-}
 
 static pid_t spawn_ended(Rig *r, uint64_t key, int *ret_pidfd)
 {
@@ -108,8 +91,8 @@ int main(int argc, char **argv)
         int r;
 
         rig_init(argc, argv);
-        make_clock();
+        ahead_sec = moved_clock_new();
         r = test_main(argc, argv, cases, ELEMENTSOF(cases));
-        CHECK(unlink(clock_path) >= 0);
+        moved_clock_free();
         return r;
 }
