@@ -341,8 +341,6 @@ static bool is_due(const Child *c, SpawnStep step)
                 return s->pdeathsig > 0;
         case SPAWN_STEP_NO_NEW_PRIVS:
                 return s->no_new_privs;
-        case SPAWN_STEP_LANDLOCK:
-                return false;
         case SPAWN_STEP_SECCOMP:
                 return s->seccomp_size > 0;
         default:

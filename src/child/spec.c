@@ -39,7 +39,6 @@ static const char *const step_names[_SPAWN_STEP_MAX] = {
         [SPAWN_STEP_CWD] = "cwd",
         [SPAWN_STEP_PDEATHSIG] = "pdeathsig",
         [SPAWN_STEP_NO_NEW_PRIVS] = "no_new_privs",
-        [SPAWN_STEP_LANDLOCK] = "landlock",
         [SPAWN_STEP_SECCOMP] = "seccomp",
         [SPAWN_STEP_EXEC] = "exec",
 };

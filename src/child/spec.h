@@ -40,7 +40,6 @@ typedef enum SpawnStep {
         SPAWN_STEP_CWD,
         SPAWN_STEP_PDEATHSIG,
         SPAWN_STEP_NO_NEW_PRIVS,
-        SPAWN_STEP_LANDLOCK,
         SPAWN_STEP_SECCOMP,
         SPAWN_STEP_EXEC,
         _SPAWN_STEP_MAX,

@@ -214,7 +214,7 @@ static int process_home_prepare(Home *home, uint32_t generation, const char *act
         int r;
 
         room_leave(h);
-        if (strlen(actor_id) >= ACTOR_ID_SIZE)
+        if (strlen(actor_id) >= ACTOR_ID_LIMIT)
                 return -EINVAL;
         h->room.actor_id = strdup(actor_id);
         if (!h->room.actor_id)

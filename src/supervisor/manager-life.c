@@ -10,6 +10,7 @@
 #include "base/usec.h"
 #include "supervisor/events.h"
 #include "supervisor/manager.h"
+#include "supervisor/process-search.h"
 
 Life *life_free(Life *life)
 {
@@ -48,9 +49,12 @@ int life_signal(Life *life, int signo)
         return 0;
 }
 
+/* A readiness command goes with its children: its room is the actor's, which stays. */
 static void life_kill(Life *life)
 {
-        if (life_signal(life, SIGKILL) >= 0)
+        bool all = life->is_command && life->pid > 0 && life->pidfd >= 0 && life->phase != LIFE_ENDED;
+
+        if ((all ? kill_descent(life->pid, life->pidfd) : life_signal(life, SIGKILL)) >= 0)
                 life->killed_by_us = true;
 }
 
@@ -60,6 +64,14 @@ static void life_abort(Life *life)
         life->doomed = true;
         if (life->phase != LIFE_CLONING)
                 life_kill(life);
+}
+
+void life_kill_command(Member *member)
+{
+        Life *life = map_get_u64(&member->manager->lives, member->command_key);
+
+        if (life)
+                life_abort(life);
 }
 
 void life_abandon_command(Member *member)

@@ -126,12 +126,18 @@ static int probe_command(char *const *argv, void *userdata)
         return r;
 }
 
+static void probe_kill_command(void *userdata)
+{
+        life_kill_command(userdata);
+}
+
 static const ProbeEvents probe_events = {
         .ready = probe_is_ready,
         .watchdog = probe_watchdog,
         .status = probe_status,
         .stopping = probe_stopping,
         .run_command = probe_command,
+        .kill_command = probe_kill_command,
 };
 
 static int open_probe(Member *member)

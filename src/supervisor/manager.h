@@ -187,6 +187,7 @@ void life_spawn_failed(Member *member, int error, int step, const char *why);
 void life_stop(Member *member, StopRung rung);
 int life_signal(Life *life, int signo);
 /* The generation is over: its readiness command may neither outlive it nor speak to the next one. */
+void life_kill_command(Member *member); /* it has failed; command_ended() follows */
 void life_abandon_command(Member *member);
 Life *life_free(Life *life);
 void life_end(Life *life);

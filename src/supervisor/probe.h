@@ -36,7 +36,7 @@ struct Probe {
         char *watched; /* the directory */
         uint64_t looked_at, interval;
 
-        bool command_runs;
+        bool command_runs, command_killed;
         uint64_t command_at;
 };
 

@@ -61,7 +61,7 @@ static int enqueue(Search *s, int pid, bool ours)
 /* By its environment or session; what shows neither may be ours for all we know. */
 static bool is_ours(Search *s, const Room *room, const ProcStat *stat)
 {
-        char id[ACTOR_ID_SIZE];
+        char id[ACTOR_ID_LIMIT];
         int r;
 
         if (s->session_valid && stat->session == room->pid)
@@ -176,6 +176,8 @@ static int enqueue_roots(Search *s, const Room *room)
         _cleanup_(pid_list_done) PidList children = { 0 };
         int self = getpid(), r;
 
+        if (room->keeper_pid == 0)
+                return enqueue(s, room->pid, true);
         r = list_children(room->keeper_pid, &children);
         for (size_t i = 0; r >= 0 && i < children.n; i++) {
                 int pid = children.pids[i];
@@ -362,6 +364,20 @@ int room_signal_all(const Room *room, int signo)
         return r;
 }
 
+/* Stopped first: when a parent ends, its children have another before the next look at them. */
+int kill_descent(int pid, int pidfd)
+{
+        char no_id[] = "";
+        Room room = { .actor_id = no_id, .pid = pid, .pidfd = pidfd };
+        int r;
+
+        list_init(&room.awaited);
+        r = room_signal_all(&room, SIGSTOP);
+        if (r >= 0)
+                r = room_signal(&room, SIGKILL);
+        return r < 0 ? pidfd_signal(pidfd, SIGKILL) : r;
+}
+
 /* --- the keeper is gone, or another supervisor is --- */
 
 typedef struct Mark {
@@ -378,7 +394,7 @@ typedef struct Whom {
 
 static bool is_meant(const Whom *whom, const ProcStat *stat)
 {
-        char id[ACTOR_ID_SIZE];
+        char id[ACTOR_ID_LIMIT];
 
         if (!whom->mains)
                 return stat->ppid == whom->keeper_pid;

@@ -14,11 +14,11 @@
 #include "supervisor/proc.h"
 
 #define ACTOR_ID_VARIABLE "TRACTOR_ACTOR_ID"
-#define ACTOR_ID_SIZE 80
+#define ACTOR_ID_LIMIT 80
 
 typedef struct Room {
-        char *actor_id; /* NULL: no room */
-        int keeper_pid;
+        char *actor_id;   /* NULL: no room */
+        int keeper_pid;   /* 0: only the main process and its descendants count */
         int pid, pidfd;   /* the main process; 0: none yet */
         const Map *mains; /* pid → whoever it is the main process of */
         ListNode awaited; /* of Straggler: known to belong here */
@@ -57,6 +57,9 @@ void search_done(Search *s);
 int room_signal(const Room *room, int signo);
 /* SIGKILL or SIGSTOP to everyone, also to those who were being forked meanwhile. */
 int room_signal_all(const Room *room, int signo);
+
+/* SIGKILL to a process and all its descendants. Who has left them, for another parent, is not found. */
+int kill_descent(int pid, int pidfd);
 
 bool pidfd_ended(int pidfd);
 int pidfd_signal(int pidfd, int signo);

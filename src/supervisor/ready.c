@@ -98,12 +98,24 @@ static void run_command(Probe *p)
 
         p->command_at = now;
         p->command_runs = true;
+        p->command_killed = false;
         r = p->events->run_command(p->spec->ready_command, p->userdata);
-        if (r >= 0 || p->freed)
+        if (p->freed)
                 return;
+        if (r >= 0) {
+                probe_wake_at(p, usec_add(now, MAX(p->spec->ready_interval_usec, READY_COMMAND_LIMIT)));
+                return;
+        }
         p->command_runs = false;
         probe_set_waits(p, p->spec->ready_command[0], strerror(-r));
         probe_wake_at(p, now + MAX(p->spec->ready_interval_usec, COMMAND_INTERVAL_MIN));
+}
+
+/* Its end comes as that of any other. */
+static void kill_command(Probe *p)
+{
+        p->command_killed = true;
+        p->events->kill_command(p->userdata);
 }
 
 void probe_command_ended(Probe *p, bool success)
@@ -115,7 +127,9 @@ void probe_command_ended(Probe *p, bool success)
                 probe_succeed(p);
                 return;
         }
-        probe_set_waits(p, p->spec->ready_command[0], "has not ended with code 0 yet");
+        probe_set_waits(p, p->spec->ready_command[0],
+                        p->command_killed ? "took too long and was killed"
+                                          : "has not ended with code 0 yet");
         /* From its start, so that a slow command does not stretch the interval; one that takes longer than the
          * interval is asked again at once, but never without a breath. */
         probe_wake_at(p, MAX(p->command_at + p->spec->ready_interval_usec,
@@ -128,6 +142,8 @@ static int on_timer(sd_event_source *s, uint64_t usec, void *userdata)
 
         if (p->succeeded)
                 report_ready(p);
+        else if (p->command_runs)
+                kill_command(p);
         else if (p->spec->ready == READY_COMMAND)
                 run_command(p);
         else

@@ -7,7 +7,8 @@
  * READY_EXEC, READY_EXITED and READY_CHANNEL need no probe. Event-driven where the kernel has an event: inotify on
  * the nearest existing directory for socket and file, a retried connect only after a change there or, where the
  * path exists but refuses, with a rising interval of at most 100 ms; commands at their interval, one at a time. A
- * look every second finds what inotify does not tell. How long one command may take is for its owner to bound.
+ * look every second finds what inotify does not tell. A command that runs for longer than its interval, and at least
+ * READY_COMMAND_LIMIT, is killed and has failed.
  *
  * The notify socket also carries the watchdog: it is opened when the kind is notify or watchdog_usec is set, lives
  * as long as the probe, and its datagrams are believed only from the actor's own processes: the file is private
@@ -15,7 +16,10 @@
 
 #include <systemd/sd-event.h>
 
+#include "base/usec.h"
 #include "supervisor/config.h"
+
+#define READY_COMMAND_LIMIT (10 * USEC_PER_SEC)
 
 typedef struct Probe Probe;
 
@@ -26,6 +30,7 @@ typedef struct ProbeEvents {
         void (*stopping)(void *userdata);                 /* STOPPING=1 */
         /* READY_COMMAND: run argv in the actor's cgroup with its environment; the owner calls probe_command_ended(). */
         int (*run_command)(char *const *argv, void *userdata);
+        void (*kill_command)(void *userdata); /* it takes too long; probe_command_ended() follows as ever */
 } ProbeEvents;
 
 typedef struct ProbeOptions {

@@ -44,7 +44,13 @@ static int on_command(char *const *argv, void *userdata)
         return 0;
 }
 
-const ProbeEvents events = { on_ready, on_watchdog, on_status, on_stopping, on_command };
+static void on_kill_command(void *userdata)
+{
+        CHECK_EQ(seen.running, 1);
+        seen.killed++;
+}
+
+const ProbeEvents events = { on_ready, on_watchdog, on_status, on_stopping, on_command, on_kill_command };
 
 int open_probe(const char *id)
 {

@@ -28,7 +28,7 @@ extern const ProbeEvents events;
 
 typedef struct Seen {
         unsigned ready, watchdog, status, stopping, commands, wakeups;
-        unsigned running; /* commands */
+        unsigned running, killed; /* commands */
         char text[512];
         bool free_on_ready;
 } Seen;

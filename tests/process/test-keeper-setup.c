@@ -163,13 +163,10 @@ static const char *status_line(const char *text, const char *name)
 static void test_defaults(void)
 {
         Rig r = { 0 };
-        char expected[64], adj[32] = "";
+        char expected[64];
         struct rlimit nofile;
-        FILE *f = fopen("/proc/self/oom_score_adj", "re");
         const char *text;
 
-        CHECK(f && fgets(adj, sizeof(adj), f));
-        (void) fclose(f);
         CHECK(getrlimit(RLIMIT_NOFILE, &nofile) >= 0);
         nofile.rlim_cur = MIN(nofile.rlim_cur, (rlim_t) 512);
         CHECK(setrlimit(RLIMIT_NOFILE, &nofile) >= 0);
@@ -178,7 +175,6 @@ static void test_defaults(void)
         (void) snprintf(expected, sizeof(expected), "%ju\n", (uintmax_t) nofile.rlim_cur);
         CHECK_STR(output_sh(&r, "ulimit -n"),
                         expected); /* what the keeper raised for itself is given back */
-        CHECK_STR(output_sh(&r, "cat /proc/self/oom_score_adj"), adj);
         /* Nothing but stdio is open; 3 is ls's own. */
         CHECK_STR(output_sh(&r, "exec ls /proc/self/fd"), "0\n1\n2\n3\n");
         text = output_sh(&r, "exec cat /proc/self/status");
@@ -187,6 +183,52 @@ static void test_defaults(void)
         CHECK_STR(status_line(text, "SigCgt"), "0000000000000000");
         CHECK_STR(status_line(text, "NoNewPrivs"), "0");
         CHECK_STR(status_line(text, "Seccomp"), "0");
+        rig_down(&r);
+}
+
+static const char *oom_score_adj(pid_t pid)
+{
+        static char text[32];
+        char path[64];
+        FILE *f;
+
+        (void) snprintf(path, sizeof(path), "/proc/%d/oom_score_adj", pid);
+        f = fopen(path, "re");
+        CHECK(f && fgets(text, sizeof(text), f));
+        (void) fclose(f);
+        return text;
+}
+
+/* Whether one may lower one's own, which takes a capability that a container may lack. */
+static bool may_protect_itself(void)
+{
+        int status;
+        pid_t pid = fork();
+
+        CHECK(pid >= 0);
+        if (pid == 0)
+                _exit(write_file_at(AT_FDCWD, "/proc/self/oom_score_adj", "-900") >= 0 ? 0 : 1);
+        CHECK_EQ(waitpid(pid, &status, 0), pid);
+        return status == 0;
+}
+
+/* Who supervises is the last to be killed for memory, and nobody it starts; where it may not be so, it does without. */
+static void test_protected(void)
+{
+        Rig r = { 0 };
+        char ours[32];
+        const char *expected = may_protect_itself() ? "-900\n" : ours;
+        SpawnSpec *s;
+
+        (void) snprintf(ours, sizeof(ours), "%s", oom_score_adj(getpid()));
+        rig_up(&r, service);
+        CHECK_STR(oom_score_adj(r.keeper), expected);
+        CHECK_STR(oom_score_adj(r.supervisor), expected);
+        CHECK_STR(output_sh(&r, "cat /proc/self/oom_score_adj"), ours);
+        s = rig_sh("cat /proc/self/oom_score_adj");
+        s->has_oom_score_adj = true;
+        s->oom_score_adj = 7;
+        CHECK_STR(output(&r, s, NULL, 0), "7\n");
         rig_down(&r);
 }
 
@@ -441,8 +483,8 @@ int main(int argc, char **argv)
 {
         static const TestCase cases[] = {
                 { "failures", test_failures }, { "malformed_spec", test_malformed_spec },
-                { "defaults", test_defaults }, { "settings", test_settings },
-                { "descriptors", test_descriptors }, { "files", test_files },
+                { "defaults", test_defaults }, { "protected", test_protected },
+                { "settings", test_settings }, { "descriptors", test_descriptors }, { "files", test_files },
                 { "credentials", test_credentials }, { "seccomp", test_seccomp },
                 { "journal", test_journal }, /* last: it leaves the mount namespace */
         };

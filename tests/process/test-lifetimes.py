@@ -225,6 +225,19 @@ def command_ends_with_its_generation(backend):
         assert events.state("/t/a", "ready")["generation"] == 2
 
 
+def command_that_hangs(backend):
+    """A run is killed after ten seconds, with what it has started, and the next one is made."""
+    with tempfile.TemporaryDirectory() as d, tractor(backend) as t:
+        deaf = f"{BAD_ACTOR} ignore-term report-start={d}/started hang"
+        script = f'test -e {d}/once && exit 0; touch {d}/once; {deaf} & (setsid {deaf} & wait) & wait'
+        start = time.monotonic()
+        t.load(children=[sleeper("a", ready={"command": ["sh", "-c", script]}, start_timeout_ms=60000)])
+        assert time.monotonic() - start >= 10
+        assert t.get("/t/a")["generation"] == 1
+        for line in lines_of(f"{d}/started", 2):
+            assert gone(int(line.split()[1]))
+
+
 def frozen_and_killed(backend):
     """The next generation is not born frozen, what is left of the last one hears of its end, and what is being stopped
     can't be frozen."""
@@ -325,5 +338,5 @@ def kill_is_no_oom(backend):
 if __name__ == "__main__":
     main([cancel_takes_its_tree_along, nothing_starts_under_the_dead, requests_overtake, restart_without_dependency,
           cancelled_requests, lost_requests, names_being_looked_up, too_many_nodes, pages_of_what_changes,
-          command_ends_with_its_generation, frozen_and_killed, crowd_without_descriptors, nobody_reads_the_log,
+          command_ends_with_its_generation, command_that_hangs, frozen_and_killed, crowd_without_descriptors, nobody_reads_the_log,
           kill_is_no_oom])

@@ -2,6 +2,7 @@
 
 /* Readiness by real sockets, files and commands, and how often the loop wakes up for it. */
 
+#include "moved-clock.h"
 #include "ready-rig.h"
 
 /* --- socket --- */
@@ -305,7 +306,45 @@ static void command_that_cannot_run_is_tried_again(void)
         end();
 }
 
+static void command_that_hangs_is_killed(void)
+{
+        volatile uint64_t *ahead_sec = moved_clock_new();
+
+        begin_command("hangs", 50 * USEC_PER_MSEC);
+        turn_until(&seen.commands, 1);
+        *ahead_sec += READY_COMMAND_LIMIT / USEC_PER_SEC - 2;
+        turn(0);
+        CHECK_EQ(seen.killed, 0);
+        *ahead_sec += 2;
+        turn(0);
+        CHECK_EQ(seen.killed, 1);
+        *ahead_sec += 1000; /* it is being killed: once is enough, and the next run waits for its end */
+        turn(0);
+        CHECK_EQ(seen.killed, 1);
+        CHECK_EQ(seen.commands, 1);
+        seen.running--;
+        probe_command_ended(probe, false);
+        CHECK(strstr(probe_waits_for(probe), "hangs: took too long and was killed"));
+        turn_until(&seen.commands, 2);
+        seen.running--;
+        probe_command_ended(probe, false);
+        CHECK(strstr(probe_waits_for(probe), "hangs: has not ended with code 0"));
+        end();
+        /* One that is asked for more rarely may take as long. */
+        begin_command("slow", 60 * USEC_PER_SEC);
+        turn_until(&seen.commands, 1);
+        *ahead_sec += 58;
+        turn(0);
+        CHECK_EQ(seen.killed, 0);
+        *ahead_sec += 2;
+        turn(0);
+        CHECK_EQ(seen.killed, 1);
+        end();
+        moved_clock_free();
+}
+
 TEST_MAIN(CASE(set_up), CASE(socket_appears_later), CASE(directory_is_moved_away), CASE(socket_is_replaced),
                 CASE(symlinks_are_harmless), CASE(file_must_be_newer), CASE(file_made_at_once_counts),
                 CASE(busy_directory_costs_little), CASE(commands_run_one_at_a_time),
-                CASE(command_that_cannot_run_is_tried_again), CASE(tear_down));
+                CASE(command_that_cannot_run_is_tried_again), CASE(command_that_hangs_is_killed),
+                CASE(tear_down));

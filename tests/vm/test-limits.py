@@ -34,6 +34,16 @@ def oom_is_told_every_time(backend):
         assert t.pid("/t/calm") == calm
 
 
+def supervisors_are_spared(backend):
+    """The last to be killed for memory are those who supervise; an actor is as likely a victim as any program."""
+    with tractor(backend) as t:
+        t.load(children=[sleeper("a")])
+        status = t.call("supervisor.status")
+        scores = [int(open(f"/proc/{pid}/oom_score_adj").read())
+                  for pid in (status["keeper_pid"], status["pid"], t.pid("/t/a"))]
+        assert scores == [-900, -900, 0], scores
+
+
 def sigkill_is_not_oom(backend):
     """Under the same limit, between two real ones."""
     with tractor(backend) as t:
@@ -101,4 +111,4 @@ def cpu_quota_holds_and_can_be_changed(backend):
 
 if __name__ == "__main__":
     main([oom_is_told_every_time, sigkill_is_not_oom, limit_of_a_branch_holds_for_all_below, fork_bomb_is_contained,
-          cpu_quota_holds_and_can_be_changed])
+          cpu_quota_holds_and_can_be_changed, supervisors_are_spared])
