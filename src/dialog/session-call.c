@@ -117,10 +117,8 @@ void session_got_request(Session *s, const Message *m)
                 call_fail(c, ERROR_CANCELLED, NULL, "the deadline has passed");
                 return;
         }
-        if (m->has_deadline) {
-                c->deadline = session_deadline(m->deadline_ms);
-                r = session_arm_deadlines(s, c->deadline);
-        }
+        if (m->has_deadline)
+                r = call_set_deadline(c, m->deadline_ms);
         if (r < 0)
                 call_fail(c, ERROR_INTERNAL, NULL, "out of memory");
         else
@@ -188,6 +186,12 @@ void call_set_userdata(Call *c, void *userdata, void (*on_cancel)(Call *c, void 
 {
         c->talk.userdata = userdata;
         c->on_cancel = on_cancel;
+}
+
+int call_set_deadline(Call *c, int64_t ms)
+{
+        c->deadline = MIN(c->deadline, session_deadline(ms));
+        return c->talk.session ? session_arm_deadlines(c->talk.session, c->deadline) : -EPIPE;
 }
 
 const char *call_canceller(const Call *c)

@@ -276,6 +276,27 @@ int session_notify(Session *s, const char *method, Json *params)
         return r;
 }
 
+int session_notify_fds(Session *s, const char *method, Json *params, int *fds, size_t n_fds)
+{
+        Json *v = NULL, *extra = NULL;
+        int r = s->got_hello ? 0 : -EOPNOTSUPP;
+
+        if (r < 0)
+                json_unref(params);
+        else
+                r = message_notification(&v, method, params);
+        if (r >= 0)
+                r = json_pack(&extra, "{fds:U}", (uint64_t) n_fds);
+        if (r >= 0)
+                r = json_set(v, "$", extra);
+        if (r < 0) {
+                json_unref(v);
+                close_many(fds, n_fds);
+                return r;
+        }
+        return session_send(s, v, fds, n_fds);
+}
+
 /* --- items --- */
 
 static Talk *find_talk(Session *s, int64_t id)

@@ -110,6 +110,8 @@ void *call_userdata(Call *c);
 /* `on_cancel`: the peer cancelled, its deadline passed or the connection went, told once; the call must still be
  * replied or failed, from within or later. A failure with -32800 says by whom, and becomes -32007 after a deadline. */
 void call_set_userdata(Call *c, void *userdata, void (*on_cancel)(Call *c, void *userdata));
+/* As if the peer had asked for it by `$.deadline_ms`; the earlier one holds. */
+int call_set_deadline(Call *c, int64_t ms);
 /* Of a cancelled call; NULL when not said. */
 const char *call_canceller(const Call *c);
 const char *call_cancel_reason(const Call *c);
@@ -149,6 +151,8 @@ int64_t session_call(Session *s, const char *method, Json *params, const CallOpt
                 const ReplyVtable *vtable, void *userdata);
 /* Errors as above; -EAGAIN when a user's method would pass what the peer takes (on_tell_credit). */
 int session_notify(Session *s, const char *method, Json *params);
+/* With descriptors, consumed in any case, to a peer that has said hello. */
+int session_notify_fds(Session *s, const char *method, Json *params, int *fds, size_t n_fds);
 /* Asks for the end; on_reply still comes, at the latest after SESSION_GRACE_MS with -32800 and `abandoned`. -ENOENT
  * when the call is over; cancelling twice is harmless. */
 int session_cancel(Session *s, int64_t id, const char *reason);

@@ -9,9 +9,17 @@
 
 #define STATUS_MAX 256U
 
+typedef struct Kept {
+        const char *method; /* a constant */
+        Json *params;
+        int fd;
+} Kept;
+
 struct Channel {
         Session *session; /* NULL once it has ended */
-        Peer peer;        /* the actor */
+        Kept kept[CHANNEL_KEPT_MAX];
+        size_t n_kept;
+        Peer peer; /* the actor */
         const ChannelEvents *events;
         void *userdata;
 };
@@ -44,6 +52,30 @@ static void on_notification(Session *s, const Message *m, void *userdata)
                 on_status(c, m);
 }
 
+static int send_now(Channel *c, const char *method, Json *params, int fd)
+{
+        return fd < 0 ? session_notify(c->session, method, params)
+                      : session_notify_fds(c->session, method, params, &fd, 1);
+}
+
+static void drop_kept(Channel *c)
+{
+        for (; c->n_kept > 0; c->n_kept--) {
+                json_unref(c->kept[c->n_kept - 1].params);
+                safe_close(c->kept[c->n_kept - 1].fd);
+        }
+}
+
+static void on_hello(Session *s, const Message *m, void *userdata)
+{
+        Channel *c = userdata;
+
+        for (size_t i = 0; i < c->n_kept; i++)
+                (void) send_now(c, c->kept[i].method, c->kept[i].params, c->kept[i].fd);
+        c->n_kept = 0;
+        c->events->hello(c->userdata);
+}
+
 static void on_end(Session *s, void *userdata)
 {
         Channel *c = userdata;
@@ -55,6 +87,7 @@ static const SessionVtable vtable = {
         .on_request = on_request,
         .on_notification = on_notification,
         .on_end = on_end,
+        .on_hello = on_hello,
 };
 
 int channel_new(sd_event *event, Peer *peer, const ChannelEvents *events, void *userdata, Channel **ret,
@@ -96,17 +129,39 @@ Channel *channel_free(Channel *c)
 {
         if (!c)
                 return NULL;
+        drop_kept(c);
         c->session = session_free(c->session);
         peer_done(&c->peer);
         free(c);
         return NULL;
 }
 
+bool channel_said_hello(const Channel *c)
+{
+        return c && c->session && session_said_hello(c->session);
+}
+
+int channel_tell(Channel *c, const char *method, Json *params, int fd, bool keeps)
+{
+        int r;
+
+        if (channel_said_hello(c))
+                return send_now(c, method, params, fd);
+        r = !c || !c->session || !keeps ? -EOPNOTSUPP : c->n_kept >= CHANNEL_KEPT_MAX ? -EBUSY : 0;
+        if (r < 0) {
+                json_unref(params);
+                safe_close(fd);
+                return r;
+        }
+        c->kept[c->n_kept++] = (Kept){ .method = method, .params = params, .fd = fd };
+        return 0;
+}
+
 bool channel_cancel(Channel *c, const char *reason, const char *canceller, uint64_t grace_usec)
 {
         Json *params = NULL;
 
-        if (!c || !c->session || !session_said_hello(c->session))
+        if (!channel_said_hello(c))
                 return false;
         if (json_pack(&params, "{id:n, reason:s, canceller:s, grace_ms:U}", reason, canceller,
                             grace_usec == USEC_INFINITY ? 0 : grace_usec / USEC_PER_MSEC) < 0)

@@ -13,6 +13,7 @@
 
 #define CHANNEL_MAX_LINE (128U * 1024)
 #define CHANNEL_MAX_VALUES 4096U
+#define CHANNEL_KEPT_MAX 16U
 
 typedef struct Channel Channel;
 
@@ -20,6 +21,7 @@ typedef struct ChannelEvents {
         void (*ready)(void *userdata);
         void (*watchdog)(void *userdata);
         void (*status)(const char *text, void *userdata);
+        void (*hello)(void *userdata);
         /* The callee's to answer, now or later, as a session's on_request. */
         void (*request)(Peer *peer, Call *call, const Message *m, void *userdata);
 } ChannelEvents;
@@ -29,5 +31,9 @@ int channel_new(sd_event *event, Peer *peer, const ChannelEvents *events, void *
                 int *ret_actor_fd);
 Channel *channel_free(Channel *c);
 DEFINE_CLEANUP(Channel *, channel_free);
+bool channel_said_hello(const Channel *c); /* NULL: no */
+/* Tells the actor something, with a descriptor or -EBADF (consumed, on failure too): now, or what `keeps` as soon as it
+ * has said hello. -EOPNOTSUPP when it has not, -EBUSY when CHANNEL_KEPT_MAX are kept already. */
+int channel_tell(Channel *c, const char *method, Json *params, int fd, bool keeps);
 /* Asks by $/cancel. False when the actor never said hello: it is asked by its stop signal then. */
 bool channel_cancel(Channel *c, const char *reason, const char *canceller, uint64_t grace_usec);

@@ -12,6 +12,7 @@
 #include "base/usec.h"
 #include "supervisor/listener.h"
 #include "supervisor/methods.h"
+#include "supervisor/portal.h"
 #include "wire/message.h"
 
 #define ACCEPTS_PER_TURN 16
@@ -22,6 +23,7 @@ typedef struct Connection {
         ListNode queue;
         Listener *listener; /* weak */
         Session *session;
+        ListNode portals; /* that the client holds */
         Peer peer;
 } Connection;
 
@@ -72,6 +74,7 @@ static void connection_free(Connection *c)
         list_unlink(&c->queue);
         l->n_connections--;
         c->session = session_free(c->session);
+        portals_drop(&c->portals);
         peer_done(&c->peer);
         free(c);
         if (l->reserve < 0)
@@ -152,6 +155,7 @@ static int connection_new(Listener *l, int fd)
                 return -ENOMEM;
         }
         *c = (Connection){ .listener = l, .peer = peer };
+        list_init(&c->portals);
         r = session_new(l->manager->event, fd, &options, &session_vtable, c, &c->session);
         if (r < 0) {
                 peer_done(&c->peer);
@@ -159,6 +163,7 @@ static int connection_new(Listener *l, int fd)
                 return r;
         }
         c->peer.session = c->session;
+        c->peer.held = &c->portals;
         list_append(&l->connections, &c->queue);
         l->n_connections++;
         return 0;
@@ -285,6 +290,11 @@ Listener *listener_free(Listener *l)
         free(l->sockets);
         free(l);
         return NULL;
+}
+
+void listener_release(Session *client)
+{
+        connection_free(session_userdata(client));
 }
 
 size_t listener_n_connections(const Listener *l)

@@ -15,4 +15,6 @@ int listener_new(Manager *m, int *fds, size_t n_fds, Listener **ret);
 /* No new connections; those there are stay until listener_free(). */
 void listener_close(Listener *l);
 Listener *listener_free(Listener *l);
+/* The connection has become somebody else's: forgets it without a word. The session ends here. */
+void listener_release(Session *client);
 size_t listener_n_connections(const Listener *l);

@@ -10,6 +10,8 @@
 #include "base/usec.h"
 #include "supervisor/events.h"
 #include "supervisor/manager.h"
+#include "supervisor/node-json.h"
+#include "supervisor/portal.h"
 #include "supervisor/process-search.h"
 
 Life *life_free(Life *life)
@@ -301,6 +303,15 @@ static void hint_background(const Member *member)
                                 member->node->path);
 }
 
+/* Everyone with a connection to it hears how it ended. */
+static void tell_portals(Member *member)
+{
+        _cleanup_json_ Json *exit = NULL;
+
+        (void) exit_to_json(&member->node->exit, &exit);
+        portals_end(member, exit);
+}
+
 /* Main process gone. Is anything left in its room? */
 static void life_exited(Life *life)
 {
@@ -326,6 +337,7 @@ static void life_exited(Life *life)
                 hint_background(member);
         life_write_obituary(life, &member->node->exit);
         events_exited(member->manager->events, member->node, life->generation, &member->node->exit);
+        tell_portals(member);
         member->life = NULL;
         life->member = NULL;
         if (!event.populated)

@@ -6,6 +6,8 @@
 #include "base/log.h"
 #include "base/path.h"
 #include "supervisor/manager.h"
+#include "supervisor/portal.h"
+#include "supervisor/registry.h"
 #include "wire/message.h"
 
 /* 16 hex digits: a counter under a random multiplier and offset, so that ids are unique in a run and two runs do not meet. */
@@ -34,6 +36,8 @@ static int member_new(Manager *m, TreeSpec *spec, Member **ret)
                 return -ENOMEM;
         member->manager = m;
         list_init(&member->waiters);
+        list_init(&member->served);
+        list_init(&member->held);
         r = limits_copy(&spec->limits, &member->limits);
         if (r < 0) {
                 free(member);
@@ -56,6 +60,8 @@ Member *member_free(Member *member)
                 waiter_free(LIST_ENTRY(i, Waiter, queue));
         member->probe = probe_free(member->probe);
         member->channel = channel_free(member->channel);
+        portals_forget(member);
+        registry_remove(member);
         sd_event_source_disable_unref(member->timer);
         if (member->home)
                 member->home->backend->vtable->home_free(member->home);

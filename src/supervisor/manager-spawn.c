@@ -11,6 +11,7 @@
 #include "base/usec.h"
 #include "supervisor/events.h"
 #include "supervisor/methods.h"
+#include "supervisor/portal.h"
 
 static Life *life_new(Manager *m, Member *member)
 {
@@ -50,6 +51,7 @@ void life_spawn_failed(Member *member, int error, int step, const char *why)
                 member_backend(member)->home_leave(member->home);
         manager_log_spawn_failure(member->manager, member, &event.exit);
         events_exited(member->manager->events, member->node, member->node->generation, &event.exit);
+        portals_forget(member);
         manager_step(member->manager, &event);
 }
 
@@ -165,7 +167,14 @@ static void channel_request(Peer *peer, Call *call, const Message *message, void
         methods_dispatch(member->manager, peer, call, message);
 }
 
+/* It can be connected to from now on. */
+static void channel_hello(void *userdata)
+{
+        member_check_waiters(userdata, false);
+}
+
 static const ChannelEvents channel_events = {
+        .hello = channel_hello,
         .request = channel_request,
         .ready = channel_ready,
         .watchdog = probe_watchdog,
@@ -186,6 +195,7 @@ static int open_channel(Member *member, int *ret_fd)
                         own_groups ? 0 : spec->n_gids, &peer);
         if (r < 0)
                 return r;
+        peer.held = &member->held;
         return channel_new(member->manager->event, &peer, &channel_events, member, &member->channel, ret_fd);
 }
 

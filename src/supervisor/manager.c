@@ -9,6 +9,7 @@
 #include "supervisor/events.h"
 #include "supervisor/listener.h"
 #include "supervisor/methods.h"
+#include "supervisor/registry.h"
 
 static int on_member_timer(sd_event_source *s, uint64_t usec, void *userdata)
 {
@@ -47,6 +48,10 @@ static void effect_state(Manager *m, Node *node, NodeState from, NodeState to)
                 return; /* the root */
         if (to != NODE_STOPPING)
                 (void) member_set_canceller(member, NULL, NULL);
+        if (node->spec.kind == NODE_ACTOR && to == NODE_READY && registry_add(m->registry, member) < 0)
+                log_warning("%s: out of memory: it is not found by its name", node->path);
+        else if (to != NODE_READY)
+                registry_remove(member);
         events_state(m->events, node, from, to);
         manager_log_state(m, node, to);
         member_check_waiters(member, false);
@@ -167,6 +172,8 @@ static int manager_open(Manager *m)
                         log_errno(r, "No folder for the actors' output, which goes to /dev/null");
         }
         r = events_new(&m->events);
+        if (r >= 0)
+                r = registry_new(&m->registry);
         if (r < 0)
                 return r;
         m->serving = true;
@@ -259,6 +266,7 @@ Manager *manager_free(Manager *m)
                 manager_drop_trees(m);
                 m->core = core_free(m->core);
         }
+        m->registry = registry_free(m->registry);
         map_clear(&m->lives);
         if (m->backend)
                 m->backend->vtable->free(m->backend);

@@ -35,6 +35,8 @@ typedef struct Life Life;
 typedef struct Obituary Obituary;
 typedef struct Events Events;
 typedef struct Listener Listener;
+typedef struct Registry Registry;
+typedef struct Registered Registered;
 
 typedef enum LifePhase {
         LIFE_CLONING,
@@ -82,7 +84,9 @@ struct Member {
         char *trouble;                   /* why the last generation never ran, for people */
         char *canceller, *cancel_reason; /* while it stops because a request said so, else NULL */
         ListNode waiters;
-        uint64_t command_key; /* of the readiness command under way; 0: none */
+        ListNode served, held;  /* portals of this generation, at either end */
+        Registered *registered; /* its names, while it is ready */
+        uint64_t command_key;   /* of the readiness command under way; 0: none */
 };
 
 /* Someone waits until a node has come to something. check() is called after each of its state changes and at its
@@ -106,6 +110,7 @@ struct Manager {
         OutputDir *output;
         Events *events;
         Listener *listener;
+        Registry *registry;
         char *instance, *runtime_dir;
         char *socket_path; /* of the first control socket, for the actors' TRACTOR_SOCKET; NULL: not a path */
         BackendKind forced_backend;

@@ -9,6 +9,7 @@
 #include "supervisor/events.h"
 #include "supervisor/methods.h"
 #include "supervisor/node-json.h"
+#include "supervisor/portal.h"
 
 #define REASON_MAX 1024U
 
@@ -40,6 +41,8 @@ bool op_wait(Request *q, Node *node, bool (*check)(Waiter *w, bool removed))
                 return false;
         }
         op->call = q->call;
+        op->manager = q->manager;
+        op->peer = q->peer;
         call_set_userdata(q->call, op, on_op_cancel);
         return true;
 }
@@ -72,7 +75,7 @@ static Node *request_member(Request *q)
         return node;
 }
 
-static Node *request_actor(Request *q)
+Node *request_actor(Request *q)
 {
         Node *node = request_member(q);
 
@@ -86,11 +89,19 @@ static Node *request_actor(Request *q)
 
 /* --- spawn --- */
 
+typedef enum Want {
+        WANT_PORTAL,
+        WANT_PIDFD,
+        _WANT_MAX,
+} Want;
+
 /* Cancelling the request takes the child out again; losing the connection does not. */
 typedef struct Spawn {
         Call *call;
+        const Peer *peer; /* while the call has its session */
         Loading *loading;
-        bool want_pidfd;
+        Want wants[_WANT_MAX];
+        size_t n_wants;
 } Spawn;
 
 static void on_spawn_cancel(Call *call, void *userdata)
@@ -101,27 +112,55 @@ static void on_spawn_cancel(Call *call, void *userdata)
                 loading_cancel(spawn->loading);
 }
 
+/* In the order they were asked for. What can't be had makes the answer an error; the child is there all the same. */
+static int open_wanted(const Spawn *spawn, Member *member, int *fds, size_t *n_fds)
+{
+        for (size_t i = 0; i < spawn->n_wants && call_session(spawn->call); i++) {
+                int r = 0;
+
+                if (spawn->wants[i] == WANT_PORTAL)
+                        r = portal_connect(member, spawn->peer, true, &fds[*n_fds]);
+                else if (!member->life)
+                        r = -ESRCH;
+                else if ((fds[*n_fds] = fcntl(member->life->pidfd, F_DUPFD_CLOEXEC, 3)) < 0)
+                        r = -errno;
+                if (r < 0)
+                        return r;
+                (*n_fds)++;
+        }
+        return 0;
+}
+
+static void answer_spawned(Spawn *spawn, Member *member)
+{
+        const BackendVtable *home = member->home->backend->vtable;
+        int fds[_WANT_MAX], r;
+        Json *result = NULL;
+        size_t n_fds = 0;
+
+        r = open_wanted(spawn, member, fds, &n_fds);
+        if (r >= 0)
+                r = json_pack(&result, "{path:s, id:s, pid:i, unit:s, cgroup:s}", member->node->path,
+                                member->id, member->life ? member->life->pid : 0,
+                                home->home_unit(member->home), home->home_cgroup(member->home));
+        if (r >= 0) {
+                call_reply(spawn->call, result, fds, n_fds);
+                return;
+        }
+        close_many(fds, n_fds);
+        call_fail(spawn->call, r == -EOPNOTSUPP ? ERROR_UNSUPPORTED : ERROR_INTERNAL, NULL,
+                        "%s was started, but what was wanted can't be had: %s", member->node->path,
+                        r == -EOPNOTSUPP ? "it has no channel" : strerror(-r));
+}
+
 static void spawned(Node *node, Json *error, void *userdata)
 {
         Spawn *spawn = userdata;
-        Json *result = NULL;
-        int fd = -EBADF;
 
-        if (!node) {
+        if (!node)
                 call_fail_loading(spawn->call, error);
-        } else {
-                Member *member = node_member(node);
-                const BackendVtable *home = member->home->backend->vtable;
-
-                if (spawn->want_pidfd && member->life)
-                        fd = fcntl(member->life->pidfd, F_DUPFD_CLOEXEC, 3);
-                if (json_pack(&result, "{path:s, id:s, pid:i, unit:s, cgroup:s}", node->path, member->id,
-                                    member->life ? member->life->pid : 0, home->home_unit(member->home),
-                                    home->home_cgroup(member->home)) < 0)
-                        call_fail(spawn->call, ERROR_INTERNAL, NULL, "out of memory");
-                else
-                        call_reply(spawn->call, result, &fd, fd >= 0 ? 1 : 0);
-        }
+        else
+                answer_spawned(spawn, node_member(node));
         free(spawn);
 }
 
@@ -151,24 +190,30 @@ static int child_of(const Json *params, Json **ret)
 }
 
 /* Which descriptors the caller wants along; answers the call when it asks for what can't be given. */
-static bool parse_want(Request *q, bool *ret_pidfd)
+static bool parse_want(Request *q, Spawn *spawn)
 {
         const Json *want = json_get(q->params, "want");
 
         if (!request_check(q, "want", JSON_ARRAY, false))
                 return false;
         for (size_t i = 0; i < json_length(want); i++) {
-                const char *s = json_string(json_item(want, i));
+                const char *s = strna(json_string(json_item(want, i)));
+                Want w = streq(s, "portal") ? WANT_PORTAL : streq(s, "pidfd") ? WANT_PIDFD : _WANT_MAX;
 
-                if (s && streq(s, "pidfd")) {
-                        *ret_pidfd = true;
-                        continue;
+                if (w == _WANT_MAX || spawn->n_wants == _WANT_MAX ||
+                                (spawn->n_wants == 1 && spawn->wants[0] == w)) {
+                        call_fail(q->call, ERROR_INVALID_PARAMS, NULL,
+                                        "want: must hold \"portal\" or \"pidfd\", each once");
+                        return false;
                 }
-                call_fail(q->call, s && streq(s, "portal") ? ERROR_UNSUPPORTED : ERROR_INVALID_PARAMS, NULL,
-                                "want: %s %s",
-                                s ? s : "not a string:", "is not built yet or not known; \"pidfd\" is");
-                return false;
+                spawn->wants[spawn->n_wants++] = w;
         }
+        /* Said before anything is started. */
+        for (size_t i = 0; i < spawn->n_wants; i++)
+                if (spawn->wants[i] == WANT_PORTAL && !json_get(q->params, "channel")) {
+                        call_fail(q->call, ERROR_INVALID_PARAMS, NULL, "want: a portal needs a \"channel\"");
+                        return false;
+                }
         return true;
 }
 
@@ -176,10 +221,9 @@ void method_actor_spawn(Request *q)
 {
         Node *parent = request_node(q, "parent");
         _cleanup_json_ Json *child = NULL;
-        bool pidfd = false;
-        Spawn *spawn;
+        Spawn wanted = { .call = q->call, .peer = q->peer }, *spawn;
 
-        if (!parent || !parse_want(q, &pidfd))
+        if (!parent || !parse_want(q, &wanted))
                 return;
         if (json_has(q->params, "entry")) {
                 call_fail(q->call, ERROR_UNSUPPORTED, NULL,
@@ -198,8 +242,7 @@ void method_actor_spawn(Request *q)
                 request_fail_memory(q);
                 return;
         }
-        spawn->call = q->call;
-        spawn->want_pidfd = pidfd;
+        *spawn = wanted;
         call_set_userdata(q->call, spawn, on_spawn_cancel);
         manager_spawn_child(q->manager, parent, child, spawned, spawn, &spawn->loading);
 }

@@ -17,7 +17,7 @@ static void method_ping(Request *q)
 
 static int status_features(Json **ret)
 {
-        return json_pack(ret, "[s,s,s,s]", "trees", "events", "limits", "freeze");
+        return json_pack(ret, "[s,s,s,s,s]", "trees", "events", "limits", "freeze", "portals");
 }
 
 static void method_status(Request *q)
@@ -75,6 +75,7 @@ typedef enum Subject {
         SUBJECT_PARENT, /* params.parent */
         SUBJECT_TREE,   /* "/" and params.tree.name */
         SUBJECT_FOUND,  /* what will be found: the handler asks about that */
+        SUBJECT_SELF,   /* who asks */
 } Subject;
 
 typedef struct Method {
@@ -102,10 +103,12 @@ static const Method methods[] = {
         { "tree.apply", method_later, SUBJECT_TREE },
         { "nursery.open", method_later, SUBJECT_PARENT },
         { "nursery.close", method_later, SUBJECT_PATH },
-        { "actor.connect", method_later, SUBJECT_PATH },
-        { "actor.attach", method_later, SUBJECT_PATH },
-        { "actor.find", method_later, SUBJECT_FOUND },
-        { "actor.wait_for", method_later, SUBJECT_FOUND },
+        { "actor.connect", method_actor_connect, SUBJECT_PATH },
+        { "actor.attach", method_actor_attach, SUBJECT_PATH },
+        { "actor.find", method_actor_find, SUBJECT_FOUND },
+        { "actor.wait_for", method_actor_wait_for, SUBJECT_FOUND },
+        { "actor.register", method_actor_register, SUBJECT_SELF },
+        { "actor.unregister", method_actor_unregister, SUBJECT_SELF },
         { "debug.lock", method_later, SUBJECT_ALL },
         { "debug.unlock", method_later, SUBJECT_ALL },
 };
@@ -142,6 +145,9 @@ static const char *check_access(Request *q, const Method *method, const char *na
                 break;
         case SUBJECT_FOUND:
                 path = NULL;
+                break;
+        case SUBJECT_SELF:
+                path = q->peer->path ?: "/";
                 break;
         case SUBJECT_ALL:
                 break;

@@ -24,6 +24,8 @@ void methods_dispatch(Manager *m, const Peer *peer, Call *call, const Message *m
 /* --- shared by methods-*.c --- */
 /* The node at params.<key>; answers the call and returns NULL when there is none. */
 Node *request_node(Request *q, const char *key);
+/* The one at params.path, which has to be an actor. */
+Node *request_actor(Request *q);
 /* Refuses a parameter that is there but not of that type. */
 bool request_check(Request *q, const char *key, JsonType type, bool required);
 void request_fail_memory(Request *q);
@@ -36,7 +38,9 @@ bool request_set_canceller(Request *q, Node *node);
  * was asked for goes on), or with its connection. */
 typedef struct Op {
         Call *call;
-        Waiter *waiter; /* weak */
+        Manager *manager; /* weak */
+        const Peer *peer; /* who asked */
+        Waiter *waiter;   /* weak */
 } Op;
 
 /* Makes `check` wait for the node, with the Op as its userdata; false: the call is answered already. */
@@ -57,6 +61,13 @@ void method_actor_restart(Request *q);
 void method_actor_freeze(Request *q);
 void method_actor_thaw(Request *q);
 void method_actor_set_limits(Request *q);
+/* methods-portal.c */
+void method_actor_connect(Request *q);
+void method_actor_attach(Request *q);
+void method_actor_find(Request *q);
+void method_actor_wait_for(Request *q);
+void method_actor_register(Request *q);
+void method_actor_unregister(Request *q);
 
 /* --- trees (trees.c) --- */
 /* Parses, resolves users, adds and starts a tree, then calls done() once: error == NULL when it is ready. The tree

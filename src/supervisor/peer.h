@@ -8,7 +8,7 @@
 
 #include <sys/types.h>
 
-#include "base/macro.h"
+#include "base/list.h"
 #include "dialog/session.h"
 
 /* A process with more can't be judged by its groups without letting it make us keep them all. */
@@ -29,6 +29,7 @@ typedef struct Peer {
         size_t n_groups;
         char *path, *id;  /* owned; of an actor, NULL for a client */
         Session *session; /* weak: the connection or channel, which owns the peer */
+        ListNode *held;   /* weak: its portals (portal.h) */
 } Peer;
 
 /* The other end of an accepted connection; -E2BIG past PEER_GROUPS_MAX. */
