@@ -369,6 +369,7 @@ def events(backend):
         assert all({"time_us", "path", "event"} <= set(i) for i in items), items
         follow = subprocess.Popen([CTL, "--socket", r.socket, "--json=short", "events", "-f", "/t/b"],
                                   stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+        # That a subscription was taken is told to the subscriber alone, and it says nothing before the first event.
         while r.json("status")["connections"] < 3:
             time.sleep(0.005)
         r.ctl("restart", "/t/a")
