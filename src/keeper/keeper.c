@@ -200,7 +200,7 @@ static int set_up(Keeper *k)
                 if (r < 0)
                         return r;
         }
-        if (prctl(PR_SET_CHILD_SUBREAPER, 1) < 0)
+        if (prctl(PR_SET_CHILD_SUBREAPER, 1) < 0 || prctl(PR_SET_NAME, "tractord") < 0)
                 return -errno;
         r = keeper_add_reap_timers(k);
         return r < 0 ? r : watch_owner(k);

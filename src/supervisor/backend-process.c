@@ -18,6 +18,7 @@
 #include "supervisor/cgroup.h"
 #include "supervisor/proc.h"
 #include "supervisor/process-search.h"
+#include "supervisor/process-sweep.h"
 
 /* A process in the middle of execve shows no environment for a moment; one we may not look into never does. */
 #define UNKNOWN_DELAY_USEC (20 * USEC_PER_MSEC)
@@ -445,6 +446,8 @@ int backend_process_open(const BackendOptions *options, Backend **ret, char **re
         /* The keeper has ended the main processes; those they left have become its children. */
         if (options->successor)
                 kill_below(options->keeper_pid, KILL_ALL_USEC);
+        else if (options->keeper_unit) /* an embedded instance has a name of its own each time */
+                sweep_instance(options->instance, KILL_ALL_USEC);
         *ret_why = xasprintf("sessions under the keeper, no limits");
         *ret = &b->backend;
         return 0;

@@ -50,6 +50,7 @@ static void test_successor(void)
         rig_spawn_sh(&r, 12, 0, "kill -SEGV $$");
         rig_expect_spawned(&r, 12, NULL);
         rig_expect_setup(&r, 12, SPAWN_STEP_EXEC, 0);
+        rig_expect(&r, KEEPER_EXITED, 12, &m); /* and not acknowledged */
         CHECK(pipe2(pipe_fds, O_CLOEXEC) >= 0);
         rig_store(&r, 11, "eleven", 6, &pipe_fds[0], 1);
         rig_store(&r, 99, "intent", 6, NULL, 0);

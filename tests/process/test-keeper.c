@@ -130,7 +130,7 @@ static void test_held(void)
 static void test_keeper_killed(void)
 {
         Rig r = { 0 };
-        int held, mortal, immortal, status;
+        int held, mortal, immortal, status, n = 0;
         SpawnSpec *spec;
 
         rig_up(&r, service);
@@ -153,8 +153,11 @@ static void test_keeper_killed(void)
         CHECK(syscall(SYS_pidfd_send_signal, immortal, SIGKILL, NULL, 0) >= 0);
         wait_readable(immortal);
         rig_supervisor_exit(&r, 0);
-        for (int i = 0; i < 5; i++) /* three children, the supervisor and the spawner are ours now */
-                CHECK(waitpid(-1, &status, 0) > 0);
+        /* Three children, the supervisor and the spawner are ours now, and what looks for leaks at the end of an
+         * instrumented spawner that was killed meanwhile. */
+        while (waitpid(-1, &status, 0) > 0)
+                n++;
+        CHECK(n >= 5);
         safe_close(held);
         safe_close(mortal);
         safe_close(immortal);
