@@ -28,8 +28,9 @@ static void fail_portal(Call *call, const Node *node, int r)
         (void) json_pack(&data, "{actor:s}", path);
         switch (r) {
         case -EDQUOT:
-                call_fail(call, ERROR_LIMIT_EXCEEDED, data, "%s: this connection holds portals to %u actors; use another one",
-                                path, PORTALS_PER_HOLDER);
+                call_fail(call, ERROR_LIMIT_EXCEEDED, data,
+                                "%s: this connection holds portals to %u actors; use another one", path,
+                                PORTALS_PER_HOLDER);
                 break;
         case -EBUSY:
         case -ENOBUFS:
@@ -214,7 +215,7 @@ static Member *find(Request *q, const char *name)
                 return registry_find(q->manager->registry, name, q->peer);
         node = core_find(q->manager->core, name);
         if (!node || !node_member(node) || !node_member(node)->registered ||
-                        access_check(q->peer, "actor.find", name))
+                        access_check(q->manager->access, q->peer, "actor.find", name))
                 return NULL;
         return node_member(node);
 }
