@@ -86,6 +86,27 @@ class Connection:
         self.sock.close()
 
 
+def connect_as(path, uid, groups=()):
+    """A connection of another user: who connects is who the kernel tells of, whoever speaks then."""
+    ours, theirs = socket.socketpair()
+    pid = os.fork()
+    if pid == 0:
+        with contextlib.suppress(BaseException):
+            os.setgroups(list(groups))
+            os.setgid(uid)
+            os.setuid(uid)
+            sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+            sock.connect(path)
+            socket.send_fds(theirs, [b"x"], [sock.fileno()])
+            os._exit(0)
+        os._exit(1)
+    theirs.close()
+    assert os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) == 0
+    fds = socket.recv_fds(ours, 1, 1)[1]
+    ours.close()
+    return Connection(path, socket.socket(fileno=fds[0]))
+
+
 class Events(Connection):
     """A subscription; remembers what it has seen, so that a test may ask for what has already happened."""
 
@@ -171,26 +192,9 @@ class Tractor:
         return connection
 
     def connect_as(self, uid, groups=()):
-        """A connection of another user: who connects is who the kernel tells of, whoever speaks then."""
         os.chmod(self.dir, 0o711)
         os.chmod(self.path, 0o666)
-        ours, theirs = socket.socketpair()
-        pid = os.fork()
-        if pid == 0:
-            with contextlib.suppress(BaseException):
-                os.setgroups(list(groups))
-                os.setgid(uid)
-                os.setuid(uid)
-                sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
-                sock.connect(self.path)
-                socket.send_fds(theirs, [b"x"], [sock.fileno()])
-                os._exit(0)
-            os._exit(1)
-        theirs.close()
-        assert os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) == 0
-        fds = socket.recv_fds(ours, 1, 1)[1]
-        ours.close()
-        connection = Connection(self.path, socket.socket(fileno=fds[0]))
+        connection = connect_as(self.path, uid, groups)
         self.connections.append(connection)
         return connection
 
