@@ -13,6 +13,8 @@
 #define AUDIT_BURST 10U
 #define AUDIT_INTERVAL_USEC (10 * USEC_PER_SEC)
 #define STATUS_PROBLEMS_MAX 32U
+/* A path may be as long as a line: nobody fills the log with one. */
+#define PATH_SHOWN_MAX 256U
 
 int access_new(sd_event *event, Journal *journal, const char *instance, bool (*known)(const char *method),
                 Access **ret)
@@ -137,7 +139,7 @@ void access_audit(Access *a, const Peer *peer, const char *method, const char *p
 {
         AuditSlot *slot = &a->slots[peer->uid % AUDIT_SLOTS];
         _cleanup_free_ char *message = NULL;
-        char name[PEER_NAME_SIZE];
+        char name[PEER_NAME_SIZE], shortened[PATH_SHOWN_MAX + 1];
         JournalRecord record = { 0 };
 
         a->refused++;
@@ -145,6 +147,10 @@ void access_audit(Access *a, const Peer *peer, const char *method, const char *p
                 slot->unlogged++;
                 a->unlogged++;
                 return;
+        }
+        if (path && strlen(path) > PATH_SHOWN_MAX) {
+                (void) snprintf(shortened, sizeof(shortened), "%.*s...", (int) PATH_SHOWN_MAX - 3, path);
+                path = shortened;
         }
         message = audit_message(slot, peer, method, path, rule);
         slot->unlogged = 0;
