@@ -3,7 +3,8 @@
 
 /* Directories in which nobody plays tricks on us. A path is trusted when no one but root and this process's own user can
  * put something else in the place of any directory on the way: each belongs to one of the two, and one that others may
- * write to is sticky; a symbolic link on the way must be theirs as well. Names in such a directory can be looked up,
+ * write to is sticky; a symbolic link on the way must be theirs as well. (A group that may write to one was chosen by its
+ * owner, and is trusted as such.) Names in such a directory can be looked up,
  * removed and bound in several steps without a race. */
 
 #include <sys/types.h>
