@@ -206,23 +206,3 @@ int memfd_new_sealed(const char *name, const void *p, size_t n)
                 return -errno;
         return TAKE_FD(fd);
 }
-
-int mkdir_parents(const char *path, mode_t mode)
-{
-        _cleanup_free_ char *copy = strdup(path);
-
-        if (!copy)
-                return -ENOMEM;
-        for (char *p = copy + 1;; p++) {
-                char c = *p;
-
-                if (c != '/' && c != 0)
-                        continue;
-                *p = 0;
-                if (mkdir(copy, mode) < 0 && errno != EEXIST)
-                        return -errno;
-                *p = c;
-                if (c == 0)
-                        return 0;
-        }
-}

@@ -49,6 +49,3 @@ ssize_t recv_fds(int sock, void *p, size_t n, int *fds, size_t *n_fds, int flags
 
 /* A sealed memfd holding n bytes, offset at 0. Returns the descriptor. */
 int memfd_new_sealed(const char *name, const void *p, size_t n);
-
-/* mkdir -p relative to dirfd; existing directories are fine. */
-int mkdir_parents(const char *path, mode_t mode);

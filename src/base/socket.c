@@ -5,6 +5,7 @@
 #include <sys/un.h>
 #include <unistd.h>
 
+#include "base/directory.h"
 #include "base/io.h"
 #include "base/socket.h"
 
@@ -42,6 +43,9 @@ int listen_at(const char *path, mode_t mode)
         if (!*path || strlen(path) >= sizeof(address.un.sun_path))
                 return *path ? -ENAMETOOLONG : -EINVAL;
         memcpy(address.un.sun_path, path, strlen(path) + 1);
+        r = directory_check_parent(path);
+        if (r < 0)
+                return r;
         r = remove_stale(&address);
         if (r < 0)
                 return r;

@@ -8,5 +8,6 @@
 #include "base/macro.h"
 
 /* A listening SOCK_STREAM socket at `path`, non-blocking, the inode's mode as given. A socket that nobody listens at
- * any more is replaced; one in use is -EADDRINUSE, and so is whatever is no socket. */
+ * any more is replaced; one in use is -EADDRINUSE, and so is whatever is no socket. -EPERM in a directory that is not to be
+ * trusted (directory.h). */
 int listen_at(const char *path, mode_t mode);

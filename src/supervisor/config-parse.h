@@ -58,6 +58,8 @@ int problem(Parse *p, const Where *w, const char *format, ...) _printf_(3, 4);
 int problem_unsupported(Parse *p, const Where *w, const char *format, ...) _printf_(3, 4);
 int problem_warning(Parse *p, const Where *w, const char *format, ...) _printf_(3, 4);
 int problem_type(Parse *p, const Where *w, const Json *v, const char *wanted);
+/* The way to a value, to be reported later; the caller's. NULL: out of memory. */
+char *where_pointer(const Where *w);
 #define SHOWN_MAX 72
 /* A peer's text made fit for a message: bounded, whole characters, nothing a terminal obeys. */
 const char *shown(char buffer[static SHOWN_MAX], const char *s);
@@ -76,6 +78,9 @@ int value_word(Parse *p, const Where *w, Json *v, const char *(*word)(int), int 
                 int *ret);
 /* A program and its arguments: a non-empty array. A relative program needs `cwd`. */
 int value_command(Parse *p, const Where *w, Json *v, const char *cwd, char ***ret);
+
+/* config-process.c: a user or group as text, a number written out; *ret is the caller's. */
+int value_identity(Parse *p, const Where *w, Json *v, char **ret);
 
 /* config-value.c: fields */
 int key_bool(Parse *p, const Where *w, Json *v, const Key *key, void *target);

@@ -191,8 +191,7 @@ KEY_READER(cpu_affinity)
         return 0;
 }
 
-/* The text of a user or group; a number is written out. *ret is the caller's. */
-static int value_identity(Parse *p, const Where *w, Json *v, char **ret)
+int value_identity(Parse *p, const Where *w, Json *v, char **ret)
 {
         char buffer[SHOWN_MAX];
         const char *s;

@@ -57,6 +57,13 @@ static int pointer_new(const Where *w, char **ret)
         return 0;
 }
 
+char *where_pointer(const Where *w)
+{
+        char *s = NULL;
+
+        return pointer_new(w, &s) < 0 ? NULL : s;
+}
+
 static int vproblem(
                 Parse *p, const Where *w, bool unsupported, bool is_warning, const char *format, va_list ap)
 {

@@ -183,16 +183,12 @@ static const ChannelEvents channel_events = {
 
 static int open_channel(Member *member, int *ret_fd)
 {
-        const TreeSpec *spec = member->spec;
-        const bool own_groups = !spec->user && !spec->has_groups;
         Peer peer;
         int r;
 
-        if (spec->channel != CHANNEL_FD)
+        if (member->spec->channel != CHANNEL_FD)
                 return 0;
-        r = peer_of_actor(member->node->path, member->id, spec->user ? spec->uid : geteuid(),
-                        spec->user || spec->group ? spec->gid : getegid(), own_groups ? NULL : spec->gids,
-                        own_groups ? 0 : spec->n_gids, &peer);
+        r = peer_of_actor(member->node->path, member->id, member->spec, &peer);
         if (r < 0)
                 return r;
         peer.held = &member->held;

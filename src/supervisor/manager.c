@@ -174,6 +174,8 @@ static int manager_open(Manager *m)
         r = events_new(&m->events);
         if (r >= 0)
                 r = registry_new(&m->registry);
+        if (r >= 0)
+                r = access_new(m->event, m->journal, m->instance, method_is_known, &m->access);
         if (r < 0)
                 return r;
         m->serving = true;
@@ -270,6 +272,7 @@ Manager *manager_free(Manager *m)
         map_clear(&m->lives);
         if (m->backend)
                 m->backend->vtable->free(m->backend);
+        m->access = access_free(m->access);
         m->journal = journal_free(m->journal);
         m->output = output_dir_free(m->output, m->embedded);
         sd_event_unref(m->event);

@@ -16,6 +16,7 @@
 
 #include <systemd/sd-event.h>
 
+#include "supervisor/access.h"
 #include "supervisor/backend.h"
 #include "supervisor/channel.h"
 #include "supervisor/config.h"
@@ -111,6 +112,7 @@ struct Manager {
         Events *events;
         Listener *listener;
         Registry *registry;
+        Access *access;
         char *instance, *runtime_dir;
         char *socket_path; /* of the first control socket, for the actors' TRACTOR_SOCKET; NULL: not a path */
         BackendKind forced_backend;

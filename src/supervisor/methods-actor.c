@@ -244,7 +244,7 @@ void method_actor_spawn(Request *q)
         }
         *spawn = wanted;
         call_set_userdata(q->call, spawn, on_spawn_cancel);
-        manager_spawn_child(q->manager, parent, child, spawned, spawn, &spawn->loading);
+        manager_spawn_child(q->manager, q->peer, parent, child, spawned, spawn, &spawn->loading);
 }
 
 /* --- cancel --- */
@@ -454,7 +454,7 @@ static int parse_limits(Request *q, Limits *ret)
                         (void) config_problem_add(&problems, pointer, false, "%s", why);
         }
         if (r < 0) {
-                if (problems_to_error(&problems, "limits", &error) < 0)
+                if (problems_to_error(&problems, 0, "limits", &error) < 0)
                         request_fail_memory(q);
                 else
                         call_fail_object(q->call, error);

@@ -215,7 +215,7 @@ static Member *find(Request *q, const char *name)
                 return registry_find(q->manager->registry, name, q->peer);
         node = core_find(q->manager->core, name);
         if (!node || !node_member(node) || !node_member(node)->registered ||
-                        access_check(q->peer, "actor.find", name))
+                        access_check(q->manager->access, q->peer, "actor.find", name))
                 return NULL;
         return node_member(node);
 }

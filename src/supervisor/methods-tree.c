@@ -89,7 +89,7 @@ void method_tree_load(Request *q)
         }
         load->call = q->call;
         call_set_userdata(q->call, load, on_load_cancel);
-        manager_load_tree(q->manager, json_get(q->params, "tree"), on_loaded, load, &load->loading);
+        manager_load_tree(q->manager, q->peer, json_get(q->params, "tree"), on_loaded, load, &load->loading);
 }
 
 void method_tree_validate(Request *q)
@@ -104,7 +104,7 @@ void method_tree_validate(Request *q)
         r = config_parse_tree(json_get(q->params, "tree"), &spec, &problems);
         if (r >= 0)
                 request_done(q->call);
-        else if (r == -EINVAL && problems_to_error(&problems, "the tree", &error) >= 0)
+        else if (r == -EINVAL && problems_to_error(&problems, 0, "the tree", &error) >= 0)
                 call_fail_object(q->call, error);
         else
                 request_fail_memory(q);

@@ -2,7 +2,6 @@
 #include <unistd.h>
 
 #include "base/error.h"
-#include "base/log.h"
 #include "base/path.h"
 #include "base/usec.h"
 #include "tractor-config.h"
@@ -17,26 +16,26 @@ static void method_ping(Request *q)
 
 static int status_features(Json **ret)
 {
-        return json_pack(ret, "[s,s,s,s,s]", "trees", "events", "limits", "freeze", "portals");
+        return json_pack(ret, "[s,s,s,s,s,s]", "trees", "events", "limits", "freeze", "portals", "access");
 }
 
 static void method_status(Request *q)
 {
         Manager *m = q->manager;
-        Json *features = NULL, *status = NULL;
+        Json *features = NULL, *access = NULL, *status = NULL;
 
-        if (status_features(&features) < 0 ||
+        if (status_features(&features) < 0 || access_to_json(m->access, &access) < 0 ||
                         json_pack(&status,
                                         "{version:s, pid:i, keeper_pid:i, instance:s, uptime_ms:U, "
                                         "backend:s, why:s, cgroup:s,"
                                         " controllers:s, actors:i, supervisors:i, connections:i, "
-                                        "embedded:b, log_dropped:U, features:o}",
+                                        "embedded:b, log_dropped:U, access:o, features:o}",
                                         TRACTOR_VERSION, (int) getpid(), m->keeper_pid, m->instance,
                                         (now_usec(CLOCK_MONOTONIC) - m->start_usec) / USEC_PER_MSEC,
                                         backend_kind_to_string(m->backend->vtable->kind), m->backend_why,
                                         m->backend->cgroup, m->backend->controllers, (int) m->n_actors,
                                         (int) m->n_supervisors, (int) listener_n_connections(m->listener),
-                                        m->embedded, journal_dropped(m->journal), features) < 0) {
+                                        m->embedded, journal_dropped(m->journal), access, features) < 0) {
                 request_fail_memory(q);
                 return;
         }
@@ -127,7 +126,7 @@ static const char *path_or_all(const char *path)
         return path && node_path_is_valid(path) ? path : "/";
 }
 
-static const char *check_access(Request *q, const Method *method, const char *name)
+static const char *check_access(Request *q, const Method *method, const char *name, char **ret_path)
 {
         _cleanup_free_ char *tree = NULL;
         const char *path = "/";
@@ -152,7 +151,19 @@ static const char *check_access(Request *q, const Method *method, const char *na
         case SUBJECT_ALL:
                 break;
         }
-        return access_check(q->peer, name, path);
+        *ret_path = path ? strdup(path) : NULL;
+        return access_check(q->manager->access, q->peer, name, path);
+}
+
+bool method_is_known(const char *name)
+{
+        size_t n = strlen(name);
+        bool all = n > 2 && streq(name + n - 2, ".*");
+
+        for (size_t i = 0; i < ELEMENTSOF(methods); i++)
+                if (all ? strncmp(methods[i].name, name, n - 1) == 0 : streq(methods[i].name, name))
+                        return true;
+        return false;
 }
 
 void methods_dispatch(Manager *m, const Peer *peer, Call *call, const Message *message)
@@ -162,14 +173,13 @@ void methods_dispatch(Manager *m, const Peer *peer, Call *call, const Message *m
         };
         const Method *method = find_method(message->method);
         method_handler_t handler = method ? method->handler : NULL;
-        char name[PEER_NAME_SIZE];
+        _cleanup_free_ char *path = NULL;
         const char *rule;
 
-        rule = check_access(&q, method, message->method);
+        rule = check_access(&q, method, message->method, &path);
         if (rule) {
                 /* A name of ours or none: a stranger does not write our log. */
-                log_notice("refused %s of %s, uid %u, pid %d: %s", method ? method->name : "a method",
-                                peer_name(peer, name), (unsigned) peer->uid, (int) peer->pid, rule);
+                access_audit(m->access, peer, method ? method->name : NULL, path, rule);
                 call_fail(call, ERROR_PERMISSION_DENIED, NULL, "%s: %s", message->method, rule);
                 return;
         }

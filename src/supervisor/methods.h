@@ -21,6 +21,9 @@ typedef void (*method_handler_t)(Request *q);
 /* Answers or keeps `call`. */
 void methods_dispatch(Manager *m, const Peer *peer, Call *call, const Message *message);
 
+/* Is it the name of a method, or "prefix.*" of some? */
+bool method_is_known(const char *name);
+
 /* --- shared by methods-*.c --- */
 /* The node at params.<key>; answers the call and returns NULL when there is none. */
 Node *request_node(Request *q, const char *key);
@@ -71,20 +74,23 @@ void method_actor_unregister(Request *q);
 
 /* --- trees (trees.c) --- */
 /* Parses, resolves users, adds and starts a tree, then calls done() once: error == NULL when it is ready. The tree
- * is gone again after an error. `tree` is borrowed. */
+ * is gone again after an error. `tree` is borrowed; `peer` is who asks, NULL for ourselves. */
 typedef struct Loading Loading;
 /* `top` is NULL when it failed; `error` is borrowed, and NULL when there was no memory even for that. */
 typedef void (*tree_done_t)(Node *top, Json *error, void *userdata);
 /* *ret (where asked for) is good until done() is called, which may be at once. */
-void manager_load_tree(Manager *m, Json *tree, tree_done_t done, void *userdata, Loading **ret);
+void manager_load_tree(
+                Manager *m, const Peer *peer, Json *tree, tree_done_t done, void *userdata, Loading **ret);
 /* The same for one child under `parent`; done() when its program runs. */
-void manager_spawn_child(
-                Manager *m, Node *parent, Json *child, tree_done_t done, void *userdata, Loading **ret);
+void manager_spawn_child(Manager *m, const Peer *peer, Node *parent, Json *child, tree_done_t done,
+                void *userdata, Loading **ret);
+/* What was parsed for a peer, held to its rights (confine.h). False: *ret_error (NULL: out of memory) says why not. */
+bool peer_may_start(const Peer *peer, TreeSpec *spec, const char *what, Json **ret_error);
 /* Takes out again what was added; done() follows, with -32800. */
 void loading_cancel(Loading *l);
 /* For a tree_done_t that answers a request: the failure, passed on. */
 void call_fail_loading(Call *call, Json *error);
-/* -32602 or -32010 with data.problems. */
-int problems_to_error(const ConfigProblems *problems, const char *what, Json **ret);
+/* -32602 or -32010 with data.problems; `code` 0 is the choice between these two. */
+int problems_to_error(const ConfigProblems *problems, int code, const char *what, Json **ret);
 /* Loads every *.json in the configuration directory of a service; errors are logged. */
 void manager_load_directory(Manager *m);

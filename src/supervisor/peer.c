@@ -46,34 +46,48 @@ int peer_of_socket(int fd, Peer *ret)
         return 0;
 }
 
-static int copy_groups(const gid_t *groups, size_t n, Peer *p)
+static int own_groups(gid_t **ret, size_t *ret_n)
 {
-        int own = groups ? 0 : getgroups(0, NULL);
+        int n = getgroups(0, NULL);
+        gid_t *groups;
 
-        if (own < 0)
+        if (n < 0)
                 return -errno;
+        groups = calloc((size_t) n + 1, sizeof(gid_t));
         if (!groups)
-                n = (size_t) own;
-        p->groups = calloc(n + 1, sizeof(gid_t));
-        if (!p->groups)
                 return -ENOMEM;
-        if (groups) {
-                memcpy(p->groups, groups, n * sizeof(gid_t));
-        } else {
-                own = getgroups(own, p->groups);
-                if (own < 0)
-                        return -errno;
-                n = (size_t) own;
+        n = getgroups(n, groups);
+        if (n < 0) {
+                free(groups);
+                return -errno;
         }
-        p->n_groups = n;
+        *ret = groups;
+        *ret_n = (size_t) n;
         return 0;
 }
 
-int peer_of_actor(const char *path, const char *id, uid_t uid, gid_t gid, const gid_t *groups,
-                size_t n_groups, Peer *ret)
+static int groups_of_spec(const TreeSpec *spec, gid_t **ret, size_t *ret_n)
 {
-        Peer p = { .kind = PEER_ACTOR, .uid = uid, .gid = gid, .path = strdup(path), .id = strdup(id) };
-        int r = p.path && p.id ? copy_groups(groups, n_groups, &p) : -ENOMEM;
+        if (!spec->user && !spec->has_groups)
+                return own_groups(ret, ret_n);
+        *ret = calloc(spec->n_gids + 1, sizeof(gid_t));
+        if (!*ret)
+                return -ENOMEM;
+        if (spec->n_gids > 0)
+                memcpy(*ret, spec->gids, spec->n_gids * sizeof(gid_t));
+        *ret_n = spec->n_gids;
+        return 0;
+}
+
+int peer_of_actor(const char *path, const char *id, TreeSpec *spec, Peer *ret)
+{
+        Peer p = { .kind = PEER_ACTOR,
+                .uid = spec->user ? spec->uid : geteuid(),
+                .gid = spec->user || spec->group ? spec->gid : getegid(),
+                .path = strdup(path),
+                .id = strdup(id),
+                .spec = tree_spec_ref(spec) };
+        int r = p.path && p.id ? groups_of_spec(spec, &p.groups, &p.n_groups) : -ENOMEM;
 
         if (r < 0) {
                 peer_done(&p);
@@ -88,6 +102,7 @@ void peer_done(Peer *p)
         free(p->groups);
         free(p->path);
         free(p->id);
+        tree_spec_unref(p->spec);
         *p = (Peer){ .uid = (uid_t) -1, .gid = (gid_t) -1 };
 }
 

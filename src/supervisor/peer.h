@@ -10,6 +10,7 @@
 
 #include "base/list.h"
 #include "dialog/session.h"
+#include "supervisor/config.h"
 
 /* A process with more can't be judged by its groups without letting it make us keep them all. */
 #define PEER_GROUPS_MAX 1024
@@ -28,15 +29,15 @@ typedef struct Peer {
         gid_t *groups; /* owned; the supplementary ones */
         size_t n_groups;
         char *path, *id;  /* owned; of an actor, NULL for a client */
+        TreeSpec *spec;   /* owned reference; what an actor was started as, NULL for a client */
         Session *session; /* weak: the connection or channel, which owns the peer */
         ListNode *held;   /* weak: its portals (portal.h) */
 } Peer;
 
 /* The other end of an accepted connection; -E2BIG past PEER_GROUPS_MAX. */
 int peer_of_socket(int fd, Peer *ret);
-/* An actor; `groups` NULL: those of this process. Everything is copied. */
-int peer_of_actor(const char *path, const char *id, uid_t uid, gid_t gid, const gid_t *groups,
-                size_t n_groups, Peer *ret);
+/* An actor; where its tree leaves its identity open, it is this process's. */
+int peer_of_actor(const char *path, const char *id, TreeSpec *spec, Peer *ret);
 void peer_done(Peer *p);
 
 /* How it is called where another is told of it (`canceller`): an actor's path, "@client/PID". No actor's name begins

@@ -6,6 +6,8 @@
 #include <sys/un.h>
 #include <unistd.h>
 
+#include "base/directory.h"
+#include "base/io.h"
 #include "supervisor/probe.h"
 #include "wire/scan.h"
 
@@ -139,9 +141,10 @@ static int notify_address(const ProbeOptions *options, struct sockaddr_un *ret, 
                 return -ENOMEM;
         if (strlen(path) >= sizeof(ret->sun_path))
                 return -ENAMETOOLONG;
-        r = mkdir_parents(options->runtime_dir, 0755);
+        r = directory_open_trusted(options->runtime_dir, 0755);
         if (r < 0)
                 return r;
+        safe_close(r);
         r = make_directory(dir);
         if (r < 0)
                 return r;

@@ -109,7 +109,7 @@ int registry_answer(const Member *member, Json **ret)
 
 static bool may_know(const Peer *peer, const Member *member)
 {
-        return !access_check(peer, "actor.find", member->node->path);
+        return !access_check(member->manager->access, peer, "actor.find", member->node->path);
 }
 
 /* Answering may free the asker's connection, and with it others that wait: one at a time. */

@@ -10,6 +10,7 @@
 #include "base/path.h"
 #include "base/usec.h"
 #include "tractor-config.h"
+#include "supervisor/confine.h"
 #include "supervisor/events.h"
 #include "supervisor/methods.h"
 #include "supervisor/node-json.h"
@@ -265,7 +266,7 @@ static void warn(const ConfigProblems *problems, const char *what)
                                         problems->items[i].message);
 }
 
-int problems_to_error(const ConfigProblems *problems, const char *what, Json **ret)
+int problems_to_error(const ConfigProblems *problems, int code, const char *what, Json **ret)
 {
         Json *list = NULL, *data = NULL;
         bool later = true;
@@ -281,9 +282,11 @@ int problems_to_error(const ConfigProblems *problems, const char *what, Json **r
         }
         if (config_problems_to_json(problems, &list) < 0 || json_pack(&data, "{problems:o}", list) < 0)
                 return -ENOMEM;
-        return message_error_object(ret, later ? ERROR_UNSUPPORTED : ERROR_INVALID_PARAMS, data,
-                        "%s: %zu problem%s, the first: %s", what, config_problems_errors(problems),
-                        config_problems_errors(problems) == 1 ? "" : "s", strna(first));
+        if (code == 0)
+                code = later ? ERROR_UNSUPPORTED : ERROR_INVALID_PARAMS;
+        return message_error_object(ret, code, data, "%s: %zu problem%s, the first: %s", what,
+                        config_problems_errors(problems), config_problems_errors(problems) == 1 ? "" : "s",
+                        strna(first));
 }
 
 static void loading_begin(Manager *m, const char *parent, TreeSpec *spec, bool child, tree_done_t done,
@@ -314,16 +317,34 @@ static void loading_begin(Manager *m, const char *parent, TreeSpec *spec, bool c
         loading_next(l);
 }
 
-static void parsed(Manager *m, const char *parent, int r, TreeSpec *spec, ConfigProblems *problems,
-                bool child, tree_done_t done, void *userdata, Loading **ret)
+bool peer_may_start(const Peer *peer, TreeSpec *spec, const char *what, Json **ret_error)
 {
+        ConfigProblems problems = { 0 };
+        int r = 0;
+
+        if (peer && peer_is_confined(peer))
+                r = confine_spec(spec, peer, &problems);
+        if (r == -EACCES)
+                (void) problems_to_error(&problems, ERROR_PERMISSION_DENIED, what, ret_error);
+        config_problems_done(&problems);
+        return r >= 0;
+}
+
+static void parsed(Manager *m, const Peer *peer, const char *parent, int r, TreeSpec *spec,
+                ConfigProblems *problems, bool child, tree_done_t done, void *userdata, Loading **ret)
+{
+        const char *what = child ? "the child" : "the tree";
         Json *error = NULL;
 
         if (r < 0) {
                 if (r == -EINVAL)
-                        (void) problems_to_error(problems, child ? "the child" : "the tree", &error);
+                        (void) problems_to_error(problems, 0, what, &error);
                 else
                         (void) message_error_object(&error, ERROR_INTERNAL, NULL, "%s", strerror(-r));
+                done(NULL, error, userdata);
+                json_unref(error);
+        } else if (!peer_may_start(peer, spec, CONFINE_RULE, &error)) {
+                tree_spec_unref(spec);
                 done(NULL, error, userdata);
                 json_unref(error);
         } else {
@@ -333,23 +354,24 @@ static void parsed(Manager *m, const char *parent, int r, TreeSpec *spec, Config
         config_problems_done(problems);
 }
 
-void manager_load_tree(Manager *m, Json *tree, tree_done_t done, void *userdata, Loading **ret)
+void manager_load_tree(
+                Manager *m, const Peer *peer, Json *tree, tree_done_t done, void *userdata, Loading **ret)
 {
         ConfigProblems problems = { 0 };
         TreeSpec *spec = NULL;
         int r = config_parse_tree(tree, &spec, &problems);
 
-        parsed(m, "/", r, spec, &problems, false, done, userdata, ret);
+        parsed(m, peer, "/", r, spec, &problems, false, done, userdata, ret);
 }
 
-void manager_spawn_child(
-                Manager *m, Node *parent, Json *child, tree_done_t done, void *userdata, Loading **ret)
+void manager_spawn_child(Manager *m, const Peer *peer, Node *parent, Json *child, tree_done_t done,
+                void *userdata, Loading **ret)
 {
         ConfigProblems problems = { 0 };
         TreeSpec *spec = NULL;
         int r = config_parse_child(child, parent->spec.strategy, &spec, &problems);
 
-        parsed(m, parent->path, r, spec, &problems, true, done, userdata, ret);
+        parsed(m, peer, parent->path, r, spec, &problems, true, done, userdata, ret);
 }
 
 /* --- trees that load at start --- */
@@ -402,7 +424,7 @@ static void load_file(Manager *m, const char *path)
         }
         name = strdup(path);
         if (name)
-                manager_load_tree(m, tree, on_boot_tree, name, NULL);
+                manager_load_tree(m, NULL, tree, on_boot_tree, name, NULL);
 }
 
 static int is_tree_file(const struct dirent *e)

@@ -11,6 +11,7 @@
 #include <time.h>
 #include <unistd.h>
 
+#include "base/directory.h"
 #include "base/io.h"
 #include "tractorctl/locate.h"
 
@@ -106,9 +107,10 @@ int locate_make_run_dir(const Surroundings *s, char **ret)
         if (!parent || !dir)
                 return -ENOMEM;
         /* The system's own directory must stay open to those who look for the service's socket. */
-        r = mkdir_parents(parent, s->uid == 0 ? 0755 : 0700);
+        r = directory_open_trusted(parent, s->uid == 0 ? 0755 : 0700);
         if (r < 0)
                 return r;
+        (void) safe_close(r);
         if (mkdir(dir, 0700) < 0 && errno != EEXIST)
                 return -errno;
         r = check_run_dir(s, parent, dir);

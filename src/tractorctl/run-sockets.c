@@ -7,6 +7,7 @@
 #include <sys/un.h>
 #include <unistd.h>
 
+#include "base/directory.h"
 #include "base/io.h"
 #include "base/path.h"
 #include "tractorctl/run.h"
@@ -41,12 +42,22 @@ static int try_bind(const Context *c, const char *path)
 static int clear_way(const Context *c, const char *path)
 {
         struct stat st;
-        int fd;
+        int fd, r;
 
         if (strlen(path) > SOCKET_PATH_MAX)
                 return fail(c, CTL_USAGE,
                                 "the path of the socket is over %zu bytes long: %s; name a shorter one",
                                 SOCKET_PATH_MAX, path);
+        r = directory_check_parent(path);
+        if (r == -EPERM)
+                return fail(c, CTL_DENIED,
+                                "%s: others could put something else in its place: a directory on the way "
+                                "is neither "
+                                "yours nor root's, or open to all; name another path with '--socket PATH'",
+                                path);
+        if (r < 0)
+                return fail(c, CTL_FAILED, "can't listen at %s: %s; name another path with '--socket PATH'",
+                                path, strerror(-r));
         if (lstat(path, &st) < 0)
                 return try_bind(c, path);
         if (!S_ISSOCK(st.st_mode))

@@ -43,10 +43,11 @@ class RpcError(Exception):
 class Connection:
     """One JSON-lines connection."""
 
-    def __init__(self, path):
-        self.sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+    def __init__(self, path, sock=None):
+        self.sock = sock or socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
         self.sock.settimeout(LIMIT)
-        self.sock.connect(path)
+        if not sock:
+            self.sock.connect(path)
         self.file = self.sock.makefile("rb")
         self.ids = itertools.count(1, 2)
 
@@ -83,6 +84,27 @@ class Connection:
     def close(self):
         self.file.close()
         self.sock.close()
+
+
+def connect_as(path, uid, groups=()):
+    """A connection of another user: who connects is who the kernel tells of, whoever speaks then."""
+    ours, theirs = socket.socketpair()
+    pid = os.fork()
+    if pid == 0:
+        with contextlib.suppress(BaseException):
+            os.setgroups(list(groups))
+            os.setgid(uid)
+            os.setuid(uid)
+            sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+            sock.connect(path)
+            socket.send_fds(theirs, [b"x"], [sock.fileno()])
+            os._exit(0)
+        os._exit(1)
+    theirs.close()
+    assert os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) == 0
+    fds = socket.recv_fds(ours, 1, 1)[1]
+    ours.close()
+    return Connection(path, socket.socket(fileno=fds[0]))
 
 
 class Events(Connection):
@@ -124,8 +146,12 @@ class Events(Connection):
 
 
 class Tractor:
-    def __init__(self, backend="process", env=None, args=()):
+    def __init__(self, backend="process", env=None, args=(), user=None):
         self.dir = tempfile.mkdtemp(prefix="tractor-test-")
+        identity = {}
+        if user is not None:
+            os.chown(self.dir, user, user)
+            identity = {"user": user, "group": user, "extra_groups": []}
         self.path = os.path.join(self.dir, "control.sock")
         self.log_path = os.path.join(self.dir, "log")
         self.owner, theirs = socket.socketpair()
@@ -137,6 +163,7 @@ class Tractor:
                 [program("tractord"), "--embedded", f"--owner-fd={theirs.fileno()}", f"--listen={self.path}",
                  f"--backend={backend}", "--log-level=debug", *args],
                 pass_fds=[theirs.fileno()], stdin=subprocess.DEVNULL, stdout=log, stderr=log, env=environ,
+                **identity,
             )
         theirs.close()
         self.connections = []
@@ -161,6 +188,13 @@ class Tractor:
                 if time.monotonic() > deadline or self.process.poll() is not None:
                     raise
                 select.select([], [], [], 0.005)
+        self.connections.append(connection)
+        return connection
+
+    def connect_as(self, uid, groups=()):
+        os.chmod(self.dir, 0o711)
+        os.chmod(self.path, 0o666)
+        connection = connect_as(self.path, uid, groups)
         self.connections.append(connection)
         return connection
 

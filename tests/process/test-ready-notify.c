@@ -333,9 +333,33 @@ static void notify_path_must_fit(void)
         end();
 }
 
+/* As /tmp/tractor-UID, which anyone may have made before us. */
+static void squatted_directory_is_refused(void)
+{
+        _cleanup_free_ char *theirs = xasprintf("%s/theirs", dir), *below = xasprintf("%s/theirs/x", dir);
+        ProbeOptions options = { .event = event,
+                .runtime_dir = below,
+                .actor_id = "0123456789abcdef",
+                .uid = geteuid(),
+                .events = &events,
+                .userdata = &seen };
+
+        if (geteuid() != 0)
+                skip("needs root to give a directory to another user");
+        CHECK(mkdir(theirs, 0755) >= 0 && chown(theirs, 65534, 65534) >= 0);
+        begin(READY_NOTIFY, NULL);
+        probe = probe_free(probe);
+        options.spec = spec;
+        CHECK_EQ(probe_new(&options, &probe), -EPERM);
+        CHECK(!probe && access(below, F_OK) < 0);
+        CHECK_EQ(rmdir(theirs), 0);
+        end();
+}
+
 TEST_MAIN(CASE(set_up), CASE(notify_by_one_already_gone), CASE(notify_before_the_start_is_known),
                 CASE(notify_socket_goes_with_the_probe), CASE(leftover_socket_is_replaced),
                 CASE(only_the_kind_notify_is_made_ready_by_it), CASE(foreign_uid_is_refused),
                 CASE(actors_own_uid_is_heard), CASE(descriptors_are_closed), CASE(barrier_is_answered),
                 CASE(garbage_is_harmless), CASE(status_is_bounded_text), CASE(call_back_may_free),
-                CASE(flood_is_slowed), CASE(notify_path_must_fit), CASE(tear_down));
+                CASE(flood_is_slowed), CASE(notify_path_must_fit), CASE(squatted_directory_is_refused),
+                CASE(tear_down));

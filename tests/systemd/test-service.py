@@ -9,7 +9,7 @@ import sys
 import time
 
 sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", "harness"))
-from tractor import BUILD, Connection, Events, LIMIT, gone, kill  # noqa: E402
+from tractor import BUILD, Connection, Events, LIMIT, connect_as, expect_error, gone, kill  # noqa: E402
 
 SYSTEM, TREES = "/run/tractor/control.sock", "/etc/tractor/trees"
 
@@ -63,6 +63,36 @@ def hardening_does_not_reach_actors():
     assert "Seccomp:\t0" in status, status
 
 
+def write_rules(path, name, who, subtree="/"):
+    os.makedirs(os.path.dirname(path), exist_ok=True)
+    with open(path, "w") as f:
+        json.dump([{"name": name, "who": who, "methods": "tree.get", "subtree": subtree, "allow": True}] if who else [], f)
+
+
+def rules_of_the_machine():
+    """The administrator's file takes the place of the vendor's of its name, and one of nothing switches it off."""
+    share = next(p for p in ("/usr/local/share/tractor/access.d", "/usr/share/tractor/access.d")
+                 if os.path.exists(p + "/50-operators.json.example"))
+    write_rules(f"{share}/10-a.json", "vendor's a", {"user": 1001})
+    write_rules(f"{share}/20-b.json", "vendor's b", {"user": 1002})
+    write_rules(f"{share}/30-c.json", "vendor's c", {"user": 1003}, "/shop")
+    write_rules("/etc/tractor/access.d/10-a.json", "our a", {"user": 1004})
+    write_rules("/etc/tractor/access.d/20-b.json", "", None)
+    kill(serving()[0].call("supervisor.status")["pid"])
+    connection, _ = serving()
+    assert connection.call("supervisor.status")["access"]["state"] == "read"
+    os.chmod(SYSTEM, 0o666)
+    assert connect_as(SYSTEM, 1004).call("tree.get")["path"] == "/"
+    assert connect_as(SYSTEM, 1003).call("tree.get", path="/shop")["path"] == "/shop"
+    for uid, path in ((1001, "/"), (1002, "/"), (1003, "/"), (1005, "/shop")):
+        expect_error(-32009, connect_as(SYSTEM, uid).call, "tree.get", path=path)
+    run("journalctl", "--sync")
+    record = json.loads(run("journalctl", "--no-pager", "-o", "json", "TRACTOR_EVENT=refused", "TRACTOR_PEER_UID=1005"))
+    assert record["TRACTOR_METHOD"] == "tree.get" and record["TRACTOR_PATH"] == "/shop", record
+    assert record["TRACTOR_RULE"].startswith("default: ") and record["TRACTOR_PEER"].startswith("@client/"), record
+    assert record["MESSAGE_ID"] in open("/usr/local/include/tractor/messages.h").read(), record
+
+
 def reload_is_harmless():
     before = serving()[1]
     run("systemctl", "daemon-reexec")
@@ -109,7 +139,7 @@ def for_a_user():
 
 if __name__ == "__main__":
     install()
-    for test in (activated_by_its_socket, hardening_does_not_reach_actors, reload_is_harmless,
+    for test in (activated_by_its_socket, hardening_does_not_reach_actors, rules_of_the_machine, reload_is_harmless,
                  supervisor_killed, stopped_in_order, for_a_user):
         print(f"-- {test.__name__}", file=sys.stderr, flush=True)
         test()
