@@ -8,6 +8,7 @@
 #include "base/usec.h"
 #include "supervisor/lifecycle-log.h"
 #include "supervisor/manager.h"
+#include "supervisor/proc.h"
 
 #define LAST_WORDS 20U
 
@@ -52,14 +53,19 @@ static void explain_failure(const Life *life, ExitInfo *ret)
         }
 }
 
-/* 137 is not OOM: only the kernel's own count of the actor's slice says so, and only of a SIGKILL. */
+/* 137 is not OOM: only the kernel's own count says so, and only of a SIGKILL. After another abnormal end it may tell what
+ * led to it. */
 static bool killed_for_memory(const Life *life)
 {
-        Home *home = life->member->home;
+        bool by_sigkill = life->exit.code != CLD_EXITED && life->exit.status == SIGKILL;
+        Member *member = life->member;
+        uint64_t kills;
 
-        if (life->exit.code == CLD_EXITED || life->exit.status != SIGKILL || life->killed_by_us)
+        if (life->killed_by_us || life->exit.status == 0 ||
+                        (!by_sigkill && member->node->state == NODE_STOPPING) ||
+                        member_backend(member)->home_oom_kills(member->home, &kills) < 0)
                 return false;
-        return home->backend->vtable->home_oom_kills(home) > 0;
+        return oom_account_judge(&member->oom, kills, by_sigkill);
 }
 
 void life_explain(Life *life, ExitInfo *ret)
@@ -83,6 +89,59 @@ void life_explain(Life *life, ExitInfo *ret)
                 explain_failure(life, ret);
         else if (killed_for_memory(life))
                 ret->cause = CAUSE_OOM;
+}
+
+/* --- losses that it survives --- */
+
+static void log_node(Manager *m, LifecycleKind kind, const Node *node, const char *text)
+{
+        const Member *member = node_member(node);
+        LifecycleRecord r = LIFECYCLE_RECORD(kind, node->path);
+
+        r.text = text;
+        if (member && node->spec.kind == NODE_ACTOR) {
+                r.actor_id = member->id;
+                r.generation = node->generation;
+                r.restarts = node->restarts;
+                if (member->life) {
+                        r.object_pid = member->life->pid;
+                        r.unit = member->life->unit;
+                }
+        }
+        lifecycle_log(m->journal, &r);
+}
+
+static void tell_memory_kills(Member *member, uint64_t now)
+{
+        unsigned long long n = oom_account_tell(&member->oom, now);
+        _cleanup_free_ char *text = NULL;
+
+        if (n == 0)
+                return;
+        text = n == 1 ? strdup("the kernel killed a process of it for want of memory, not its main process")
+                      : xasprintf("the kernel killed %llu processes of it for want of memory, not its main "
+                                  "process",
+                                        n);
+        log_node(member->manager, LIFECYCLE_OOM_KILL, member->node, text);
+}
+
+/* First the count, then the main process: the order is what makes it evidence. */
+void manager_memory_changed(void *userdata)
+{
+        Member *member = userdata;
+        Life *life = member->life;
+        uint64_t kills;
+        int doomed;
+
+        if (!life || life->pid <= 0 || life->phase == LIFE_ENDED)
+                return;
+        if (member_backend(member)->home_oom_kills(member->home, &kills) < 0 || kills == member->oom.cleared)
+                return;
+        doomed = proc_kill_pending(life->pid);
+        if (doomed < 0)
+                return;
+        oom_account_look(&member->oom, kills, doomed);
+        tell_memory_kills(member, now_usec(CLOCK_MONOTONIC));
 }
 
 /* --- the record --- */
@@ -124,8 +183,10 @@ static char *spawn_text(const Member *member, const ExitInfo *e)
 void life_write_obituary(Life *life, const ExitInfo *exit)
 {
         Member *member = life->member;
-        Obituary *o = calloc(1, sizeof(Obituary));
+        Obituary *o;
 
+        tell_memory_kills(member, USEC_INFINITY);
+        o = calloc(1, sizeof(Obituary));
         if (!o)
                 return;
         life->obituary = o;
@@ -227,24 +288,6 @@ void manager_log_spawn_failure(Manager *m, const Member *member, const ExitInfo 
         r.cause = exit_cause_to_string(exit->cause);
         r.restarts = member->node->restarts;
         r.text = text;
-        lifecycle_log(m->journal, &r);
-}
-
-static void log_node(Manager *m, LifecycleKind kind, const Node *node, const char *text)
-{
-        const Member *member = node_member(node);
-        LifecycleRecord r = LIFECYCLE_RECORD(kind, node->path);
-
-        r.text = text;
-        if (member && node->spec.kind == NODE_ACTOR) {
-                r.actor_id = member->id;
-                r.generation = node->generation;
-                r.restarts = node->restarts;
-                if (member->life) {
-                        r.object_pid = member->life->pid;
-                        r.unit = member->life->unit;
-                }
-        }
         lifecycle_log(m->journal, &r);
 }
 

@@ -22,6 +22,7 @@
 #include "supervisor/core/core.h"
 #include "supervisor/journal.h"
 #include "supervisor/keeper-link.h"
+#include "supervisor/oom-account.h"
 #include "supervisor/output.h"
 #include "supervisor/ready.h"
 
@@ -73,6 +74,7 @@ struct Member {
         Node *node;
         TreeSpec *spec;
         Limits limits; /* in force */
+        OomAccount oom;
         Home *home;
         Life *life; /* the current generation, until it is empty */
         Probe *probe;
@@ -208,6 +210,8 @@ int member_encode_command(Member *member, char *const *argv);
 /* --- deaths (manager-death.c) --- */
 /* What the keeper saw, the home's counters and our own doing → what the core is told. */
 void life_explain(Life *life, ExitInfo *ret);
+/* The backend's word that something has happened to a member's memory. */
+void manager_memory_changed(void *userdata);
 /* Copies what the record of this end needs while the member is there; `exit` is what the core made of it. */
 void life_write_obituary(Life *life, const ExitInfo *exit);
 /* Logs it, an abnormal end with its last words, then lets the keeper reap and frees the life. */
