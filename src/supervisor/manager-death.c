@@ -91,59 +91,6 @@ void life_explain(Life *life, ExitInfo *ret)
                 ret->cause = CAUSE_OOM;
 }
 
-/* --- losses that it survives --- */
-
-static void log_node(Manager *m, LifecycleKind kind, const Node *node, const char *text)
-{
-        const Member *member = node_member(node);
-        LifecycleRecord r = LIFECYCLE_RECORD(kind, node->path);
-
-        r.text = text;
-        if (member && node->spec.kind == NODE_ACTOR) {
-                r.actor_id = member->id;
-                r.generation = node->generation;
-                r.restarts = node->restarts;
-                if (member->life) {
-                        r.object_pid = member->life->pid;
-                        r.unit = member->life->unit;
-                }
-        }
-        lifecycle_log(m->journal, &r);
-}
-
-static void tell_memory_kills(Member *member, uint64_t now)
-{
-        unsigned long long n = oom_account_tell(&member->oom, now);
-        _cleanup_free_ char *text = NULL;
-
-        if (n == 0)
-                return;
-        text = n == 1 ? strdup("the kernel killed a process of it for want of memory, not its main process")
-                      : xasprintf("the kernel killed %llu processes of it for want of memory, not its main "
-                                  "process",
-                                        n);
-        log_node(member->manager, LIFECYCLE_OOM_KILL, member->node, text);
-}
-
-/* First the count, then the main process: the order is what makes it evidence. */
-void manager_memory_changed(void *userdata)
-{
-        Member *member = userdata;
-        Life *life = member->life;
-        uint64_t kills;
-        int doomed;
-
-        if (!life || life->pid <= 0 || life->phase == LIFE_ENDED)
-                return;
-        if (member_backend(member)->home_oom_kills(member->home, &kills) < 0 || kills == member->oom.cleared)
-                return;
-        doomed = proc_kill_pending(life->pid);
-        if (doomed < 0)
-                return;
-        oom_account_look(&member->oom, kills, doomed);
-        tell_memory_kills(member, now_usec(CLOCK_MONOTONIC));
-}
-
 /* --- the record --- */
 
 /* The home's counters know of all processes, but are files to read: of an end that was asked for, the keeper's account of
@@ -185,7 +132,7 @@ void life_write_obituary(Life *life, const ExitInfo *exit)
         Member *member = life->member;
         Obituary *o;
 
-        tell_memory_kills(member, USEC_INFINITY);
+        manager_log_losses(member, USEC_INFINITY);
         o = calloc(1, sizeof(Obituary));
         if (!o)
                 return;
@@ -291,6 +238,24 @@ void manager_log_spawn_failure(Manager *m, const Member *member, const ExitInfo 
         lifecycle_log(m->journal, &r);
 }
 
+static void log_node(Manager *m, LifecycleKind kind, const Node *node, const char *text)
+{
+        const Member *member = node_member(node);
+        LifecycleRecord r = LIFECYCLE_RECORD(kind, node->path);
+
+        r.text = text;
+        if (member && node->spec.kind == NODE_ACTOR) {
+                r.actor_id = member->id;
+                r.generation = node->generation;
+                r.restarts = node->restarts;
+                if (member->life) {
+                        r.object_pid = member->life->pid;
+                        r.unit = member->life->unit;
+                }
+        }
+        lifecycle_log(m->journal, &r);
+}
+
 void manager_log_started(Manager *m, const Node *node)
 {
         log_node(m, LIFECYCLE_STARTED, node, NULL);
@@ -330,4 +295,39 @@ void manager_log_give_up(Manager *m, Node *node, Node *about)
                         node->spec.intensity.max_restarts, (double) node->spec.intensity.within_usec / 1e6,
                         about ? about->path : "a child");
         log_node(m, LIFECYCLE_GAVE_UP, node, text);
+}
+
+/* --- losses that it survives --- */
+
+void manager_log_losses(Member *member, uint64_t now)
+{
+        unsigned long long n = oom_account_tell(&member->oom, now);
+        _cleanup_free_ char *text = NULL;
+
+        if (n == 0)
+                return;
+        text = n == 1 ? strdup("the kernel killed a process of it for want of memory, not its main process")
+                      : xasprintf("the kernel killed %llu processes of it for want of memory, not its main "
+                                  "process",
+                                        n);
+        log_node(member->manager, LIFECYCLE_OOM_KILL, member->node, text);
+}
+
+/* First the count, then the main process: the order is what makes it evidence. */
+void manager_memory_changed(void *userdata)
+{
+        Member *member = userdata;
+        Life *life = member->life;
+        uint64_t kills;
+        int doomed;
+
+        if (!life || life->pid <= 0 || life->phase == LIFE_ENDED)
+                return;
+        if (member_backend(member)->home_oom_kills(member->home, &kills) < 0 || kills == member->oom.cleared)
+                return;
+        doomed = proc_kill_pending(life->pid);
+        if (doomed < 0)
+                return;
+        oom_account_look(&member->oom, kills, doomed);
+        manager_log_losses(member, now_usec(CLOCK_MONOTONIC));
 }

@@ -245,6 +245,7 @@ static void on_adopted(void *userdata, int r, const char *why)
         (void) free_and_strdup(&life->unit, member_backend(member)->home_unit(member->home));
         if (life->phase != LIFE_ADOPTING || life->doomed)
                 return;
+        life_take_baseline(life);
         life->phase = LIFE_SETUP;
         r = keeper_link_release(member->manager->keeper, life->key);
         if (r < 0) {

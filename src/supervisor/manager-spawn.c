@@ -215,9 +215,10 @@ static int open_output(Member *member)
                         spec->user ? spec->gid : getegid(), &member->output_path);
 }
 
-static void take_baseline(Member *member, Life *life)
+void life_take_baseline(Life *life)
 {
-        uint64_t kills = member->oom.cleared;
+        Member *member = life->member;
+        uint64_t kills = 0;
         Usage usage;
 
         /* A home that is new counts from 0; but a slice may have stood here before. */
@@ -250,7 +251,8 @@ static int try_spawn(Member *member, int *ret_step)
                 return r;
         life->phase = LIFE_CLONING;
         life->held = plan.held;
-        take_baseline(member, life);
+        if (!plan.held)
+                life_take_baseline(life);
         *ret_step = SPAWN_STEP_STDIO;
         r = open_output(member);
         if (r < 0)

@@ -187,6 +187,8 @@ static inline const BackendVtable *member_backend(const Member *member)
 
 /* --- lives before their child exists (manager-spawn.c) --- */
 void life_spawn(Member *member);
+/* What the home has counted before this life: read before its program runs, and in a home that stands by then. */
+void life_take_baseline(Life *life);
 /* A spawn that came to nothing: no process is there, and none will be. */
 void life_spawn_failed(Member *member, int error, int step, const char *why);
 
@@ -212,6 +214,8 @@ int member_encode_command(Member *member, char *const *argv);
 void life_explain(Life *life, ExitInfo *ret);
 /* The backend's word that something has happened to a member's memory. */
 void manager_memory_changed(void *userdata);
+/* Warns of processes that the kernel killed for want of memory, the main process not among them, as often as may be. */
+void manager_log_losses(Member *member, uint64_t now);
 /* Copies what the record of this end needs while the member is there; `exit` is what the core made of it. */
 void life_write_obituary(Life *life, const ExitInfo *exit);
 /* Logs it, an abnormal end with its last words, then lets the keeper reap and frees the life. */

@@ -115,6 +115,19 @@ def oom_after_another_process_s_is_told(backend):
             loss()
 
 
+def oom_is_told_of_each_start(backend):
+    """Also where the counter begins at 0 again, since someone stopped the slice in between."""
+    with tractor(backend) as t:
+        events = t.events()
+        t.load(children=[{"name": "hog", "exec": HOG, "limits": SMALL, "restart": "temporary"}])
+        for _ in range(3):
+            assert events.wait(is_exit("/t/hog"))["exit"]["cause"] == "oom"
+            events.state("/t/hog", "failed", "dead")
+            if backend == "scope":
+                subprocess.run(["systemctl", "stop", t.get("/t/hog")["unit"]], check=True)
+            t.call("actor.restart", path="/t/hog")
+
+
 def limit_of_a_branch_holds_for_all_below(backend):
     """The limit is the supervisor's; what dies of it is the hungry child."""
     with tractor(backend) as t:
@@ -167,5 +180,5 @@ def cpu_quota_holds_and_can_be_changed(backend):
 
 if __name__ == "__main__":
     main([oom_is_told_every_time, sigkill_is_not_oom, another_process_killed_for_memory_is_not_oom,
-          oom_after_another_process_s_is_told, limit_of_a_branch_holds_for_all_below, fork_bomb_is_contained,
-          cpu_quota_holds_and_can_be_changed, supervisors_are_spared])
+          oom_after_another_process_s_is_told, oom_is_told_of_each_start, limit_of_a_branch_holds_for_all_below,
+          fork_bomb_is_contained, cpu_quota_holds_and_can_be_changed, supervisors_are_spared])
