@@ -43,10 +43,9 @@ typedef struct CgroupHome {
         char *room; /* of this generation's processes; NULL: none */
         int room_fd;
         bool actor, subtree_enabled, frozen;
-        bool lived_in;      /* the node's own directory has had its generation */
-        bool room_over;     /* known to be empty; a leaf is gone as well */
-        uint64_t oom_kills; /* as last told */
-        CgroupWatch *watch;
+        bool lived_in;  /* the node's own directory has had its generation */
+        bool room_over; /* known to be empty; a leaf is gone as well */
+        CgroupWatch *watch, *memory_watch;
 } CgroupHome;
 
 typedef struct Ruin {
@@ -139,6 +138,7 @@ static void cgroup_home_free(Home *home)
         if (!h)
                 return;
         h->watch = cgroup_watch_free(h->watch);
+        h->memory_watch = cgroup_watch_free(h->memory_watch);
         safe_close(h->room_fd);
         demolish(backend_of(h), h->path);
         free(h->path);
@@ -262,6 +262,22 @@ static int cgroup_home_new(Backend *backend, Home *parent, const char *name, con
         return 0;
 }
 
+static void memory_changed(void *userdata)
+{
+        CgroupHome *h = userdata;
+
+        backend_of(h)->events->memory_changed(h->userdata);
+}
+
+/* Of the node's directory, which outlives the rooms: it counts for all of them. Without a watch the count is read after
+ * a death all the same. */
+static void watch_memory(CgroupHome *h)
+{
+        if (!h->memory_watch && cgroup_list_has(h->home.backend->controllers, "memory"))
+                (void) cgroup_watch_memory(
+                                backend_of(h)->watcher, h->path, memory_changed, h, &h->memory_watch);
+}
+
 static int cgroup_home_prepare(Home *home, uint32_t generation, const char *actor_id, int stop_signal,
                 uint64_t stop_usec, SpawnPlan *ret)
 {
@@ -283,6 +299,7 @@ static int cgroup_home_prepare(Home *home, uint32_t generation, const char *acto
                 room_leave(h);
                 return r;
         }
+        watch_memory(h);
         *ret = (SpawnPlan){ .cgroup_fd = h->room_fd };
         return 0;
 }
@@ -409,15 +426,11 @@ static void cgroup_home_spent(Home *home, Usage *ret)
         cgroup_spent(backend_of(h)->root.fd, h->path, ret);
 }
 
-static uint64_t cgroup_home_oom_kills(Home *home)
+static int cgroup_home_oom_kills(Home *home, uint64_t *ret)
 {
         CgroupHome *h = (CgroupHome *) home;
-        uint64_t now, before = h->oom_kills;
 
-        if (cgroup_read_key(backend_of(h)->root.fd, h->path, "memory.events", "oom_kill", &now) < 0)
-                return 0;
-        h->oom_kills = now;
-        return now > before ? now - before : 0;
+        return cgroup_oom_kills(backend_of(h)->root.fd, h->path, ret);
 }
 
 static const char *cgroup_home_unit(Home *home)

@@ -375,9 +375,9 @@ static void process_home_spent(Home *home, Usage *ret)
                 .pressure = -1 };
 }
 
-static uint64_t process_home_oom_kills(Home *home)
+static int process_home_oom_kills(Home *home, uint64_t *ret)
 {
-        return 0;
+        return -EOPNOTSUPP;
 }
 
 static const char *process_home_none(Home *home)

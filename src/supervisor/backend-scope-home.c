@@ -19,11 +19,30 @@ static ScopeBackend *backend_of(ScopeHome *h)
 
 /* --- adopting: the job, then the process's own cgroup, then the invocation --- */
 
+static void memory_changed(void *userdata)
+{
+        ScopeHome *h = userdata;
+
+        backend_of(h)->events->memory_changed(h->userdata);
+}
+
+/* Of the slice, as it stands now: somebody may have stopped the one before. Without a watch the count is read after a
+ * death all the same. */
+static void watch_memory(ScopeHome *h)
+{
+        h->memory_watch = cgroup_watch_free(h->memory_watch);
+        if (cgroup_list_has(h->home.backend->controllers, "memory"))
+                (void) cgroup_watch_memory(
+                                backend_of(h)->watcher, h->cgroup, memory_changed, h, &h->memory_watch);
+}
+
 static void adopted(ScopeHome *h, int r, const char *why)
 {
         _cleanup_free_ char *copy = why ? strdup(why) : NULL; /* the home may go meanwhile */
 
         h->adopting = false;
+        if (r >= 0)
+                watch_memory(h);
         backend_of(h)->events->adopted(h->userdata, r, copy);
 }
 
@@ -168,6 +187,7 @@ static void room_leave(ScopeHome *h)
         JobPhase phase = h->scope_job.phase;
 
         h->watch = cgroup_watch_free(h->watch);
+        h->memory_watch = cgroup_watch_free(h->memory_watch);
         forget_invocation(h);
         ask_forget(h);
         h->room_fd = safe_close(h->room_fd);
@@ -481,15 +501,11 @@ static void scope_home_spent(Home *home, Usage *ret)
         cgroup_spent(backend_of(h)->root.fd, h->cgroup, ret);
 }
 
-static uint64_t scope_home_oom_kills(Home *home)
+static int scope_home_oom_kills(Home *home, uint64_t *ret)
 {
         ScopeHome *h = (ScopeHome *) home;
-        uint64_t now, before = h->oom_kills;
 
-        if (cgroup_read_key(backend_of(h)->root.fd, h->cgroup, "memory.events", "oom_kill", &now) < 0)
-                return 0;
-        h->oom_kills = now; /* smaller than before when the slice was stopped and made anew */
-        return now > before ? now - before : 0;
+        return cgroup_oom_kills(backend_of(h)->root.fd, h->cgroup, ret);
 }
 
 static const char *scope_home_unit(Home *home)

@@ -75,7 +75,6 @@ struct ScopeHome {
         bool slice_sent; /* asked for at least once: to be stopped in the end */
         bool slice_made; /* as far as we know it stands, with our limits */
         bool frozen;
-        uint64_t oom_kills; /* as last told */
 
         /* This generation's. */
         Job scope_job;
@@ -87,7 +86,7 @@ struct ScopeHome {
         int stop_signal;
         bool adopting;
         sd_bus_slot *invocation;
-        CgroupWatch *watch;
+        CgroupWatch *watch, *memory_watch;
         ListNode asking; /* in ScopeBackend.asking */
         unsigned round;  /* of the call that answers */
         bool told;       /* JobNew named it */

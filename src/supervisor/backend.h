@@ -53,6 +53,8 @@ typedef struct BackendEvents {
         void (*stop_requested)(void *userdata);
         /* home_consult() is answered. */
         void (*consulted)(void *userdata);
+        /* Something has happened to the memory of an actor, maybe what home_oom_kills() counts. */
+        void (*memory_changed)(void *userdata);
 } BackendEvents;
 
 typedef struct BackendOptions {
@@ -97,8 +99,9 @@ typedef struct BackendVtable {
         int (*home_set_limits)(Home *h, const Limits *limits, Limit *ret_limit);
         int (*home_usage)(Home *h, Usage *ret);
         void (*home_spent)(Home *h, Usage *ret); /* cpu_usec and memory_peak alone */
-        /* memory.events oom_kill of the node's subtree since the last call: the cause `oom` comes from here. */
-        uint64_t (*home_oom_kills)(Home *h);
+        /* What the kernel has killed for want of memory in the node's subtree, ever: the cause `oom` comes from here.
+         * Negative where nobody counts. */
+        int (*home_oom_kills)(Home *h, uint64_t *ret);
         const char *(*home_unit)(Home *h);   /* scope (actor) or slice name; NULL without systemd */
         const char *(*home_cgroup)(Home *h); /* of the room or slice, below the cgroup root; NULL: none */
         /* Kills whatever belongs to this instance, at once and synchronously: the keeper is gone. */

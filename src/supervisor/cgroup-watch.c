@@ -21,16 +21,18 @@ struct CgroupWatcher {
         int inotify;
         uint64_t recheck_usec;
         sd_event_source *io, *defer, *timer;
-        Map watches;    /* by watch descriptor */
-        ListNode all;   /* those that have not fired */
-        ListNode fired; /* found empty, call-back due */
+        Map watches;     /* by watch descriptor */
+        ListNode all;    /* for emptiness, that have not fired */
+        ListNode memory; /* for memory, whose call-back is not due */
+        ListNode fired;  /* call-back due */
 };
 
 struct CgroupWatch {
         CgroupWatcher *watcher; /* weak */
         ListNode node;
-        int wd; /* -1: fired */
-        void (*emptied)(void *userdata);
+        int wd; /* -1: fired, or deaf */
+        bool lasting;
+        void (*call)(void *userdata);
         void *userdata;
         char path[];
 };
@@ -58,7 +60,10 @@ CgroupWatch *cgroup_watch_free(CgroupWatch *watch)
 
 static void watch_fire(CgroupWatch *watch)
 {
-        watch_detach(watch);
+        if (watch->lasting)
+                list_unlink(&watch->node);
+        else
+                watch_detach(watch);
         list_append(&watch->watcher->fired, &watch->node);
         (void) sd_event_source_set_enabled(watch->watcher->defer, SD_EVENT_ONESHOT);
 }
@@ -95,9 +100,29 @@ static int on_defer(sd_event_source *s, void *userdata)
                 CgroupWatch *watch = LIST_ENTRY(w->fired.next, CgroupWatch, node);
 
                 list_unlink(&watch->node);
-                watch->emptied(watch->userdata);
+                if (watch->lasting && watch->wd >= 0)
+                        list_append(&w->memory, &watch->node);
+                watch->call(watch->userdata);
         }
         return 0;
+}
+
+/* Some events were lost. */
+static void suspect_all(CgroupWatcher *w)
+{
+        check_all(w);
+        LIST_FOREACH_SAFE(i, &w->memory)
+                watch_fire(LIST_ENTRY(i, CgroupWatch, node));
+}
+
+static void watch_told(CgroupWatch *watch, uint32_t mask)
+{
+        if (!watch->lasting)
+                watch_check(watch);
+        else if (mask & IN_IGNORED)
+                watch_detach(watch);
+        else
+                watch_fire(watch);
 }
 
 static int on_inotify(sd_event_source *s, int fd, uint32_t revents, void *userdata)
@@ -111,9 +136,9 @@ static int on_inotify(sd_event_source *s, int fd, uint32_t revents, void *userda
                 CgroupWatch *watch = e->wd < 0 ? NULL : map_get_u64(&w->watches, (uint64_t) e->wd);
 
                 if (e->mask & IN_Q_OVERFLOW)
-                        check_all(w);
+                        suspect_all(w);
                 if (watch)
-                        watch_check(watch);
+                        watch_told(watch, e->mask);
                 i += (ssize_t) (sizeof(*e) + e->len);
         }
         return 0;
@@ -160,6 +185,7 @@ int cgroup_watcher_new(sd_event *event, int root, uint64_t recheck_usec, CgroupW
                 return -ENOMEM;
         *w = (CgroupWatcher){ .root = root, .inotify = -EBADF, .recheck_usec = recheck_usec };
         list_init(&w->all);
+        list_init(&w->memory);
         list_init(&w->fired);
         r = watcher_setup(w, event);
         if (r < 0) {
@@ -174,7 +200,7 @@ CgroupWatcher *cgroup_watcher_free(CgroupWatcher *w)
 {
         if (!w)
                 return NULL;
-        assert(list_is_empty(&w->all) && list_is_empty(&w->fired));
+        assert(list_is_empty(&w->all) && list_is_empty(&w->memory) && list_is_empty(&w->fired));
         sd_event_source_disable_unref(w->io);
         sd_event_source_disable_unref(w->defer);
         sd_event_source_disable_unref(w->timer);
@@ -184,18 +210,39 @@ CgroupWatcher *cgroup_watcher_free(CgroupWatcher *w)
         return NULL;
 }
 
-static int watch_attach(CgroupWatch *watch)
+/* Nobody's end may be missed for want of a watch. */
+static bool give_way(CgroupWatcher *w)
+{
+        if (list_is_empty(&w->memory))
+                return false;
+        watch_detach(LIST_ENTRY(w->memory.next, CgroupWatch, node));
+        return true;
+}
+
+static int add_watch(CgroupWatch *watch)
 {
         CgroupWatcher *w = watch->watcher;
         char name[PATH_MAX];
+        int wd;
+
+        if (snprintf(name, sizeof(name), "/proc/self/fd/%d%s/%s", w->root, watch->path,
+                            watch->lasting ? "memory.events" : "cgroup.events") >= PATH_MAX)
+                return -ENAMETOOLONG;
+        do
+                wd = inotify_add_watch(w->inotify, name, IN_MODIFY | (watch->lasting ? 0 : IN_DELETE_SELF));
+        while (wd < 0 && errno == ENOSPC && !watch->lasting && give_way(w));
+        return wd < 0 ? -errno : wd;
+}
+
+static int watch_attach(CgroupWatch *watch)
+{
+        CgroupWatcher *w = watch->watcher;
         int r;
 
-        if (snprintf(name, sizeof(name), "/proc/self/fd/%d%s/cgroup.events", w->root, watch->path) >=
-                        PATH_MAX)
-                return -ENAMETOOLONG;
-        watch->wd = inotify_add_watch(w->inotify, name, IN_MODIFY | IN_DELETE_SELF);
-        if (watch->wd < 0)
-                return errno == ENOENT || errno == ENODEV ? 0 : -errno; /* gone: as empty as can be */
+        r = add_watch(watch);
+        if (r < 0)
+                return r;
+        watch->wd = r;
         r = map_put_u64(&w->watches, (uint64_t) watch->wd, watch);
         if (r < 0) {
                 if (r != -EEXIST) /* else it is another watch's */
@@ -205,26 +252,56 @@ static int watch_attach(CgroupWatch *watch)
         return r;
 }
 
-int cgroup_watch_new(CgroupWatcher *w, const char *path, void (*emptied)(void *userdata), void *userdata,
-                CgroupWatch **ret)
+static CgroupWatch *watch_make(CgroupWatcher *w, const char *path, bool lasting,
+                void (*call)(void *userdata), void *userdata)
 {
         size_t n = strlen(path) + 1;
         CgroupWatch *watch = malloc(sizeof(*watch) + n);
+
+        if (!watch)
+                return NULL;
+        *watch = (CgroupWatch){
+                .watcher = w, .wd = -1, .lasting = lasting, .call = call, .userdata = userdata
+        };
+        list_init(&watch->node);
+        memcpy(watch->path, path, n);
+        return watch;
+}
+
+int cgroup_watch_new(CgroupWatcher *w, const char *path, void (*emptied)(void *userdata), void *userdata,
+                CgroupWatch **ret)
+{
+        CgroupWatch *watch = watch_make(w, path, false, emptied, userdata);
         int r;
 
         if (!watch)
                 return -ENOMEM;
-        *watch = (CgroupWatch){ .watcher = w, .wd = -1, .emptied = emptied, .userdata = userdata };
-        list_init(&watch->node);
-        memcpy(watch->path, path, n);
         r = watch_attach(watch);
-        if (r < 0) {
+        if (r < 0 && r != -ENOENT && r != -ENODEV) { /* gone: as empty as can be */
                 free(watch);
                 return r;
         }
         list_append(&w->all, &watch->node);
         arm_recheck(w, w->recheck_usec);
         watch_check(watch);
+        *ret = watch;
+        return 0;
+}
+
+int cgroup_watch_memory(CgroupWatcher *w, const char *path, void (*changed)(void *userdata), void *userdata,
+                CgroupWatch **ret)
+{
+        CgroupWatch *watch = watch_make(w, path, true, changed, userdata);
+        int r;
+
+        if (!watch)
+                return -ENOMEM;
+        r = watch_attach(watch);
+        if (r < 0) {
+                free(watch);
+                return r == -ENODEV ? -ENOENT : r;
+        }
+        list_append(&w->memory, &watch->node);
         *ret = watch;
         return 0;
 }

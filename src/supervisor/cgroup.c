@@ -187,6 +187,11 @@ int cgroup_read_key(int root, const char *path, const char *file, const char *ke
         return -ENXIO;
 }
 
+int cgroup_oom_kills(int root, const char *path, uint64_t *ret)
+{
+        return cgroup_read_key(root, path, "memory.events", "oom_kill", ret);
+}
+
 bool cgroup_exists(int root, const char *path)
 {
         char name[PATH_MAX];

@@ -26,6 +26,9 @@ int cgroup_read_u64(int root, const char *path, const char *file, uint64_t *ret)
 /* One `key value` line of a file such as memory.events. -ENXIO: no such key. */
 int cgroup_read_key(int root, const char *path, const char *file, const char *key, uint64_t *ret);
 
+/* Processes of the subtree that the kernel killed for want of memory. -ENOENT where that is not accounted for. */
+int cgroup_oom_kills(int root, const char *path, uint64_t *ret);
+
 bool cgroup_exists(int root, const char *path);
 /* 1, 0 or negative; a cgroup that is gone is 0. Zombies don't count: so the kernel sees it. */
 int cgroup_populated(int root, const char *path);

@@ -33,6 +33,8 @@ static const struct {
                         "the supervisor before this one ended unasked", LOG_WARNING },
         [LIFECYCLE_LIMIT_CHANGED] = { "limit-changed", TRACTOR_MESSAGE_LIMIT_CHANGED, "limits changed",
                         LOG_NOTICE },
+        [LIFECYCLE_OOM_KILL] = { "oom-kill", TRACTOR_MESSAGE_OOM_KILL,
+                        "lost a process for want of memory, not its main process", LOG_WARNING },
 };
 
 const char *lifecycle_kind_to_string(LifecycleKind k)

@@ -21,6 +21,7 @@ typedef enum LifecycleKind {
         LIFECYCLE_SUPERVISOR_STARTED,
         LIFECYCLE_SUPERVISOR_LOST,
         LIFECYCLE_LIMIT_CHANGED,
+        LIFECYCLE_OOM_KILL,
         _LIFECYCLE_MAX,
 } LifecycleKind;
 
@@ -54,7 +55,7 @@ typedef struct LifecycleRecord {
                 .priority = -1                                                                              \
         }
 
-/* "started" … "limit-changed": TRACTOR_EVENT. */
+/* "started" … "oom-kill": TRACTOR_EVENT. */
 const char *lifecycle_kind_to_string(LifecycleKind k);
 /* The 32 hexadecimal digits. */
 const char *lifecycle_message_id(LifecycleKind k);

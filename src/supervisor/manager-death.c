@@ -8,6 +8,7 @@
 #include "base/usec.h"
 #include "supervisor/lifecycle-log.h"
 #include "supervisor/manager.h"
+#include "supervisor/proc.h"
 
 #define LAST_WORDS 20U
 
@@ -52,14 +53,19 @@ static void explain_failure(const Life *life, ExitInfo *ret)
         }
 }
 
-/* 137 is not OOM: only the kernel's own count of the actor's slice says so, and only of a SIGKILL. */
+/* 137 is not OOM: only the kernel's own count says so, and only of a SIGKILL. After another abnormal end it may tell what
+ * led to it. */
 static bool killed_for_memory(const Life *life)
 {
-        Home *home = life->member->home;
+        bool by_sigkill = life->exit.code != CLD_EXITED && life->exit.status == SIGKILL;
+        Member *member = life->member;
+        uint64_t kills;
 
-        if (life->exit.code == CLD_EXITED || life->exit.status != SIGKILL || life->killed_by_us)
+        if (life->killed_by_us || life->exit.status == 0 ||
+                        (!by_sigkill && member->node->state == NODE_STOPPING) ||
+                        member_backend(member)->home_oom_kills(member->home, &kills) < 0)
                 return false;
-        return home->backend->vtable->home_oom_kills(home) > 0;
+        return oom_account_judge(&member->oom, kills, by_sigkill);
 }
 
 void life_explain(Life *life, ExitInfo *ret)
@@ -124,8 +130,10 @@ static char *spawn_text(const Member *member, const ExitInfo *e)
 void life_write_obituary(Life *life, const ExitInfo *exit)
 {
         Member *member = life->member;
-        Obituary *o = calloc(1, sizeof(Obituary));
+        Obituary *o;
 
+        manager_log_losses(member, USEC_INFINITY);
+        o = calloc(1, sizeof(Obituary));
         if (!o)
                 return;
         life->obituary = o;
@@ -287,4 +295,39 @@ void manager_log_give_up(Manager *m, Node *node, Node *about)
                         node->spec.intensity.max_restarts, (double) node->spec.intensity.within_usec / 1e6,
                         about ? about->path : "a child");
         log_node(m, LIFECYCLE_GAVE_UP, node, text);
+}
+
+/* --- losses that it survives --- */
+
+void manager_log_losses(Member *member, uint64_t now)
+{
+        unsigned long long n = oom_account_tell(&member->oom, now);
+        _cleanup_free_ char *text = NULL;
+
+        if (n == 0)
+                return;
+        text = n == 1 ? strdup("the kernel killed a process of it for want of memory, not its main process")
+                      : xasprintf("the kernel killed %llu processes of it for want of memory, not its main "
+                                  "process",
+                                        n);
+        log_node(member->manager, LIFECYCLE_OOM_KILL, member->node, text);
+}
+
+/* First the count, then the main process: the order is what makes it evidence. */
+void manager_memory_changed(void *userdata)
+{
+        Member *member = userdata;
+        Life *life = member->life;
+        uint64_t kills;
+        int doomed;
+
+        if (!life || life->pid <= 0 || life->phase == LIFE_ENDED)
+                return;
+        if (member_backend(member)->home_oom_kills(member->home, &kills) < 0 || kills == member->oom.cleared)
+                return;
+        doomed = proc_kill_pending(life->pid);
+        if (doomed < 0)
+                return;
+        oom_account_look(&member->oom, kills, doomed);
+        manager_log_losses(member, now_usec(CLOCK_MONOTONIC));
 }

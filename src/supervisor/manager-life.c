@@ -12,6 +12,7 @@
 #include "supervisor/manager.h"
 #include "supervisor/node-json.h"
 #include "supervisor/portal.h"
+#include "supervisor/proc.h"
 #include "supervisor/process-search.h"
 
 Life *life_free(Life *life)
@@ -51,12 +52,15 @@ int life_signal(Life *life, int signo)
         return 0;
 }
 
-/* A readiness command goes with its children: its room is the actor's, which stays. */
+/* A readiness command goes with its children: its room is the actor's, which stays. One that dies of a SIGKILL already,
+ * maybe the kernel's for want of memory, does not die of ours. */
 static void life_kill(Life *life)
 {
-        bool all = life->is_command && life->pid > 0 && life->pidfd >= 0 && life->phase != LIFE_ENDED;
+        bool there = life->pid > 0 && life->phase != LIFE_ENDED;
+        bool all = life->is_command && there && life->pidfd >= 0;
+        bool dying = there && proc_kill_pending(life->pid) > 0;
 
-        if ((all ? kill_descent(life->pid, life->pidfd) : life_signal(life, SIGKILL)) >= 0)
+        if ((all ? kill_descent(life->pid, life->pidfd) : life_signal(life, SIGKILL)) >= 0 && !dying)
                 life->killed_by_us = true;
 }
 
@@ -241,6 +245,7 @@ static void on_adopted(void *userdata, int r, const char *why)
         (void) free_and_strdup(&life->unit, member_backend(member)->home_unit(member->home));
         if (life->phase != LIFE_ADOPTING || life->doomed)
                 return;
+        life_take_baseline(life);
         life->phase = LIFE_SETUP;
         r = keeper_link_release(member->manager->keeper, life->key);
         if (r < 0) {
@@ -454,4 +459,5 @@ const BackendEvents manager_backend_events = {
         .emptied = on_emptied,
         .stop_requested = on_stop_requested,
         .consulted = on_consulted,
+        .memory_changed = manager_memory_changed,
 };

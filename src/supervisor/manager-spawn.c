@@ -211,14 +211,17 @@ static int open_output(Member *member)
                         spec->user ? spec->gid : getegid(), &member->output_path);
 }
 
-static void take_oom_baseline(Member *member, Life *life)
+void life_take_baseline(Life *life)
 {
+        Member *member = life->member;
+        uint64_t kills = 0;
         Usage usage;
 
         /* A home that is new counts from 0; but a slice may have stood here before. */
         if (life->generation <= 1 && member_backend(member)->kind != BACKEND_SCOPE)
                 return;
-        (void) member_backend(member)->home_oom_kills(member->home);
+        (void) member_backend(member)->home_oom_kills(member->home, &kills);
+        oom_account_begin(&member->oom, kills);
         member_backend(member)->home_spent(member->home, &usage);
         if (usage.cpu_usec != UINT64_MAX)
                 life->cpu_base_usec = usage.cpu_usec;
@@ -244,7 +247,8 @@ static int try_spawn(Member *member, int *ret_step)
                 return r;
         life->phase = LIFE_CLONING;
         life->held = plan.held;
-        take_oom_baseline(member, life);
+        if (!plan.held)
+                life_take_baseline(life);
         *ret_step = SPAWN_STEP_STDIO;
         r = open_output(member);
         if (r < 0)

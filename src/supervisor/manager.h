@@ -23,6 +23,7 @@
 #include "supervisor/core/core.h"
 #include "supervisor/journal.h"
 #include "supervisor/keeper-link.h"
+#include "supervisor/oom-account.h"
 #include "supervisor/output.h"
 #include "supervisor/ready.h"
 
@@ -74,6 +75,7 @@ struct Member {
         Node *node;
         TreeSpec *spec;
         Limits limits; /* in force */
+        OomAccount oom;
         Home *home;
         Life *life; /* the current generation, until it is empty */
         Probe *probe;
@@ -187,6 +189,8 @@ static inline const BackendVtable *member_backend(const Member *member)
 
 /* --- lives before their child exists (manager-spawn.c) --- */
 void life_spawn(Member *member);
+/* What the home has counted before this life: read before its program runs, and in a home that stands by then. */
+void life_take_baseline(Life *life);
 /* A spawn that came to nothing: no process is there, and none will be. */
 void life_spawn_failed(Member *member, int error, int step, const char *why);
 
@@ -210,6 +214,10 @@ int member_encode_command(Member *member, char *const *argv);
 /* --- deaths (manager-death.c) --- */
 /* What the keeper saw, the home's counters and our own doing → what the core is told. */
 void life_explain(Life *life, ExitInfo *ret);
+/* The backend's word that something has happened to a member's memory. */
+void manager_memory_changed(void *userdata);
+/* Warns of processes that the kernel killed for want of memory, the main process not among them, as often as may be. */
+void manager_log_losses(Member *member, uint64_t now);
 /* Copies what the record of this end needs while the member is there; `exit` is what the core made of it. */
 void life_write_obituary(Life *life, const ExitInfo *exit);
 /* Logs it, an abnormal end with its last words, then lets the keeper reap and frees the life. */

@@ -4,6 +4,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <inttypes.h>
+#include <signal.h>
 #include <stdio.h>
 #include <unistd.h>
 
@@ -61,6 +62,30 @@ int proc_stat(int pid, ProcStat *ret)
                 .memory = (uint64_t) rss * page,
                 .tasks = (uint64_t) tasks,
                 .start_ticks = start };
+        return 0;
+}
+
+/* Of a line "ShdPnd:\t0000000000000100". */
+static bool has_sigkill(const char *line)
+{
+        const char *set = startswith(line, "SigPnd:") ?: startswith(line, "ShdPnd:");
+
+        return set && strtoull(set, NULL, 16) & (1ULL << (SIGKILL - 1));
+}
+
+int proc_kill_pending(int pid)
+{
+        _cleanup_free_ char *text = NULL;
+        char path[64];
+        int r;
+
+        snprintf(path, sizeof(path), "/proc/%d/status", pid);
+        r = read_file_at(AT_FDCWD, path, &text);
+        if (r < 0)
+                return missing(r);
+        for (char *p = text, *line; (line = strsep(&p, "\n"));)
+                if (has_sigkill(line))
+                        return 1;
         return 0;
 }
 

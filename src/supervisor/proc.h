@@ -26,6 +26,9 @@ int pid_list_add(PidList *l, int pid);
 
 /* -ESRCH: no such process. */
 int proc_stat(int pid, ProcStat *ret);
+/* Is a SIGKILL pending for it? 1, also of a zombie that died of one, or 0. The kernel takes the task lock of its main
+ * thread before it looks. */
+int proc_kill_pending(int pid);
 /* All processes there are. */
 int proc_list(PidList *l);
 /* Adds the children of all threads of pid. -EOPNOTSUPP: this kernel doesn't list them. */

@@ -116,6 +116,10 @@ static void stop_requested(void *userdata)
         a->stops++;
 }
 
+static void memory_changed(void *userdata)
+{
+}
+
 static void consulted(void *userdata)
 {
         Actor *a = userdata;
@@ -128,6 +132,7 @@ static const BackendEvents events = {
         .emptied = emptied,
         .stop_requested = stop_requested,
         .consulted = consulted,
+        .memory_changed = memory_changed,
 };
 
 int rig_try_open(Fixture *f, const char *instance, BackendKind kind)

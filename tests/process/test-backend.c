@@ -14,6 +14,7 @@
 
 static void alone(BackendKind kind)
 {
+        uint64_t kills;
         Fixture f;
         Actor a;
 
@@ -32,7 +33,7 @@ static void alone(BackendKind kind)
                 f.vtable->home_leave(a.home);
                 CHECK(!f.vtable->home_populated(a.home));
         }
-        CHECK_EQ(f.vtable->home_oom_kills(a.home), 0);
+        CHECK(f.vtable->home_oom_kills(a.home, &kills) < 0 || kills == 0);
         actor_free(&a);
         rig_close(&f);
 }

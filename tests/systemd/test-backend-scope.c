@@ -131,7 +131,7 @@ static void test_stragglers(void)
 
 static void test_freeze(void)
 {
-        uint64_t frozen = 0;
+        uint64_t frozen = 0, kills;
         Fixture f;
         Usage usage;
         Actor a;
@@ -149,7 +149,7 @@ static void test_freeze(void)
                 await_byte(a.ready[0]);
         CHECK_EQ(f.vtable->home_usage(a.home, &usage), 0);
         CHECK(usage.cpu_usec >= 1000 && usage.cpu_usec != UINT64_MAX);
-        CHECK_EQ(f.vtable->home_oom_kills(a.home), 0);
+        CHECK(f.vtable->home_oom_kills(a.home, &kills) < 0 || kills == 0);
         actor_end(&a);
         /* The account outlives the scope: it is the slice's. */
         CHECK_EQ(f.vtable->home_usage(a.home, &usage), 0);

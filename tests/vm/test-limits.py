@@ -2,7 +2,10 @@
 # SPDX-License-Identifier: Apache-2.0
 """What only a machine with all controllers can show: that limits hold, and that what the kernel did is told rightly."""
 
+import contextlib
 import os
+import select
+import subprocess
 import sys
 import time
 
@@ -15,6 +18,9 @@ SMALL = {"MemoryMax": "8M", "MemorySwapMax": "0"}
 RESTLESS = {"intensity": {"max_restarts": 10000, "within_ms": 1000}}
 AT_ONCE = {"initial_ms": 1, "factor": 1, "max_ms": 1, "jitter": 0}
 ROUNDS = int(os.environ.get("TRACTOR_TEST_ROUNDS", "100"))
+FEW = max(ROUNDS // 5, 2)
+# All of a cgroup at once, the main process too.
+GROUP = "echo 1 >/sys/fs/cgroup$(sed -n s/^0:://p /proc/self/cgroup)/memory.oom.group; "
 
 
 def is_exit(path):
@@ -57,6 +63,69 @@ def sigkill_is_not_oom(backend):
             ended = events.wait(is_exit("/t/victim"))["exit"]
             assert (ended["cause"], ended["signal"]) == ("signal", "SIGKILL"), ended
             events.state("/t/victim", "ready")
+
+
+@contextlib.contextmanager
+def losses(path):
+    """Yields a function that waits for the next warning of this actor's, and begins with the first there was."""
+    with subprocess.Popen(["journalctl", "--follow", "--lines=all", "--output=cat", "TRACTOR_EVENT=oom-kill",
+                           f"TRACTOR_PATH={path}"], stdout=subprocess.PIPE, bufsize=0) as follower:
+        def wait():
+            ready, _, _ = select.select([follower.stdout], [], [], LIMIT)
+            assert ready, f"no warning of {path}"
+            return follower.stdout.readline().decode()
+
+        yield wait
+        follower.kill()
+
+
+def another_process_killed_for_memory_is_not_oom(backend):
+    """A warning tells of the grandchild; the main process lives on, and is then killed by hand."""
+    with tractor(backend) as t, losses("/loss/parent") as loss:
+        events = t.events()
+        t.load("loss", **RESTLESS, children=[
+            {"name": "parent", "exec": ["sh", "-c", "tail /dev/zero; exec sleep 1000"], "limits": SMALL,
+             "backoff": AT_ONCE}])
+        for _ in range(FEW):
+            warning = loss()
+            assert "/loss/parent: the kernel killed a process of it for want of memory" in warning, warning
+            kill(t.pid("/loss/parent"))
+            ended = events.wait(is_exit("/loss/parent"))["exit"]
+            assert (ended["cause"], ended["signal"]) == ("signal", "SIGKILL"), ended
+
+
+def oom_after_another_process_s_is_told(backend):
+    """What was survived before takes nothing away from what was not; and a loss before an end of another kind is told."""
+    with tractor(backend) as t, losses("/both/worn") as loss:
+        events = t.events()
+        t.load("both", **RESTLESS, children=[
+            {"name": "twice", "exec": ["sh", "-c", "tail /dev/zero; exec tail /dev/zero"], "limits": SMALL,
+             "backoff": AT_ONCE},
+            {"name": "group", "exec": ["sh", "-c", GROUP + "tail /dev/zero; exec sleep 1000"], "limits": SMALL,
+             "backoff": AT_ONCE},
+            {"name": "worn", "exec": ["sh", "-c", "tail /dev/zero; exit 3"], "limits": SMALL, "backoff": AT_ONCE}])
+        ends = {"twice": [], "group": [], "worn": []}
+        while min(map(len, ends.values())) < FEW // 2:
+            ended = events.wait(lambda e: e["event"] == "exited")
+            ends[ended["path"].split("/")[2]].append(ended["exit"])
+        for name in ("twice", "group"):
+            assert all(e["cause"] == "oom" for e in ends[name]), (name, ends[name])
+        assert all((e["cause"], e["code"]) == ("exit", 3) for e in ends["worn"]), ends["worn"]
+        for _ in ends["worn"]:
+            loss()
+
+
+def oom_is_told_of_each_start(backend):
+    """Also where the counter begins at 0 again, since someone stopped the slice in between."""
+    with tractor(backend) as t:
+        events = t.events()
+        t.load(children=[{"name": "hog", "exec": HOG, "limits": SMALL, "restart": "temporary"}])
+        for _ in range(3):
+            assert events.wait(is_exit("/t/hog"))["exit"]["cause"] == "oom"
+            events.state("/t/hog", "failed", "dead")
+            if backend == "scope":
+                subprocess.run(["systemctl", "stop", t.get("/t/hog")["unit"]], check=True)
+            t.call("actor.restart", path="/t/hog")
 
 
 def limit_of_a_branch_holds_for_all_below(backend):
@@ -110,5 +179,6 @@ def cpu_quota_holds_and_can_be_changed(backend):
 
 
 if __name__ == "__main__":
-    main([oom_is_told_every_time, sigkill_is_not_oom, limit_of_a_branch_holds_for_all_below, fork_bomb_is_contained,
-          cpu_quota_holds_and_can_be_changed, supervisors_are_spared])
+    main([oom_is_told_every_time, sigkill_is_not_oom, another_process_killed_for_memory_is_not_oom,
+          oom_after_another_process_s_is_told, oom_is_told_of_each_start, limit_of_a_branch_holds_for_all_below,
+          fork_bomb_is_contained, cpu_quota_holds_and_can_be_changed, supervisors_are_spared])

@@ -33,5 +33,7 @@
 #define TRACTOR_MESSAGE_LIMIT_CHANGED "01b4d113437f4d16997bf65c6ebb228e"
 /* A request was refused: TRACTOR_RULE says by which rule, TRACTOR_PEER whom. */
 #define TRACTOR_MESSAGE_REFUSED "851f9a5d60bb4c6889513bfcf9079caf"
+/* The kernel killed processes of an actor for want of memory, but not its main process. */
+#define TRACTOR_MESSAGE_OOM_KILL "22b1d51c428d4f309a4f69abfeb7a915"
 /* Journal records were lost: TRACTOR_DROPPED says how many. */
 #define TRACTOR_MESSAGE_RECORDS_DROPPED "feabdeb7f9704a6893717313068ed1d1"
