@@ -173,6 +173,7 @@ static void (*const handlers[_NODE_STATE_MAX][_EVENT_MAX])(Node *n, const Event 
                 [EVENT_CANCEL] = request_cancel,
                 [EVENT_RESTART] = request_start,
                 [EVENT_REMOVE] = request_remove,
+                [EVENT_CHANGE] = request_change,
         },
         [NODE_STARTING] = {
                 [EVENT_READY] = actor_ready,
@@ -183,6 +184,7 @@ static void (*const handlers[_NODE_STATE_MAX][_EVENT_MAX])(Node *n, const Event 
                 [EVENT_FREEZE] = request_freeze,
                 [EVENT_THAW] = request_thaw,
                 [EVENT_REMOVE] = request_remove,
+                [EVENT_CHANGE] = request_change,
         },
         [NODE_READY] = {
                 [EVENT_EXITED] = actor_exited,
@@ -193,6 +195,7 @@ static void (*const handlers[_NODE_STATE_MAX][_EVENT_MAX])(Node *n, const Event 
                 [EVENT_FREEZE] = request_freeze,
                 [EVENT_THAW] = request_thaw,
                 [EVENT_REMOVE] = request_remove,
+                [EVENT_CHANGE] = request_change,
         },
         [NODE_STOPPING] = {
                 [EVENT_EXITED] = actor_exited,
@@ -203,24 +206,28 @@ static void (*const handlers[_NODE_STATE_MAX][_EVENT_MAX])(Node *n, const Event 
                 [EVENT_FREEZE] = request_freeze,
                 [EVENT_THAW] = request_thaw,
                 [EVENT_REMOVE] = request_remove,
+                [EVENT_CHANGE] = request_change,
         },
         [NODE_DEAD] = {
                 [EVENT_START] = request_start,
                 [EVENT_CANCEL] = request_cancel,
                 [EVENT_RESTART] = request_start,
                 [EVENT_REMOVE] = request_remove,
+                [EVENT_CHANGE] = request_change,
         },
         [NODE_BACKOFF] = {
                 [EVENT_TIMEOUT] = backoff_over,
                 [EVENT_CANCEL] = request_cancel,
                 [EVENT_RESTART] = request_retry,
                 [EVENT_REMOVE] = request_remove,
+                [EVENT_CHANGE] = request_change,
         },
         [NODE_FAILED] = {
                 [EVENT_START] = request_start,
                 [EVENT_CANCEL] = request_cancel,
                 [EVENT_RESTART] = request_start,
                 [EVENT_REMOVE] = request_remove,
+                [EVENT_CHANGE] = request_change,
         },
 };
 
