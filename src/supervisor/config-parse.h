@@ -53,6 +53,9 @@ static inline void *key_field(const Key *key, void *target)
         return (char *) target + key->offset;
 }
 
+/* The keys of a node, for those that must know of every one (config.c). */
+const Key *config_node_keys(size_t *ret_n);
+
 /* config-value.c: problems */
 int problem(Parse *p, const Where *w, const char *format, ...) _printf_(3, 4);
 int problem_unsupported(Parse *p, const Where *w, const char *format, ...) _printf_(3, 4);

@@ -263,6 +263,12 @@ static const Key node_keys[] = {
         { "children", KEY_BRANCH, key_children },
 };
 
+const Key *config_node_keys(size_t *ret_n)
+{
+        *ret_n = ELEMENTSOF(node_keys);
+        return node_keys;
+}
+
 /* What a child is, by `exec` or `children`. With neither or both the kind is open: keys of either are
  * accepted, so that one mistake is one problem. */
 static int child_kinds(Parse *p, const Where *w, Json *v, unsigned *ret)
