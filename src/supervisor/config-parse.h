@@ -25,6 +25,7 @@ typedef struct Where {
 typedef struct Parse {
         ConfigProblems *problems; /* weak */
         Strategy strategy;        /* of the supervisor whose children are being read */
+        const char *cwd;          /* weak: for actors that name none; NULL: none */
         unsigned depth;
 } Parse;
 

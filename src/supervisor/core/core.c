@@ -104,12 +104,21 @@ Core *core_free(Core *core)
 
 bool node_may_start(const Node *n)
 {
-        const Node *s = n->parent;
         const NodePriv *p = priv(n);
 
         if (p->removing || p->removed)
                 return false;
-        return !s || is_running(s) || (s->state == NODE_NEW && (priv(s)->wanted || priv(s)->held));
+        return !n->parent || node_may_start_below(n->parent);
+}
+
+bool node_may_start_below(const Node *s)
+{
+        return is_running(s) || (s->state == NODE_NEW && (priv(s)->wanted || priv(s)->held));
+}
+
+bool node_is_leaving(const Node *n)
+{
+        return priv(n)->removing;
 }
 
 static void request_start(Node *n, const Event *e)

@@ -278,6 +278,10 @@ bool core_next_effect(Core *core, Effect *ret);
 bool node_is_active(const Node *node);
 /* Would EVENT_START or EVENT_RESTART be heard, or is the node or its parent leaving, over or being stopped? */
 bool node_may_start(const Node *node);
+/* Would a child of it start? */
+bool node_may_start_below(const Node *node);
+/* Is it being removed? */
+bool node_is_leaving(const Node *node);
 /* Did any actor or supervisor below end `failed`? */
 bool node_has_failed(const Node *node);
 #define CORE_CHILD_FOREACH(i, parent)                                                                       \
