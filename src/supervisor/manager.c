@@ -87,6 +87,9 @@ static void manager_handle(Manager *m, const Effect *e)
         case EFFECT_STATE:
                 effect_state(m, e->node, e->from, e->to);
                 break;
+        case EFFECT_CHANGED:
+                member_become_next(node_member(e->node));
+                break;
         case EFFECT_GIVE_UP:
                 events_give_up(m->events, e->node, e->about);
                 manager_log_give_up(m, e->node, e->about);

@@ -28,8 +28,9 @@ static void fail_portal(Call *call, const Node *node, int r)
         (void) json_pack(&data, "{actor:s}", path);
         switch (r) {
         case -EDQUOT:
-                call_fail(call, ERROR_LIMIT_EXCEEDED, data, "%s: this connection holds portals to %u actors; use another one",
-                                path, PORTALS_PER_HOLDER);
+                call_fail(call, ERROR_LIMIT_EXCEEDED, data,
+                                "%s: this connection holds portals to %u actors; use another one", path,
+                                PORTALS_PER_HOLDER);
                 break;
         case -EBUSY:
         case -ENOBUFS:

@@ -100,7 +100,7 @@ static const Method methods[] = {
         { "actor.set_limits", method_actor_set_limits, SUBJECT_PATH },
         { "events.subscribe", method_subscribe, SUBJECT_PATH },
         { "supervisor.reexec", method_later, SUBJECT_ALL },
-        { "tree.apply", method_later, SUBJECT_TREE },
+        { "tree.apply", method_tree_apply, SUBJECT_TREE },
         { "nursery.open", method_later, SUBJECT_PARENT },
         { "nursery.close", method_later, SUBJECT_PATH },
         { "actor.connect", method_actor_connect, SUBJECT_PATH },

@@ -51,6 +51,7 @@ Call *op_end(Op *op);
 /* methods-tree.c */
 void method_tree_get(Request *q);
 void method_tree_load(Request *q);
+void method_tree_apply(Request *q);
 void method_tree_validate(Request *q);
 void method_tree_unload(Request *q);
 /* methods-actor.c */
@@ -86,5 +87,22 @@ void loading_cancel(Loading *l);
 void call_fail_loading(Call *call, Json *error);
 /* -32602 or -32010 with data.problems. */
 int problems_to_error(const ConfigProblems *problems, const char *what, Json **ret);
-/* Loads every *.json in the configuration directory of a service; errors are logged. */
-void manager_load_directory(Manager *m);
+void config_log_warnings(const ConfigProblems *problems, const char *what);
+/* As manager_load_tree(), of a tree that is parsed; `spec` is consumed. And the first step of it alone: done() with the
+ * root when all names of users and groups in `spec` have become numbers. */
+void manager_load_spec(Manager *m, TreeSpec *spec, tree_done_t done, void *userdata, Loading **ret);
+void manager_resolve_names(Manager *m, TreeSpec *spec, tree_done_t done, void *userdata, Loading **ret);
+/* Applies every *.json in the configuration directory of a service; errors are logged. */
+void manager_apply_directory(Manager *m);
+
+/* --- changes (manager-apply.c) --- */
+typedef struct Applying Applying;
+/* `result` or `error`, both borrowed; neither when there was no memory even for that. */
+typedef void (*apply_done_t)(Json *result, Json *error, void *userdata);
+/* Makes the tree of that name what `tree` says, loading it if it is not there; done() once, when all that was changed has
+ * come to something. `cwd` (may be NULL) is for actors that name none. *ret as for manager_load_tree(). */
+void manager_apply_tree(Manager *m, Json *tree, const char *cwd, bool dry_run, apply_done_t done,
+                void *userdata, Applying **ret);
+/* Ends the waiting; done() follows, with -32800. A tree that is being loaded is taken out again, unless the connection was
+ * `lost`. */
+void applying_cancel(Applying *a, bool lost);

@@ -18,7 +18,6 @@ from tractor import (BAD_ACTOR, LIMIT, Connection, Events, expect_error, gone, k
 
 # What differs from the documents, by test: printed, and not run.
 KNOWN = {
-    "apply_restarts_the_changed_child": "scenario 27: tree.apply is not built",
     "request_key": "`$.key` is ignored: the repeated request is done, or refused, again",
 }
 

@@ -147,6 +147,21 @@ static void line_up(Node *n)
         list_append(at, &p->stop_link); /* before `at` */
 }
 
+/* The children's order is another one, or counts from now on, or no more. */
+void stop_list_renew(Node *s)
+{
+        CORE_CHILD_FOREACH(c, s) {
+                NodePriv *p = priv(c);
+
+                list_unlink(&p->stop_link);
+                if (!p->stop_wanted)
+                        continue;
+                if (is_chain(s))
+                        list_append(&priv(s)->stop_list, &p->stop_link);
+                kick(c);
+        }
+}
+
 static bool stop_is_open(const Node *n)
 {
         const NodePriv *p = priv(n), *up = n->parent ? priv(n->parent) : NULL;

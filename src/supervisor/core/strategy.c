@@ -38,6 +38,7 @@ static void supervisor_gone(Node *s)
         NodePriv *p = priv(s);
 
         p->closing = false;
+        change_commit(s);
         if (!p->stop_wanted)
                 return child_ended(s, p->close_failed);
         s->exit = (ExitInfo){
@@ -119,9 +120,10 @@ static void group_restart(Node *culprit, uint64_t delay)
 {
         Node *s = culprit->parent;
         NodePriv *p = priv(culprit), *up = priv(s);
+        uint64_t from = s->spec.strategy == STRATEGY_ONE_FOR_ALL ? 0 : p->index;
 
-        /* a group that waits already can only grow: whoever runs and fails is in front of it */
-        up->group_from = s->spec.strategy == STRATEGY_ONE_FOR_ALL ? 0 : p->index;
+        /* a group that waits already can only grow */
+        up->group_from = up->group ? MIN(up->group_from, from) : from;
         p->held = up->group = true;
         if (delay > 0) {
                 up->group_backoff++;
@@ -201,7 +203,7 @@ static bool intensity_admits(Node *n)
         Node *s = n->parent;
         RestartWindow *w = s->spec.on_give_up == GIVE_UP_ISOLATE ? &priv(n)->isolated : &priv(s)->window;
 
-        return window_admit(w, s->spec.intensity.within_usec, s->core->now);
+        return window_admit(w, &s->spec.intensity, s->core->now);
 }
 
 static bool group_has_others(const Node *n)
