@@ -36,6 +36,7 @@ static int member_new(Manager *m, TreeSpec *spec, Member **ret)
                 return -ENOMEM;
         member->manager = m;
         list_init(&member->waiters);
+        list_init(&member->opened);
         list_init(&member->served);
         list_init(&member->held);
         r = limits_copy(&spec->limits, &member->limits);
@@ -61,6 +62,7 @@ Member *member_free(Member *member)
         member->probe = probe_free(member->probe);
         member->channel = channel_free(member->channel);
         portals_forget(member);
+        list_unlink(&member->opened);
         registry_remove(member);
         sd_event_source_disable_unref(member->timer);
         if (member->home)

@@ -85,6 +85,8 @@ struct Member {
         char *trouble;                   /* why the last generation never ran, for people */
         char *canceller, *cancel_reason; /* while it stops because a request said so, else NULL */
         ListNode waiters;
+        ListNode opened;        /* among its owner's, of a nursery that a client has opened */
+        Session *owner;         /* weak; that client's */
         ListNode served, held;  /* portals of this generation, at either end */
         Registered *registered; /* its names, while it is ready */
         uint64_t command_key;   /* of the readiness command under way; 0: none */
@@ -120,7 +122,7 @@ struct Manager {
         BackendKind forced_backend;
         bool embedded, system;
         int owner_pid, keeper_pid;
-        uint64_t start_usec, next_key;
+        uint64_t start_usec, next_key, next_nursery;
         uint64_t id_base; /* random: ids of two runs never meet */
         uint64_t id_next;
         uint64_t next_mark;

@@ -62,6 +62,9 @@ void method_actor_restart(Request *q);
 void method_actor_freeze(Request *q);
 void method_actor_thaw(Request *q);
 void method_actor_set_limits(Request *q);
+/* methods-nursery.c */
+void method_nursery_open(Request *q);
+void method_nursery_close(Request *q);
 /* methods-portal.c */
 void method_actor_connect(Request *q);
 void method_actor_attach(Request *q);

@@ -30,6 +30,7 @@ typedef struct Peer {
         char *path, *id;  /* owned; of an actor, NULL for a client */
         Session *session; /* weak: the connection or channel, which owns the peer */
         ListNode *held;   /* weak: its portals (portal.h) */
+        ListNode *opened; /* weak: a client's nurseries (nursery.h) */
 } Peer;
 
 /* The other end of an accepted connection; -E2BIG past PEER_GROUPS_MAX. */

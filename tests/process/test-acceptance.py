@@ -327,8 +327,7 @@ def apply_restarts_the_changed_child(backend):
 
 def not_built_is_refused_by_name(backend):
     with tractor(backend) as t:
-        for method in ("supervisor.reexec", "nursery.open", "nursery.close", "debug.lock",
-                       "debug.unlock"):
+        for method in ("supervisor.reexec", "debug.lock", "debug.unlock"):
             error = expect_error(-32010, t.call, method, path="/x")
             assert method in error.message, error.message
         expect_error(-32601, t.call, "actor.fly", path="/x")

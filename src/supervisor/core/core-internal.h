@@ -83,6 +83,7 @@ typedef struct NodePriv {
 
         /* the ladder, the deadline */
         bool fast, exited;
+        bool hollow; /* an actor, gone, whose nurseries are not yet */
         uint64_t grace_usec;
         StopRung rung;
         ExitCause killing; /* why the core itself ends this generation: watchdog, start-timeout */
@@ -223,6 +224,7 @@ void actor_shorten(Node *n);
 void actor_ready(Node *n, const Event *e);
 void actor_exited(Node *n, const Event *e);
 void actor_empty(Node *n, const Event *e);
+void actor_gone(Node *n); /* to the last process */
 void actor_start_timeout(Node *n, const Event *e);
 void actor_watchdog_missed(Node *n, const Event *e);
 void actor_sign_of_life(Node *n, const Event *e);
@@ -250,6 +252,11 @@ void backoff_over(Node *n, const Event *e);
 void group_check(Node *s);
 void group_abort(Node *s);
 void group_leave(Node *n);
+
+/* nursery.c */
+void nurseries_end(Node *actor);
+bool nurseries_left(Node *actor);
+bool is_below_actor(const Node *top, const Node *n);
 
 /* change.c */
 void change_commit(Node *n);

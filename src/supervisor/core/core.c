@@ -244,6 +244,8 @@ static void advance(Node *n)
 {
         if (is_supervisor(n))
                 supervisor_advance(n);
+        else if (priv(n)->hollow)
+                actor_gone(n);
         try_stop(n);
         if (!check_lost(n) && priv(n)->wanted && list_is_empty(&priv(n)->start_link))
                 list_append(&n->core->starts, &priv(n)->start_link);

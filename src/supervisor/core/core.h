@@ -140,6 +140,7 @@ typedef struct NodeSpec {
         Intensity intensity;
         GiveUp on_give_up;
         AutoShutdown auto_shutdown;
+        bool stays; /* opened at run time: does not end with its last child, but when it is closed */
         /* actors */
         RestartType restart;
         Backoff backoff;
@@ -239,7 +240,9 @@ Node *core_find(Core *core, const char *path);
 
 /* Adds a node in state `new` as the last child of parent; nothing starts before EVENT_START on it or on a node
  * above it. -EEXIST, -ENOMEM, -ENAMETOOLONG past NODE_DEPTH_MAX, -ESHUTDOWN when parent or a node above it is stopping
- * or removed, -EINVAL for a bad name or a parent that is an actor. */
+ * or removed, or an actor that does not run, -EINVAL for a bad name. Below an actor there may be supervisors, its
+ * nurseries: nothing restarts them, and they are stopped fast and removed when the actor's main process has ended; that end is
+ * complete, and judged, when they are gone. -EINVAL for an actor right below an actor. */
 int core_add(Core *core, Node *parent, const NodeSpec *spec, void *userdata, Node **ret);
 /* Resolves `depends` in the subtree; call once after a tree was added and before EVENT_START. -ENOENT or -ELOOP
  * with the node and the dependency at fault. On failure drop the subtree by core_discard(). */

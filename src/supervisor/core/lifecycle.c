@@ -199,10 +199,12 @@ static bool is_failure(const ExitInfo *exit)
         }
 }
 
-static void actor_gone(Node *n)
+void actor_gone(Node *n)
 {
         NodePriv *p = priv(n);
 
+        if (nurseries_left(n))
+                return;
         n->alive = n->frozen = false;
         p->exited = false;
         p->rung = RUNG_NONE;
@@ -226,6 +228,7 @@ void actor_exited(Node *n, const Event *e)
         n->exit.cause = final_cause(n, e->exit.cause);
         if (n->exit.runtime_usec == 0)
                 n->exit.runtime_usec = n->core->now - n->started_usec;
+        nurseries_end(n);
         if (!e->populated)
                 return actor_gone(n);
         p->exited = true;

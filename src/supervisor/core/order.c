@@ -170,7 +170,7 @@ static bool stop_is_open(const Node *n)
                 return false;
         if (!up)
                 return true;
-        if (up->stop_wanted && !up->stop_begun && !up->closing)
+        if (is_supervisor(n->parent) && up->stop_wanted && !up->stop_begun && !up->closing)
                 return false;
         return list_is_empty(&p->stop_link) || up->stop_list.prev == &p->stop_link;
 }
@@ -238,7 +238,7 @@ void stop_subtree(Node *top, AfterStop after, uint64_t grace_usec, bool fast)
                 prev = subtree_prev(top, n);
                 if (is_supervisor(n))
                         group_abort(n);
-                if (is_over(n))
+                if (is_over(n) || is_below_actor(top, n))
                         continue;
                 if (n->state == NODE_NEW || n->state == NODE_BACKOFF)
                         stop_idle(n);

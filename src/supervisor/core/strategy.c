@@ -71,7 +71,7 @@ void supervisor_advance(Node *s)
                 if (p->active == 0)
                         supervisor_gone(s);
         } else if (is_running(s)) {
-                if (check_finished && is_nursery(s) && p->active == 0)
+                if (check_finished && is_nursery(s) && !s->spec.stays && p->active == 0)
                         nursery_finished(s);
                 else if (s->state == NODE_STARTING && p->pending == 0)
                         node_set_state(s, NODE_READY);
@@ -192,7 +192,7 @@ static bool wants_restart(const Node *n, bool failure)
         if (is_nursery(n->parent) || priv(n)->cancelled)
                 return false;
         if (is_supervisor(n))
-                return failure && n->parent->parent;
+                return failure && n->parent->parent && is_supervisor(n->parent);
         if (n->spec.ready_exited && !failure)
                 return false;
         return n->spec.restart == RESTART_PERMANENT || (n->spec.restart == RESTART_TRANSIENT && failure);
@@ -258,7 +258,7 @@ void child_given_up(Node *n, bool failure)
 
         node_set_state(n, failure ? NODE_FAILED : NODE_DEAD);
         node_over(n);
-        if (failure && s->spec.strategy == STRATEGY_ONE_CANCELS_ALL)
+        if (failure && is_supervisor(s) && s->spec.strategy == STRATEGY_ONE_CANCELS_ALL)
                 supervisor_close(s, true, n);
         check_auto_shutdown(n, failure);
 }

@@ -240,6 +240,9 @@ static bool takes_children(const Node *parent)
 
                 if (p->stop_wanted || p->closing || p->removing || p->removed)
                         return false;
+                if (!is_supervisor(a) &&
+                                (p->exited || (a->state != NODE_STARTING && a->state != NODE_READY)))
+                        return false;
         }
         return true;
 }
@@ -249,7 +252,7 @@ int core_add(Core *core, Node *parent, const NodeSpec *spec, void *userdata, Nod
         Node *n;
         int r;
 
-        if (!is_supervisor(parent) || !node_name_is_valid(spec->name))
+        if ((!is_supervisor(parent) && spec->kind == NODE_ACTOR) || !node_name_is_valid(spec->name))
                 return -EINVAL;
         if (!takes_children(parent))
                 return -ESHUTDOWN;
@@ -320,6 +323,8 @@ static void node_leave(Node *n)
         list_unlink(&p->stop_link);
         list_unlink(&n->siblings);
         map_remove(&n->core->nodes, n->path);
+        if (n->parent && priv(n->parent)->hollow)
+                kick(n->parent);
 }
 
 /* Leaves first, so that the shell can take a cgroup away as it hears of it. The nodes live on in the queue until
