@@ -25,6 +25,7 @@ typedef struct Where {
 typedef struct Parse {
         ConfigProblems *problems; /* weak */
         Strategy strategy;        /* of the supervisor whose children are being read */
+        const char *cwd;          /* weak: for actors that name none; NULL: none */
         unsigned depth;
 } Parse;
 
@@ -52,6 +53,9 @@ static inline void *key_field(const Key *key, void *target)
 {
         return (char *) target + key->offset;
 }
+
+/* The keys of a node, for those that must know of every one (config.c). */
+const Key *config_node_keys(size_t *ret_n);
 
 /* config-value.c: problems */
 int problem(Parse *p, const Where *w, const char *format, ...) _printf_(3, 4);

@@ -263,6 +263,12 @@ static const Key node_keys[] = {
         { "children", KEY_BRANCH, key_children },
 };
 
+const Key *config_node_keys(size_t *ret_n)
+{
+        *ret_n = ELEMENTSOF(node_keys);
+        return node_keys;
+}
+
 /* What a child is, by `exec` or `children`. With neither or both the kind is open: keys of either are
  * accepted, so that one mistake is one problem. */
 static int child_kinds(Parse *p, const Where *w, Json *v, unsigned *ret)
@@ -327,6 +333,11 @@ static int parse_node(Parse *p, const Where *w, Json *v, unsigned kinds, TreeSpe
         }
         if (kinds == KEY_ACTOR)
                 t->node.kind = NODE_ACTOR;
+        if (kinds == KEY_ACTOR && p->cwd && !json_has(v, "cwd")) {
+                r = free_and_strdup(&t->cwd, p->cwd);
+                if (r < 0)
+                        return r;
+        }
         r = read_object(p, w, v, node_keys, ELEMENTSOF(node_keys), kinds, t);
         if (r >= 0 && kinds & KEY_ACTOR)
                 r = config_finish_actor(p, w, t);
@@ -341,7 +352,9 @@ static int parse_node(Parse *p, const Where *w, Json *v, unsigned kinds, TreeSpe
 static int key_children(Parse *p, const Where *w, Json *v, const Key *key, void *target)
 {
         TreeSpec *t = target;
-        Parse below = { .problems = p->problems, .strategy = t->node.strategy, .depth = p->depth + 1 };
+        Parse below = {
+                .problems = p->problems, .strategy = t->node.strategy, .cwd = p->cwd, .depth = p->depth + 1
+        };
         int r;
 
         if (json_type(v) != JSON_ARRAY)
@@ -378,11 +391,16 @@ static int parse(Parse *p, Json *v, unsigned kinds, TreeSpec **ret)
         return 0;
 }
 
-int config_parse_tree(Json *tree, TreeSpec **ret, ConfigProblems *problems)
+int config_parse_tree_in(Json *tree, const char *cwd, TreeSpec **ret, ConfigProblems *problems)
 {
-        Parse p = { .problems = problems, .depth = 1 };
+        Parse p = { .problems = problems, .cwd = cwd, .depth = 1 };
 
         return parse(&p, tree, KEY_TOP, ret);
+}
+
+int config_parse_tree(Json *tree, TreeSpec **ret, ConfigProblems *problems)
+{
+        return config_parse_tree_in(tree, NULL, ret, problems);
 }
 
 int config_parse_child(Json *child, Strategy strategy, TreeSpec **ret, ConfigProblems *problems)

@@ -150,6 +150,8 @@ int config_problem_add(ConfigProblems *p, const char *pointer, bool unsupported,
  * dependency targets inside this tree and cycles, strategy and restart in contradiction, a relative
  * program without cwd. */
 int config_parse_tree(Json *tree, TreeSpec **ret, ConfigProblems *problems);
+/* The same; `cwd` (may be NULL) is for actors that name none. */
+int config_parse_tree_in(Json *tree, const char *cwd, TreeSpec **ret, ConfigProblems *problems);
 /* The params of actor.spawn without parent, want and entry: one child under a supervisor of `strategy`. */
 int config_parse_child(Json *child, Strategy strategy, TreeSpec **ret, ConfigProblems *problems);
 

@@ -12,6 +12,7 @@
 #include "base/usec.h"
 #include "supervisor/listener.h"
 #include "supervisor/methods.h"
+#include "supervisor/nursery.h"
 #include "supervisor/portal.h"
 #include "wire/message.h"
 
@@ -23,7 +24,7 @@ typedef struct Connection {
         ListNode queue;
         Listener *listener; /* weak */
         Session *session;
-        ListNode portals; /* that the client holds */
+        ListNode portals, nurseries; /* that the client holds */
         Peer peer;
 } Connection;
 
@@ -75,6 +76,7 @@ static void connection_free(Connection *c)
         l->n_connections--;
         c->session = session_free(c->session);
         portals_drop(&c->portals);
+        nurseries_lose_owner(&c->nurseries);
         peer_done(&c->peer);
         free(c);
         if (l->reserve < 0)
@@ -156,6 +158,7 @@ static int connection_new(Listener *l, int fd)
         }
         *c = (Connection){ .listener = l, .peer = peer };
         list_init(&c->portals);
+        list_init(&c->nurseries);
         r = session_new(l->manager->event, fd, &options, &session_vtable, c, &c->session);
         if (r < 0) {
                 peer_done(&c->peer);
@@ -164,6 +167,7 @@ static int connection_new(Listener *l, int fd)
         }
         c->peer.session = c->session;
         c->peer.held = &c->portals;
+        c->peer.opened = &c->nurseries;
         list_append(&l->connections, &c->queue);
         l->n_connections++;
         return 0;

@@ -99,11 +99,23 @@ static int parse_arguments(int argc, char **argv, Arguments *a)
         return 0;
 }
 
+static void reload(Manager *m)
+{
+        if (!m->serving || m->stopping)
+                return;
+        log_info("reloading");
+        manager_apply_directory(m);
+}
+
 static int on_signal(sd_event_source *s, const struct signalfd_siginfo *si, void *userdata)
 {
         Manager *m = userdata;
 
-        manager_stop(m, si->ssi_signo == SIGHUP);
+        /* Of an embedded one it is the keeper's word that the owner is lost. */
+        if (si->ssi_signo == SIGHUP && !m->embedded)
+                reload(m);
+        else
+                manager_stop(m, si->ssi_signo == SIGHUP);
         return 0;
 }
 
@@ -135,7 +147,7 @@ static void on_serving(Manager *m)
         if (m->stopping)
                 manager_stop(m, false);
         else if (!m->embedded)
-                manager_load_directory(m);
+                manager_apply_directory(m);
 }
 
 /* Descriptors are counted by the thousand here: two an actor. Children get the original limit back. */

@@ -36,6 +36,7 @@ static int member_new(Manager *m, TreeSpec *spec, Member **ret)
                 return -ENOMEM;
         member->manager = m;
         list_init(&member->waiters);
+        list_init(&member->opened);
         list_init(&member->served);
         list_init(&member->held);
         r = limits_copy(&spec->limits, &member->limits);
@@ -61,6 +62,7 @@ Member *member_free(Member *member)
         member->probe = probe_free(member->probe);
         member->channel = channel_free(member->channel);
         portals_forget(member);
+        list_unlink(&member->opened);
         registry_remove(member);
         sd_event_source_disable_unref(member->timer);
         if (member->home)
@@ -73,6 +75,7 @@ Member *member_free(Member *member)
         }
         limits_done(&member->limits);
         tree_spec_unref(member->spec);
+        tree_spec_unref(member->next_spec);
         free(member->output_path);
         free(member->status_text);
         free(member->trouble);
@@ -83,7 +86,7 @@ Member *member_free(Member *member)
 }
 
 /* What a request asked for can't be had on this host: say which part, and how to go on. */
-static int refuse_home(Json **ret_error, const char *path, int r, Limit limit)
+int refuse_home(Json **ret_error, const char *path, int r, Limit limit)
 {
         Json *data = NULL;
 
@@ -104,6 +107,12 @@ static int refuse_home(Json **ret_error, const char *path, int r, Limit limit)
         }
 }
 
+static void warn_of_limit(const Member *member, Limit limit)
+{
+        log_warning("%s: %s can't be enforced here and is ignored, as limits_optional says",
+                        member->node->path, limit_name(limit));
+}
+
 /* With limits_optional a limit this host can't enforce is dropped with a warning, one after the other. */
 static int member_open_home(Member *member, Home *parent, Limit *ret_limit)
 {
@@ -117,53 +126,68 @@ static int member_open_home(Member *member, Home *parent, Limit *ret_limit)
 
                 if (r != -EOPNOTSUPP || !spec->limits_optional)
                         return r;
-                log_warning("%s: %s can't be enforced here and is ignored, as limits_optional says",
-                                member->node->path, limit_name(*ret_limit));
+                warn_of_limit(member, *ret_limit);
                 member->limits.set &= ~(1U << *ret_limit);
         }
 }
 
-static int add_one(Manager *m, Node *parent, TreeSpec *spec, Node **ret, Json **ret_error)
+static int add_node(Manager *m, Node *parent, TreeSpec *spec, Node **ret, Json **ret_error)
 {
-        Member *member = NULL, *above = node_member(parent);
-        Limit limit = _LIMIT_INVALID;
         int r;
 
-        r = member_new(m, spec, &member);
-        if (r < 0)
-                return r;
         spec->node.name = spec->name;
         spec->node.depends = spec->depends;
-        r = core_add(m->core, parent, &spec->node, member, &member->node);
-        if (r < 0) {
-                member->node = NULL;
-                member_free(member);
-                if (r == -EEXIST)
-                        (void) message_error_object(ret_error, ERROR_ALREADY_EXISTS, NULL, "%s/%s exists",
-                                        streq(parent->path, "/") ? "" : parent->path, spec->name);
-                else if (r == -ESHUTDOWN)
-                        (void) message_error_object(ret_error, ERROR_ACTOR_STOPPED, NULL,
-                                        "%s is not running", parent->path);
+        r = core_add(m->core, parent, &spec->node, NULL, ret);
+        if (r == -EEXIST)
+                (void) message_error_object(ret_error, ERROR_ALREADY_EXISTS, NULL, "%s/%s exists",
+                                streq(parent->path, "/") ? "" : parent->path, spec->name);
+        else if (r == -ESHUTDOWN)
+                (void) message_error_object(
+                                ret_error, ERROR_ACTOR_STOPPED, NULL, "%s is not running", parent->path);
+        return r;
+}
+
+int manager_add_nodes(Manager *m, Node *parent, TreeSpec *spec, Node **ret, Json **ret_error)
+{
+        Node *top = NULL;
+        int r = add_node(m, parent, spec, &top, ret_error);
+
+        for (size_t i = 0; i < spec->n_children && r >= 0; i++)
+                r = manager_add_nodes(m, top, spec->children[i], NULL, ret_error);
+        if (r >= 0 && ret)
+                *ret = top;
+        else if (r < 0 && top)
+                core_discard(m->core, top);
+        return r;
+}
+
+static int add_member(Manager *m, Node *node, TreeSpec *spec, Json **ret_error)
+{
+        Member *above = node_member(node->parent), *member = NULL;
+        Limit limit = _LIMIT_INVALID;
+        int r = member_new(m, spec, &member);
+
+        if (r < 0)
                 return r;
-        }
-        *ret = member->node;
+        member->node = node;
+        node->userdata = member;
         count_member(member, 1);
         member_new_id(member);
         r = member_open_home(member, above ? above->home : NULL, &limit);
         if (r < 0)
-                (void) refuse_home(ret_error, member->node->path, r, limit);
+                (void) refuse_home(ret_error, node->path, r, limit);
         return r;
 }
 
-static int add_below(Manager *m, Node *parent, TreeSpec *spec, Node **ret, Json **ret_error)
+/* A node's children are in the order of its specification's: both were made together. */
+int manager_add_members(Manager *m, Node *node, TreeSpec *spec, Json **ret_error)
 {
-        int r = add_one(m, parent, spec, ret, ret_error);
+        int r = add_member(m, node, spec, ret_error);
+        size_t i = 0;
 
-        for (size_t i = 0; i < spec->n_children && r >= 0; i++) {
-                Node *child = NULL;
-
-                r = add_below(m, *ret, spec->children[i], &child, ret_error);
-        }
+        CORE_CHILD_FOREACH(child, node)
+                if (r >= 0)
+                        r = manager_add_members(m, child, spec->children[i++], ret_error);
         return r;
 }
 
@@ -183,17 +207,31 @@ static size_t count_nodes(const TreeSpec *spec)
         return n;
 }
 
+void manager_discard(Manager *m, Node *top)
+{
+        drop_members(top);
+        core_discard(m->core, top);
+}
+
+int manager_check_room(const Manager *m, size_t n, const char *name, Json **ret_error)
+{
+        if (m->n_actors + m->n_supervisors + n <= MANAGER_NODES_MAX)
+                return 0;
+        (void) message_error_object(ret_error, ERROR_LIMIT_EXCEEDED, NULL,
+                        "%s: more than %d actors and supervisors are not served", name, MANAGER_NODES_MAX);
+        return -EDQUOT;
+}
+
 int manager_add(Manager *m, Node *parent, TreeSpec *spec, Node **ret, Json **ret_error)
 {
         const char *depends = NULL;
         Node *top = NULL, *at = NULL;
-        int r;
+        int r = manager_check_room(m, count_nodes(spec), spec->name, ret_error);
 
-        if (m->n_actors + m->n_supervisors + count_nodes(spec) > MANAGER_NODES_MAX)
-                (void) message_error_object(ret_error, ERROR_LIMIT_EXCEEDED, NULL,
-                                "%s: more than %d actors and supervisors are not served", spec->name,
-                                MANAGER_NODES_MAX);
-        r = *ret_error ? -EDQUOT : add_below(m, parent, spec, &top, ret_error);
+        if (r >= 0)
+                r = manager_add_nodes(m, parent, spec, &top, ret_error);
+        if (r >= 0)
+                r = manager_add_members(m, top, spec, ret_error);
         if (r >= 0) {
                 r = core_link(m->core, top, &at, &depends);
                 if (r < 0 && at)
@@ -202,10 +240,8 @@ int manager_add(Manager *m, Node *parent, TreeSpec *spec, Node **ret, Json **ret
                                         r == -ELOOP ? "which makes a cycle" : "which is not there");
         }
         if (r < 0) {
-                if (top) {
-                        drop_members(top);
-                        core_discard(m->core, top);
-                }
+                if (top)
+                        manager_discard(m, top);
                 if (!*ret_error)
                         (void) message_error_object(
                                         ret_error, ERROR_INTERNAL, NULL, "%s: %s", spec->name, strerror(-r));
@@ -280,6 +316,93 @@ int member_set_limits(Member *member, const Limits *limits, Limit *ret_limit)
         member->limits = merged;
         limits_done(&old);
         return 0;
+}
+
+/* What holds where nothing is said. */
+static uint64_t limit_default(Limit l)
+{
+        switch (l) {
+        case LIMIT_MEMORY_LOW:
+        case LIMIT_ALLOWED_CPUS:
+                return 0;
+        case LIMIT_CPU_WEIGHT:
+        case LIMIT_IO_WEIGHT:
+                return 100;
+        default:
+                return LIMIT_INFINITY;
+        }
+}
+
+static bool limit_agrees(const Limits *a, const Limits *b, Limit l)
+{
+        bool set = a->set & (1U << l);
+
+        if (set != (bool) (b->set & (1U << l)))
+                return false;
+        return !set || (l == LIMIT_ALLOWED_CPUS ? streq_ptr(a->allowed_cpus, b->allowed_cpus)
+                                                : a->values[l] == b->values[l]);
+}
+
+/* Of `to`, what differs from `from`; what is no longer said goes back to its default, and is in *ret_dropped. */
+static int limits_between(const Limits *from, const Limits *to, Limits *ret, uint32_t *ret_dropped)
+{
+        int r = limits_copy(to, ret);
+
+        *ret_dropped = 0;
+        for (Limit l = 0; l < _LIMIT_MAX && r >= 0; l++) {
+                if (limit_agrees(from, to, l)) {
+                        ret->set &= ~(1U << l);
+                        continue;
+                }
+                if (to->set & (1U << l))
+                        continue;
+                ret->set |= 1U << l;
+                ret->values[l] = limit_default(l);
+                *ret_dropped |= 1U << l;
+                if (l == LIMIT_ALLOWED_CPUS)
+                        r = free_and_strdup(
+                                        &ret->allowed_cpus, "\n"); /* nothing at all would not be written */
+        }
+        if (r < 0)
+                limits_done(ret);
+        return r;
+}
+
+int member_change_limits(Member *member, const TreeSpec *to, Limit *ret_limit)
+{
+        const TreeSpec *from = member->next_spec ?: member->spec;
+        uint32_t dropped;
+        Limits changed;
+        int r = limits_between(&from->limits, &to->limits, &changed, &dropped);
+
+        while (r >= 0 && changed.set) {
+                r = member_set_limits(member, &changed, ret_limit);
+                if (r != -EOPNOTSUPP || !to->limits_optional)
+                        break;
+                /* One that is to go and can't be enforced was never there. */
+                if (!(dropped & (1U << *ret_limit)))
+                        warn_of_limit(member, *ret_limit);
+                changed.set &= ~(1U << *ret_limit);
+                r = 0;
+        }
+        if (r >= 0)
+                member->limits.set &= ~dropped;
+        limits_done(&changed);
+        return r;
+}
+
+void member_become_next(Member *member)
+{
+        TreeSpec *next = TAKE_PTR(member->next_spec);
+
+        if (!next)
+                return;
+        if (member->output_path && (next->uid != member->spec->uid || next->gid != member->spec->gid)) {
+                output_dir_close(member->manager->output, member->node->path);
+                (void) free_and_strdup(&member->output_path, NULL);
+        }
+        tree_spec_unref(member->spec);
+        member->spec = next;
 }
 
 /* Actor by actor, also for a supervisor: each is thawed by itself when it is to be stopped, and a frozen slice above it

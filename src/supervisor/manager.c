@@ -9,6 +9,7 @@
 #include "supervisor/events.h"
 #include "supervisor/listener.h"
 #include "supervisor/methods.h"
+#include "supervisor/nursery.h"
 #include "supervisor/registry.h"
 
 static int on_member_timer(sd_event_source *s, uint64_t usec, void *userdata)
@@ -53,6 +54,8 @@ static void effect_state(Manager *m, Node *node, NodeState from, NodeState to)
         else if (to != NODE_READY)
                 registry_remove(member);
         events_state(m->events, node, from, to);
+        if (to == NODE_DEAD || to == NODE_FAILED)
+                nursery_tell(node);
         manager_log_state(m, node, to);
         member_check_waiters(member, false);
 }
@@ -86,6 +89,9 @@ static void manager_handle(Manager *m, const Effect *e)
                 break;
         case EFFECT_STATE:
                 effect_state(m, e->node, e->from, e->to);
+                break;
+        case EFFECT_CHANGED:
+                member_become_next(node_member(e->node));
                 break;
         case EFFECT_GIVE_UP:
                 events_give_up(m->events, e->node, e->about);

@@ -74,6 +74,7 @@ struct Member {
         Manager *manager; /* weak */
         Node *node;
         TreeSpec *spec;
+        TreeSpec *next_spec; /* what it becomes once nothing of it is left (EFFECT_CHANGED); NULL: stays as it is */
         Limits limits; /* in force */
         OomAccount oom;
         Home *home;
@@ -87,9 +88,14 @@ struct Member {
         char *trouble;                   /* why the last generation never ran, for people */
         char *canceller, *cancel_reason; /* while it stops because a request said so, else NULL */
         ListNode waiters;
+        ListNode opened;        /* among its owner's, of a nursery that a client has opened */
+        Session *owner;         /* weak; that client's */
         ListNode served, held;  /* portals of this generation, at either end */
         Registered *registered; /* its names, while it is ready */
         uint64_t command_key;   /* of the readiness command under way; 0: none */
+        uint64_t mark;          /* of the last plan that knew it */
+        bool spawned;           /* at run time: no tree file's */
+        bool busy;              /* a tree that is being loaded or changed */
 };
 
 /* Someone waits until a node has come to something. check() is called after each of its state changes and at its
@@ -120,9 +126,10 @@ struct Manager {
         BackendKind forced_backend;
         bool embedded, system;
         int owner_pid, keeper_pid;
-        uint64_t start_usec, next_key;
+        uint64_t start_usec, next_key, next_nursery;
         uint64_t id_base; /* random: ids of two runs never meet */
         uint64_t id_next;
+        uint64_t next_mark;
         Map lives;         /* key → Life */
         ListNode loadings; /* trees and children whose user names are being looked up */
         size_t n_loadings;
@@ -171,6 +178,15 @@ static inline Member *node_member(const Node *node)
 /* Adds spec and all below it under parent; nothing starts. On failure nothing is left; *ret_error is a protocol
  * error object. */
 int manager_add(Manager *m, Node *parent, TreeSpec *spec, Node **ret, Json **ret_error);
+/* The same in two steps: the nodes alone, then their members and homes, from the top down. The nodes are not linked, and
+ * the caller's to discard. */
+int manager_add_nodes(Manager *m, Node *parent, TreeSpec *spec, Node **ret, Json **ret_error);
+int manager_add_members(Manager *m, Node *node, TreeSpec *spec, Json **ret_error);
+/* Drops the members of nodes in which nothing was ever started, and the nodes. */
+void manager_discard(Manager *m, Node *top);
+int manager_check_room(const Manager *m, size_t n, const char *name, Json **ret_error);
+/* What asks for a limit that can't be had here, or for too deep a tree. */
+int refuse_home(Json **ret_error, const char *path, int r, Limit limit);
 Member *member_free(Member *member);
 Waiter *member_wait(Member *member, bool (*check)(Waiter *w, bool removed), void *userdata);
 Waiter *waiter_free(Waiter *w);
@@ -180,6 +196,10 @@ void member_new_id(Member *member);
 int member_set_canceller(Member *member, const char *canceller, const char *reason);
 /* The limits in force, replaced; -EOPNOTSUPP with the one at fault. */
 int member_set_limits(Member *member, const Limits *limits, Limit *ret_limit);
+/* From what one specification says to what another does: a limit they agree on stays as it was set since. */
+int member_change_limits(Member *member, const TreeSpec *to, Limit *ret_limit);
+/* EFFECT_CHANGED */
+void member_become_next(Member *member);
 int member_freeze(Member *member, bool frozen);
 
 static inline const BackendVtable *member_backend(const Member *member)

@@ -92,6 +92,48 @@ void method_tree_load(Request *q)
         manager_load_tree(q->manager, q->peer, json_get(q->params, "tree"), on_loaded, load, &load->loading);
 }
 
+/* A change under way: neither cancelling the request nor losing the connection takes anything back. */
+typedef struct Apply {
+        Call *call;
+        Applying *applying;
+} Apply;
+
+static void on_applied(Json *result, Json *error, void *userdata)
+{
+        Apply *apply = userdata;
+
+        if (result)
+                call_reply(apply->call, json_ref(result), NULL, 0);
+        else
+                call_fail_loading(apply->call, error);
+        free(apply);
+}
+
+static void on_apply_cancel(Call *call, void *userdata)
+{
+        Apply *apply = userdata;
+
+        applying_cancel(apply->applying, !call_session(call));
+}
+
+void method_tree_apply(Request *q)
+{
+        Apply *apply;
+
+        if (!request_check(q, "tree", JSON_OBJECT, true) ||
+                        !request_check(q, "dry_run", JSON_BOOLEAN, false))
+                return;
+        apply = calloc(1, sizeof(Apply));
+        if (!apply) {
+                request_fail_memory(q);
+                return;
+        }
+        apply->call = q->call;
+        call_set_userdata(q->call, apply, on_apply_cancel);
+        manager_apply_tree(q->manager, q->peer, json_get(q->params, "tree"), NULL,
+                        json_get_boolean(q->params, "dry_run", false), on_applied, apply, &apply->applying);
+}
+
 void method_tree_validate(Request *q)
 {
         ConfigProblems problems = { 0 };

@@ -99,9 +99,9 @@ static const Method methods[] = {
         { "actor.set_limits", method_actor_set_limits, SUBJECT_PATH },
         { "events.subscribe", method_subscribe, SUBJECT_PATH },
         { "supervisor.reexec", method_later, SUBJECT_ALL },
-        { "tree.apply", method_later, SUBJECT_TREE },
-        { "nursery.open", method_later, SUBJECT_PARENT },
-        { "nursery.close", method_later, SUBJECT_PATH },
+        { "tree.apply", method_tree_apply, SUBJECT_TREE },
+        { "nursery.open", method_nursery_open, SUBJECT_PARENT },
+        { "nursery.close", method_nursery_close, SUBJECT_PATH },
         { "actor.connect", method_actor_connect, SUBJECT_PATH },
         { "actor.attach", method_actor_attach, SUBJECT_PATH },
         { "actor.find", method_actor_find, SUBJECT_FOUND },
@@ -136,7 +136,7 @@ static const char *check_access(Request *q, const Method *method, const char *na
                 path = path_or_all(json_get_string(q->params, "path", NULL));
                 break;
         case SUBJECT_PARENT:
-                path = path_or_all(json_get_string(q->params, "parent", NULL));
+                path = path_or_all(json_get_string(q->params, "parent", q->peer->path));
                 break;
         case SUBJECT_TREE:
                 tree = xasprintf("/%s", json_get_string(json_get(q->params, "tree"), "name", ""));

@@ -54,6 +54,7 @@ Call *op_end(Op *op);
 /* methods-tree.c */
 void method_tree_get(Request *q);
 void method_tree_load(Request *q);
+void method_tree_apply(Request *q);
 void method_tree_validate(Request *q);
 void method_tree_unload(Request *q);
 /* methods-actor.c */
@@ -64,6 +65,9 @@ void method_actor_restart(Request *q);
 void method_actor_freeze(Request *q);
 void method_actor_thaw(Request *q);
 void method_actor_set_limits(Request *q);
+/* methods-nursery.c */
+void method_nursery_open(Request *q);
+void method_nursery_close(Request *q);
 /* methods-portal.c */
 void method_actor_connect(Request *q);
 void method_actor_attach(Request *q);
@@ -92,5 +96,22 @@ void loading_cancel(Loading *l);
 void call_fail_loading(Call *call, Json *error);
 /* -32602 or -32010 with data.problems; `code` 0 is the choice between these two. */
 int problems_to_error(const ConfigProblems *problems, int code, const char *what, Json **ret);
-/* Loads every *.json in the configuration directory of a service; errors are logged. */
-void manager_load_directory(Manager *m);
+void config_log_warnings(const ConfigProblems *problems, const char *what);
+/* As manager_load_tree(), of a tree that is parsed; `spec` is consumed. And the first step of it alone: done() with the
+ * root when all names of users and groups in `spec` have become numbers. */
+void manager_load_spec(Manager *m, TreeSpec *spec, tree_done_t done, void *userdata, Loading **ret);
+void manager_resolve_names(Manager *m, TreeSpec *spec, tree_done_t done, void *userdata, Loading **ret);
+/* Applies every *.json in the configuration directory of a service; errors are logged. */
+void manager_apply_directory(Manager *m);
+
+/* --- changes (manager-apply.c) --- */
+typedef struct Applying Applying;
+/* `result` or `error`, both borrowed; neither when there was no memory even for that. */
+typedef void (*apply_done_t)(Json *result, Json *error, void *userdata);
+/* Makes the tree of that name what `tree` says, loading it if it is not there; done() once, when all that was changed has
+ * come to something. `cwd` (may be NULL) is for actors that name none. *ret as for manager_load_tree(). */
+void manager_apply_tree(Manager *m, const Peer *peer, Json *tree, const char *cwd, bool dry_run,
+                apply_done_t done, void *userdata, Applying **ret);
+/* Ends the waiting; done() follows, with -32800. A tree that is being loaded is taken out again, unless the connection was
+ * `lost`. */
+void applying_cancel(Applying *a, bool lost);

@@ -264,7 +264,7 @@ static int view_node(ViewState *s, const Node *node, int depth, const char *afte
         r = json_pack(&v, "{}");
         if (r >= 0)
                 r = show_node(s, node, v);
-        if (r >= 0 && node->spec.kind == NODE_SUPERVISOR && depth != 0)
+        if (r >= 0 && depth != 0 && (node->spec.kind == NODE_SUPERVISOR || !list_is_empty(&node->children)))
                 r = view_children(s, node, depth, after, v);
         if (r < 0)
                 return r;

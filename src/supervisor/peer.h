@@ -32,6 +32,7 @@ typedef struct Peer {
         TreeSpec *spec;   /* owned reference; what an actor was started as, NULL for a client */
         Session *session; /* weak: the connection or channel, which owns the peer */
         ListNode *held;   /* weak: its portals (portal.h) */
+        ListNode *opened; /* weak: a client's nurseries (nursery.h) */
 } Peer;
 
 /* The other end of an accepted connection; -E2BIG past PEER_GROUPS_MAX. */

@@ -160,7 +160,19 @@ static void unbear(Registered *b)
 
 int registry_add(Registry *r, Member *member)
 {
-        return member->registered ? 0 : bear(r, member, member->node->name, false);
+        Name *path;
+        int k;
+
+        if (member->registered)
+                return 0;
+        k = bear(r, member, member->node->name, false);
+        if (k < 0)
+                return k;
+        /* A path is looked up in the tree, but may be waited for as a name is. */
+        do
+                path = map_get(&r->names, member->node->path);
+        while (path && answer_one(path, member));
+        return 0;
 }
 
 void registry_remove(Member *member)

@@ -2,6 +2,7 @@
 #include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
+#include <libgen.h>
 #include <unistd.h>
 
 #include "base/error.h"
@@ -28,7 +29,7 @@ struct Loading {
         Node *top;        /* weak; once it is added and awaited */
         TreeSpec *spec;
         char *parent; /* by path: it may go while names are being resolved */
-        bool child, by_peer;
+        bool child, by_peer, names_only;
         Resolve *resolve;
         tree_done_t done;
         void *userdata;
@@ -45,6 +46,8 @@ static void loading_unlist(Loading *l)
 
 static void loading_end(Loading *l, Node *top, Json *error)
 {
+        if (l->top && !l->child)
+                node_member(l->top)->busy = false;
         l->done(top, error, l->userdata);
         loading_unlist(l);
         l->resolve = resolve_free(l->resolve);
@@ -177,6 +180,10 @@ static void loading_start(Loading *l)
         Json *error = NULL;
 
         loading_unlist(l);
+        if (l->names_only) {
+                loading_end(l, core_root(m->core), NULL);
+                return;
+        }
         /* Under one that has ended nothing would ever start. */
         if (!parent || m->stopping || parent->state == NODE_DEAD || parent->state == NODE_FAILED) {
                 loading_fail(l, NULL, ERROR_ACTOR_STOPPED, "its supervisor is not running");
@@ -193,6 +200,8 @@ static void loading_start(Loading *l)
                 return;
         }
         l->top = top;
+        node_member(top)->spawned = l->child;
+        node_member(top)->busy = !l->child;
         events_simple(m->events, top, l->child ? "added" : "loaded");
         manager_event(m, EVENT_START, top);
 }
@@ -258,7 +267,7 @@ static void loading_next(Loading *l)
                 loading_fail(l, NULL, ERROR_INTERNAL, strerror(-r));
 }
 
-static void warn(const ConfigProblems *problems, const char *what)
+void config_log_warnings(const ConfigProblems *problems, const char *what)
 {
         for (size_t i = 0; i < problems->n; i++)
                 if (problems->items[i].warning)
@@ -289,8 +298,8 @@ int problems_to_error(const ConfigProblems *problems, int code, const char *what
                         strna(first));
 }
 
-static void loading_begin(Manager *m, const char *parent, TreeSpec *spec, bool child, tree_done_t done,
-                void *userdata, Loading **ret)
+static void loading_begin(Manager *m, const char *parent, TreeSpec *spec, bool child, bool names_only,
+                tree_done_t done, void *userdata, Loading **ret)
 {
         Loading *l = calloc(1, sizeof(Loading));
         Json *error = NULL;
@@ -309,6 +318,7 @@ static void loading_begin(Manager *m, const char *parent, TreeSpec *spec, bool c
         l->manager = m;
         l->spec = spec;
         l->child = child;
+        l->names_only = names_only;
         l->done = done;
         l->userdata = userdata;
         l->by_peer = ret;
@@ -348,8 +358,8 @@ static void parsed(Manager *m, const Peer *peer, const char *parent, int r, Tree
                 done(NULL, error, userdata);
                 json_unref(error);
         } else {
-                warn(problems, spec->name);
-                loading_begin(m, parent, spec, child, done, userdata, ret);
+                config_log_warnings(problems, spec->name);
+                loading_begin(m, parent, spec, child, false, done, userdata, ret);
         }
         config_problems_done(problems);
 }
@@ -364,6 +374,16 @@ void manager_load_tree(
         parsed(m, peer, "/", r, spec, &problems, false, done, userdata, ret);
 }
 
+void manager_load_spec(Manager *m, TreeSpec *spec, tree_done_t done, void *userdata, Loading **ret)
+{
+        loading_begin(m, "/", spec, false, false, done, userdata, ret);
+}
+
+void manager_resolve_names(Manager *m, TreeSpec *spec, tree_done_t done, void *userdata, Loading **ret)
+{
+        loading_begin(m, "/", spec, false, true, done, userdata, ret);
+}
+
 void manager_spawn_child(Manager *m, const Peer *peer, Node *parent, Json *child, tree_done_t done,
                 void *userdata, Loading **ret)
 {
@@ -374,16 +394,16 @@ void manager_spawn_child(Manager *m, const Peer *peer, Node *parent, Json *child
         parsed(m, peer, parent->path, r, spec, &problems, true, done, userdata, ret);
 }
 
-/* --- trees that load at start --- */
+/* --- the service's own trees --- */
 
-static void on_boot_tree(Node *top, Json *error, void *userdata)
+static void on_own_tree(Json *result, Json *error, void *userdata)
 {
         _cleanup_free_ char *file = userdata;
 
-        if (!top)
-                log_error("%s: %s", file, json_get_string(error, "message", "can't be loaded"));
+        if (!result)
+                log_error("%s: %s", file, json_get_string(error, "message", "can't be applied"));
         else
-                log_info("%s: loaded as %s", file, top->path);
+                log_info("%s: is what runs", file);
 }
 
 static int read_tree(const char *path, Json **ret, const char **ret_why)
@@ -413,6 +433,7 @@ static int read_tree(const char *path, Json **ret, const char **ret_why)
 static void load_file(Manager *m, const char *path)
 {
         _cleanup_json_ Json *tree = NULL;
+        _cleanup_free_ char *real = realpath(path, NULL);
         const char *why = NULL;
         char *name;
         int r;
@@ -423,8 +444,10 @@ static void load_file(Manager *m, const char *path)
                 return;
         }
         name = strdup(path);
-        if (name)
-                manager_load_tree(m, NULL, tree, on_boot_tree, name, NULL);
+        if (name && real)
+                manager_apply_tree(m, NULL, tree, dirname(real), false, on_own_tree, name, NULL);
+        else
+                free(name);
 }
 
 static int is_tree_file(const struct dirent *e)
@@ -434,7 +457,8 @@ static int is_tree_file(const struct dirent *e)
         return e->d_name[0] != '.' && n > 5 && streq(e->d_name + n - 5, ".json");
 }
 
-void manager_load_directory(Manager *m)
+/* At the start and at each reload. A tree whose file is gone stays: unload it by name. */
+void manager_apply_directory(Manager *m)
 {
         const char *config = getenv("XDG_CONFIG_HOME"), *home = getenv("HOME");
         _cleanup_free_ char *dir = NULL;

@@ -4,7 +4,8 @@
 
   echo        → its params                     who   → the peers it was told of, in order
   hold        → no answer                      die   → ends itself with signal 9
-  exits       → what $/peer_exited told        ask   {method, params} → the supervisor's answer, by its channel
+  exits, children → what $/peer_exited and $/child_exited told
+  ask   {method, params} → the supervisor's answer, by its channel
   talk        {path, method, params} → connects to another actor and passes on what that answers
 """
 import array
@@ -41,7 +42,7 @@ class Line:
 
 channel = Line(socket.socket(fileno=int(os.environ["TRACTOR_CHANNEL_FD"])))
 selector = selectors.DefaultSelector()
-peers, exits, waiting, ids = [], [], {}, iter(range(1, 1 << 30, 2))
+peers, exits, children, waiting, ids = [], [], [], {}, iter(range(1, 1 << 30, 2))
 
 
 def ask(method, params, answer):
@@ -74,8 +75,8 @@ def serve(line, message):
         line.say(id=ident, result=params)
     elif method == "who":
         line.say(id=ident, result=peers)
-    elif method == "exits":
-        line.say(id=ident, result=exits)
+    elif method in ("exits", "children"):
+        line.say(id=ident, result=exits if method == "exits" else children)
     elif method == "die":
         os.kill(os.getpid(), signal.SIGKILL)
     elif method == "ask":
@@ -95,6 +96,8 @@ def on_channel(message):
         selector.register(line.sock, selectors.EVENT_READ, (line, lambda m: serve(line, m)))
     elif method == "$/peer_exited":
         exits.append(message["params"])
+    elif method == "$/child_exited":
+        children.append(message["params"])
     elif method == "$/cancel":
         sys.exit(0)
     elif message.get("id") in waiting:

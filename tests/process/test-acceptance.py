@@ -18,7 +18,6 @@ from tractor import (BAD_ACTOR, LIMIT, Connection, Events, expect_error, gone, k
 
 # What differs from the documents, by test: printed, and not run.
 KNOWN = {
-    "apply_restarts_the_changed_child": "scenario 27: tree.apply is not built",
     "request_key": "`$.key` is ignored: the repeated request is done, or refused, again",
 }
 
@@ -318,8 +317,7 @@ def apply_restarts_the_changed_child(backend):
 
 def not_built_is_refused_by_name(backend):
     with tractor(backend) as t:
-        for method in ("supervisor.reexec", "nursery.open", "nursery.close", "debug.lock",
-                       "debug.unlock"):
+        for method in ("supervisor.reexec", "debug.lock", "debug.unlock"):
             error = expect_error(-32010, t.call, method, path="/x")
             assert method in error.message, error.message
         expect_error(-32601, t.call, "actor.fly", path="/x")

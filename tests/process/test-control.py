@@ -27,7 +27,7 @@ def status(backend):
 
 def refused_by_name(backend):
     with tractor(backend) as t:
-        for method in ("supervisor.reexec", "tree.apply", "nursery.open", "debug.lock"):
+        for method in ("supervisor.reexec", "debug.lock"):
             error = expect_error(-32010, t.call, method)
             assert method in error.message
         expect_error(-32601, t.call, "no.such")

@@ -2,7 +2,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """Getting at actors: portals by descriptor, one's own connection handed over, names; and who hears of whose end."""
 
-import array
 import json
 import os
 import signal
@@ -11,83 +10,8 @@ import sys
 import time
 
 sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", "harness"))
-from tractor import Connection, expect_error, gone, main, sleeper, tractor  # noqa: E402
-
-ACTOR = os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", "helpers", "echo-actor.py")
-HELLO = {"jsonrpc": "2.0", "method": "$/hello", "params": {"protocol": "tractor/1"}}
-
-
-def echo(name, *args, **keys):
-    return {"name": name, "exec": [sys.executable, ACTOR, *args], "channel": "fd", "ready": "channel", **keys}
-
-
-class Client(Connection):
-    """Takes descriptors, says hello when asked to, and keeps what comes unasked."""
-
-    def __init__(self, path=None, sock=None, hello=False):
-        self.fds, self.data, self.told = [], b"", []
-        if sock is None:
-            super().__init__(path)
-        else:
-            self.sock, self.file, self.ids = sock, sock.makefile("rb"), iter(range(1, 1 << 30, 2))
-            sock.settimeout(20)
-        if hello:
-            self.send(HELLO)
-            assert self.receive()["method"] == "$/hello"
-
-    def receive(self):
-        while b"\n" not in self.data:
-            fds = array.array("i")
-            data, ancillary, _, _ = self.sock.recvmsg(65536, socket.CMSG_SPACE(64))
-            if not data:
-                raise EOFError("the connection was closed")
-            for _, _, payload in ancillary:
-                fds.frombytes(payload)
-            self.fds += list(fds)
-            self.data += data
-        line, self.data = self.data.split(b"\n", 1)
-        return json.loads(line) if line else self.receive()
-
-    def answer(self, ident):
-        while True:
-            message = self.receive()
-            if message.get("id") == ident and "method" not in message:
-                self.last = message
-                return self.unpack(message)
-            self.told.append(message)
-
-    @staticmethod
-    def unpack(message):
-        from tractor import RpcError
-        if "error" in message:
-            raise RpcError(message["error"])
-        return message["result"]
-
-    def portal(self, path):
-        assert self.call("actor.connect", path=path) == {}
-        assert self.last["$"] == {"fds": 1}
-        return Client(sock=socket.socket(fileno=self.fds.pop()))
-
-    def until(self, method):
-        for i, message in enumerate(self.told):
-            if message.get("method") == method:
-                return self.told.pop(i)["params"]
-        while True:
-            message = self.receive()
-            if message.get("method") == method:
-                return message["params"]
-
-    def eof(self):
-        try:
-            while True:
-                self.receive()
-        except (EOFError, ConnectionResetError):
-            return True
-
-
-def ask(client, method, params):
-    return client.answer(client.request(method, params))
-
+from peers import ACTOR, Client, ask, echo  # noqa: E402
+from tractor import expect_error, gone, main, sleeper, tractor  # noqa: E402
 
 def connect(backend):
     with tractor(backend) as t:

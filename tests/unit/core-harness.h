@@ -212,11 +212,15 @@ static inline void finish(void)
 {
         ask(EVENT_CANCEL, "/");
         for (int i = 0; i < 100 && node_is_active(core_root(core)); i++)
-                for (size_t k = 0; k < n_deadlines; k++)
-                        if (deadlines[k].node->alive) {
-                                ended(deadlines[k].node->path, CAUSE_SIGNAL, 15, false);
+                for (size_t k = 0; k < n_deadlines; k++) {
+                        Node *n = deadlines[((size_t) i + k) % n_deadlines].node;
+
+                        /* in turn: one that waits for what is below it hears nothing */
+                        if (n->alive) {
+                                ended(n->path, CAUSE_SIGNAL, 15, false);
                                 break;
                         }
+                }
         CHECK(!node_is_active(core_root(core)));
         core = core_free(core);
 }

@@ -14,6 +14,8 @@
 #define ORACLE_RESTARTS 48
 
 typedef struct OracleChild {
+        Change change;            /* to come with the next EVENT_CHANGE */
+        struct OracleChild *next; /* weak: what it becomes once nothing of it is left */
         RestartType type;
         bool job, significant; /* job: ready means ended with 0 */
         unsigned depends;      /* bit a sibling */
@@ -29,7 +31,7 @@ typedef struct OracleChild {
         unsigned generation;
         uint64_t born, due; /* due: end of the backoff */
         uint64_t times[ORACLE_RESTARTS];
-        unsigned n_times;
+        unsigned n_times, cap;
 } OracleChild;
 
 typedef struct Oracle {
@@ -37,8 +39,14 @@ typedef struct Oracle {
         GiveUp give_up;
         AutoShutdown shutdown;
         Intensity intensity;
+        unsigned cap; /* how many restarts are remembered: as many as ever were allowed */
         int n;
-        OracleChild child[ORACLE_CHILDREN];
+        OracleChild child[ORACLE_CHILDREN], next_child[ORACLE_CHILDREN];
+        bool changes; /* EVENT_CHANGE is about the supervisor, too: the next four */
+        Strategy next_strategy;
+        GiveUp next_give_up;
+        AutoShutdown next_shutdown;
+        Intensity next_intensity;
         NodeState state;
         bool stop, again, closing, closing_bad, someone_over;
         bool group;
@@ -207,12 +215,27 @@ static void o_restart(Oracle *o, int i)
                 c->waits = true;
 }
 
+static void o_become(OracleChild *c)
+{
+        const OracleChild *next = c->next;
+
+        if (!next)
+                return;
+        c->type = next->type;
+        c->job = next->job;
+        c->significant = next->significant;
+        c->depends = next->depends;
+        c->backoff = next->backoff;
+        c->next = NULL;
+}
+
 /* The child is gone to the last process. */
 static void o_gone(Oracle *o, int i)
 {
         OracleChild *c = &o->child[i];
         bool stopped = c->stop, again = c->again, one = o->give_up == GIVE_UP_ISOLATE, wants;
 
+        o_become(c);
         c->stop = c->asked = c->again = c->leaving = c->left = false;
         if (stopped) {
                 c->state = again ? NODE_NEW : NODE_DEAD;
@@ -462,6 +485,66 @@ static void o_request(Oracle *o, EventType type)
                 o->state = NODE_STOPPING;
 }
 
+/* More is remembered only from now on. */
+static void o_remember(uint64_t *times, unsigned *n_times, unsigned *cap, unsigned allowed)
+{
+        unsigned n = MIN(*n_times, *cap);
+
+        memmove(times, times + (*n_times - n), n * sizeof(*times));
+        *n_times = n;
+        *cap = MAX(*cap, allowed);
+}
+
+static void o_allow(Oracle *o, GiveUp give_up, unsigned allowed)
+{
+        bool one = give_up == GIVE_UP_ISOLATE;
+
+        o_remember(o->times, &o->n_times, &o->cap, one ? 0 : allowed);
+        for (int i = 0; i < o->n; i++)
+                o_remember(o->child[i].times, &o->child[i].n_times, &o->child[i].cap, one ? allowed : 0);
+}
+
+static void o_change_child(Oracle *o, int i)
+{
+        OracleChild *c = &o->child[i];
+
+        c->next = &o->next_child[i];
+        if (c->change == CHANGE_LIVE)
+                return o_become(c);
+        if (o_runs(c)) {
+                if (!o_open(o))
+                        return;
+                c->off = false;
+                c->stop = c->again = true;
+                return;
+        }
+        o_become(c);
+        if (!o_open(o))
+                return;
+        c->off = false;
+        c->row = c->n_times = 0;
+        if (c->state == NODE_BACKOFF && c->held)
+                c->state = NODE_NEW;
+        else if (!c->waits && !c->held)
+                o_want(o, i);
+}
+
+static void o_change(Oracle *o)
+{
+        if (o->changes) {
+                o->strategy = o->next_strategy;
+                o->give_up = o->next_give_up;
+                o->shutdown = o->next_shutdown;
+                o->intensity = o->next_intensity;
+        }
+        for (int i = 0; i < o->n; i++)
+                if (o->child[i].change != CHANGE_NONE)
+                        o_change_child(o, i);
+        o->changes = false;
+        for (int i = 0; i < o->n; i++)
+                o->child[i].change = CHANGE_NONE;
+}
+
 /* `i` < 0: the supervisor. */
 static void oracle_step(Oracle *o, int i, const Event *e)
 {
@@ -488,6 +571,9 @@ static void oracle_step(Oracle *o, int i, const Event *e)
                         o_request(o, e->type);
                 else
                         o_child_request(o, i, e->type);
+                break;
+        case EVENT_CHANGE:
+                o_change(o);
                 break;
         default:
                 break;

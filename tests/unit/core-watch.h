@@ -230,6 +230,9 @@ static void watch_effect(const Effect *e)
                 return;
         case EFFECT_REMOVED:
                 return watch_removed(e->node);
+        case EFFECT_CHANGED:
+                CHECK(!S(e->node)->alive || S(e->node)->spawns != S(e->node)->ends);
+                return;
         case EFFECT_THAW:
                 CHECK(S(e->node)->alive);
                 return;

@@ -3,6 +3,8 @@
  * effect, and where the tree is a single supervisor with actors, an oracle of its own (core-oracle.h) predicts every
  * state. Each sequence runs twice and must give the same effects. In the end all is stopped, within bounds.
  *
+ * Meanwhile trees are changed as they run: nodes of any state get another spec, leave, come, change places.
+ *
  *      test-core-model [SEED [SEQUENCES]]      TRACTOR_SEED=… does the same
  *
  * A failure names the seed that repeats the one sequence it happened in. */
@@ -10,175 +12,14 @@
 #include <signal.h>
 #include <unistd.h>
 
-#include "core-oracle.h"
-#include "core-watch.h"
+#include "core-draw.h"
 
 #define SEQUENCES 100000
 #define EVENTS_MIN 4
 #define EVENTS_MAX 40
 
-static Core *core;
-static uint64_t rng, now;
-static bool flat;
-static Oracle oracle;
 static bool verbose;
 static char failure[128];
-
-static uint64_t draw(uint64_t n)
-{
-        rng ^= rng << 13;
-        rng ^= rng >> 7;
-        rng ^= rng << 17;
-        return (rng * 0x2545f4914f6cdd1dULL >> 20) % n;
-}
-
-static bool chance(unsigned percent)
-{
-        return draw(100) < percent;
-}
-
-/* Making trees */
-
-static NodeSpec draw_supervisor(void)
-{
-        return (NodeSpec){ .kind = NODE_SUPERVISOR,
-                .strategy = (Strategy) draw(_STRATEGY_MAX),
-                .intensity = { (uint32_t) draw(4), (1 + draw(5)) * USEC_PER_SEC },
-                .on_give_up = chance(30) ? GIVE_UP_ISOLATE : GIVE_UP_ESCALATE,
-                .auto_shutdown = chance(30) ? (AutoShutdown) draw(_AUTO_SHUTDOWN_MAX) : AUTO_SHUTDOWN_NEVER,
-                .significant = chance(30) };
-}
-
-static NodeSpec draw_actor(void)
-{
-        return (NodeSpec){ .kind = NODE_ACTOR,
-                .restart = (RestartType) draw(_RESTART_MAX),
-                .backoff = { draw(3) * 50000, 300000, draw(3) * USEC_PER_SEC, 1.0 + (double) draw(3), 0.0 },
-                .ready_exited = chance(15),
-                .start_timeout_usec = chance(20) ? USEC_INFINITY : 2 * USEC_PER_SEC,
-                .grace_usec = draw(4) * 500000,
-                .watchdog_usec = chance(20) ? USEC_PER_SEC : 0,
-                .stop_is_term = chance(30),
-                .significant = chance(30) };
-}
-
-static Node *add_node(Node *parent, NodeSpec spec, Node *const *targets)
-{
-        char name[8], *depends[3] = { NULL };
-        Seen *s = &seen[n_seen];
-
-        snprintf(name, sizeof(name), "n%d", n_seen);
-        spec.name = name;
-        if (targets) {
-                for (size_t i = 0; i < 2 && targets[i]; i++)
-                        depends[i] = targets[i]->path;
-                spec.depends = depends;
-        }
-        *s = (Seen){ .deadline = USEC_INFINITY };
-        CHECK_EQ(core_add(core, parent, &spec, s, &s->node), 0);
-        n_seen++;
-        return s->node;
-}
-
-/* Up to two dependencies on what was made before; in a single supervisor that isn't a chain, now and then on one
- * that is further on in the list would need two passes, so the list order is left to the other trees. */
-static void draw_targets(Node **targets, int from)
-{
-        size_t n = 0;
-
-        targets[0] = targets[1] = NULL;
-        for (int i = from; i < n_seen && n < 2; i++)
-                if (chance(15))
-                        targets[n++] = seen[i].node;
-}
-
-static void make_flat(void)
-{
-        NodeSpec s = draw_supervisor();
-        Node *t, *targets[2];
-
-        t = add_node(core_root(core), s, NULL);
-        oracle = (Oracle){ .strategy = s.strategy,
-                .give_up = s.on_give_up,
-                .shutdown = s.auto_shutdown,
-                .intensity = s.intensity,
-                .n = (int) draw(ORACLE_CHILDREN + 1),
-                .state = NODE_NEW };
-        for (int i = 0; i < oracle.n; i++) {
-                NodeSpec a = draw_actor();
-                OracleChild *c = &oracle.child[i];
-                const Node *n;
-
-                draw_targets(targets, 1);
-                n = add_node(t, a, targets);
-                *c = (OracleChild){ .type = a.restart,
-                        .job = a.ready_exited,
-                        .significant = a.significant,
-                        .backoff = a.backoff };
-                for (size_t k = 0; k < priv(n)->n_deps; k++)
-                        for (int j = 0; j < i; j++)
-                                if (seen[j + 1].node == targets[k])
-                                        c->depends |= 1u << j;
-        }
-}
-
-static Node *draw_parent(void)
-{
-        for (;;) {
-                Node *n = n_seen == 0 || chance(15) ? core_root(core) : seen[draw((uint64_t) n_seen)].node;
-
-                if (is_supervisor(n))
-                        return n;
-        }
-}
-
-/* Trees of every shape below the root; nodes right below it are supervisors, as the shell has it. */
-static void make_forest(void)
-{
-        int n = 2 + (int) draw(WATCH_NODES - 2);
-
-        while (n_seen < n) {
-                Node *parent = draw_parent(), *targets[2];
-                bool top = parent == core_root(core);
-
-                draw_targets(targets, 0);
-                add_node(parent, top || chance(25) ? draw_supervisor() : draw_actor(), top ? NULL : targets);
-        }
-}
-
-static int link_all(void)
-{
-        int r = 0;
-
-        CORE_CHILD_FOREACH(c, core_root(core)) {
-                Node *at;
-                const char *depends;
-
-                if (r >= 0)
-                        r = core_link(core, c, &at, &depends);
-        }
-        return r;
-}
-
-/* Random dependencies make cycles; such trees are refused and made again. */
-static void make_tree(void)
-{
-        int r;
-
-        do {
-                CHECK_EQ(core_new(rng, &core), 0);
-                n_seen = 0;
-                flat = chance(50);
-                if (flat)
-                        make_flat();
-                else
-                        make_forest();
-                r = link_all();
-                CHECK(r == 0 || (r == -ELOOP && !flat));
-                if (r < 0)
-                        core = core_free(core);
-        } while (r < 0);
-}
 
 /* One step and what follows */
 
@@ -210,7 +51,7 @@ static void compare(void)
 static void say(const Event *e)
 {
         static const char *const types[] = { "start", "ready", "exited", "empty", "timeout", "watchdog",
-                "cancel", "restart", "freeze", "thaw", "remove" };
+                "cancel", "restart", "freeze", "thaw", "remove", "change" };
 
         fprintf(stderr, "%8.3f %s %s", (double) now / 1e6, types[e->type], e->node->path);
         if (e->type == EVENT_EXITED)
@@ -221,7 +62,7 @@ static void say(const Event *e)
 
 static void say_effect(const Effect *e)
 {
-        static const char *const types[] = { "spawn", "stop", "thaw", "timer", "state", "give-up",
+        static const char *const types[] = { "spawn", "stop", "thaw", "timer", "state", "changed", "give-up",
                 "removed" };
 
         fprintf(stderr, "             %s %s", types[e->type], e->node->path);
@@ -276,6 +117,14 @@ static void step(Event e)
                 compare();
 }
 
+static bool takes_more(const Node *s)
+{
+        for (; s; s = s->parent)
+                if (priv(s)->stop_wanted || priv(s)->closing || priv(s)->removing)
+                        return false;
+        return true;
+}
+
 /* The world outside */
 
 static Event exit_event(Node *n)
@@ -327,6 +176,167 @@ static void request(Node *n)
                         .fast = chance(20) });
 }
 
+/* Changes */
+
+static void watch_change(Node *n)
+{
+        S(n)->n_times = 0; /* how much the core remembers is the oracle's matter */
+        for (int i = 0; i < n_seen; i++) {
+                if (!seen[i].node)
+                        continue;
+                seen[i].requested |= is_inside(seen[i].node, n) || seen[i].node->parent == n->parent;
+                if (seen[i].node->parent == n)
+                        seen[i].n_times = 0;
+        }
+}
+
+static void change_flat_supervisor(void)
+{
+        NodeSpec s = draw_supervisor();
+
+        s.significant = false;
+        CHECK_EQ(core_change(core, seen[0].node, CHANGE_LIVE, &s), 0);
+        o_allow(&oracle, s.on_give_up, s.intensity.max_restarts);
+        oracle.changes = true;
+        oracle.next_strategy = s.strategy;
+        oracle.next_give_up = s.on_give_up;
+        oracle.next_shutdown = s.auto_shutdown;
+        oracle.next_intensity = s.intensity;
+        watch_change(seen[0].node);
+}
+
+static void change_flat_child(int i)
+{
+        OracleChild *c = &oracle.child[i], *next = &oracle.next_child[i];
+        bool live = chance(40) && !c->next;
+        char *depends[ORACLE_CHILDREN + 1] = { NULL };
+        NodeSpec a = draw_actor();
+        size_t n = 0;
+
+        if (live)
+                a.ready_exited = c->job;
+        *next = (OracleChild){ .type = a.restart,
+                .job = a.ready_exited,
+                .significant = a.significant,
+                .depends = live ? c->depends : 0,
+                .backoff = a.backoff };
+        for (int j = 0; j < i && !live; j++)
+                if (chance(15)) {
+                        next->depends |= 1u << j;
+                        depends[n++] = seen[j + 1].node->path;
+                }
+        a.depends = depends;
+        c->change = live ? CHANGE_LIVE : CHANGE_RESTART;
+        CHECK_EQ(core_change(core, seen[i + 1].node, c->change, &a), 0);
+        watch_change(seen[i + 1].node);
+}
+
+static void change_flat(void)
+{
+        const char *depends;
+        Node *at;
+
+        if (chance(30))
+                change_flat_supervisor();
+        for (int i = 0; i < oracle.n; i++)
+                if (chance(25))
+                        change_flat_child(i);
+        CHECK_EQ(core_check_changes(core, seen[0].node, &at, &depends), 0);
+        step((Event){ .type = EVENT_CHANGE, .node = seen[0].node });
+}
+
+/* Any node of the forest; a dependency on whatever may make a cycle. */
+static void change_node(Node *n)
+{
+        char *depends[3] = { NULL };
+        NodeSpec spec = is_supervisor(n) ? draw_supervisor() : draw_actor();
+        size_t k = 0;
+
+        for (int i = 0; i < n_seen && k < 2; i++)
+                if (seen[i].node && seen[i].node != n && n->parent != core_root(core) && chance(6))
+                        depends[k++] = seen[i].node->path;
+        spec.depends = depends;
+        CHECK_EQ(core_change(core, n, chance(40) ? CHANGE_LIVE : CHANGE_RESTART, &spec), 0);
+        watch_change(n);
+}
+
+static void shuffle_children(Node *s)
+{
+        Node *order[WATCH_NODES];
+        size_t n = 0;
+
+        CORE_CHILD_FOREACH(c, s)
+                if (chance(80))
+                        order[n++] = c;
+        for (size_t i = n; i > 1; i--) {
+                size_t k = draw(i);
+                Node *swap = order[i - 1];
+
+                order[i - 1] = order[k];
+                order[k] = swap;
+        }
+        core_change_order(s, order, n);
+        CORE_CHILD_FOREACH(c, s)
+                watch_change(c);
+}
+
+static void add_some(Node *top)
+{
+        for (int i = n_seen; i-- > 0 && n_seen < WATCH_NODES;) {
+                Node *parent = seen[i].node, *targets[2];
+                NodeSpec spec = chance(25) ? draw_supervisor() : draw_actor();
+
+                if (!parent || !is_inside(parent, top) || !is_supervisor(parent) || !takes_more(parent) ||
+                                chance(70))
+                        continue;
+                draw_targets(targets, 0);
+                CHECK_EQ(core_change(core, add_node(parent, spec, targets), CHANGE_START, NULL), 0);
+        }
+}
+
+static void forget_new(int from)
+{
+        while (n_seen > from) {
+                Seen *s = &seen[--n_seen];
+
+                core_discard(core, s->node);
+                s->node = NULL;
+        }
+}
+
+static void change_forest(void)
+{
+        Node *top = draw_node(), *at;
+        const char *depends;
+        int before = n_seen, r;
+
+        while (top->parent && top->parent != core_root(core))
+                top = top->parent;
+        if (top == core_root(core))
+                return;
+        add_some(top);
+        for (int i = 0; i < before; i++) {
+                Node *n = seen[i].node;
+
+                if (!n || !is_inside(n, top))
+                        continue;
+                if (chance(15))
+                        change_node(n);
+                else if (n != top && chance(8)) {
+                        CHECK_EQ(core_change(core, n, CHANGE_REMOVE, NULL), 0);
+                        watch_change(n);
+                }
+                if (is_supervisor(n) && chance(15))
+                        shuffle_children(n);
+        }
+        r = core_check_changes(core, top, &at, &depends);
+        CHECK(r == 0 || r == -ELOOP || r == -ENOENT); /* a cycle, or on what is to be removed */
+        if (r == 0)
+                return step((Event){ .type = EVENT_CHANGE, .node = top });
+        core_discard_changes(top);
+        forget_new(before);
+}
+
 static void life(Node *n)
 {
         const Seen *s = S(n);
@@ -356,6 +366,8 @@ static void one_event(void)
         }
         if (chance(14))
                 return request(draw_node());
+        if (chance(7))
+                return flat ? change_flat() : change_forest();
         life(draw_node());
 }
 

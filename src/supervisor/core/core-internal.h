@@ -11,7 +11,7 @@
  * wish comes true without any list of steps being kept. Marks touch the subtree concerned, gates keep counters, so
  * that an event costs what it affects and not what exists.
  *
- * Layers, each includes what is below it: core.c (events) → strategy.c (what an end means) → order.c (gates) →
+ * Layers, each includes what is below it: core.c (events) → change.c → strategy.c (what an end means) → order.c (gates) →
  * lifecycle.c (one actor, the ladder) → depend.c, restart.c, tree.c. */
 
 #include "base/path.h"
@@ -34,11 +34,18 @@ typedef struct Dependency {
         bool blocking; /* counted in the target's stop_blockers */
 } Dependency;
 
-/* The last restarts, as many as the window may hold. */
+/* The last restarts, as many as the window ever had to hold: how many are allowed may change. */
 typedef struct RestartWindow {
         uint64_t *at;
-        uint32_t max, n, next;
+        uint32_t cap, n, next;
 } RestartWindow;
+
+/* What a node is to become once nothing of its old self is left. */
+typedef struct NodeChange {
+        NodeSpec spec;
+        Dependency *deps; /* only for a restart: on the targets' lists already */
+        size_t n_deps;
+} NodeChange;
 
 /* What becomes of a node once its stop is done. Descendants of what is stopped always end `dead`: a supervisor that
  * starts again starts all its children anew. */
@@ -76,6 +83,7 @@ typedef struct NodePriv {
 
         /* the ladder, the deadline */
         bool fast, exited;
+        bool hollow; /* an actor, gone, whose nurseries are not yet */
         uint64_t grace_usec;
         StopRung rung;
         ExitCause killing; /* why the core itself ends this generation: watchdog, start-timeout */
@@ -90,7 +98,13 @@ typedef struct NodePriv {
         size_t n_deps;
         ListNode dependents;
         uint32_t stop_blockers;
-        uint32_t epoch; /* of the last search for cycles that came by */
+        uint64_t watchdog_usec; /* of this generation */
+
+        Change change;        /* to be carried out by EVENT_CHANGE */
+        NodeChange *becoming; /* not yet true */
+        Node *elder;          /* weak; with the parent's `youngest`: whom it will follow */
+        Node *youngest;       /* weak; of the children's new order; NULL: stays as it is */
+        uint32_t epoch;       /* of the last search for cycles that came by */
         uint8_t colour[2];
 
         /* supervisors */
@@ -181,7 +195,10 @@ typedef enum DependStatus {
         DEPEND_WAIT,
         DEPEND_LOST,
 } DependStatus;
-int depend_reserve(Node *n);
+/* An array for `depends`, not linked yet. */
+int depend_reserve(Node *n, char *const *depends, Dependency **ret);
+void depend_replace(Node *n, Dependency *deps, size_t n_deps);
+void depend_forget(Dependency *deps, size_t n_deps);
 DependStatus depend_status(const Node *n);
 void depend_wake(Node *n); /* whoever waits for n looks again */
 void depend_wake_below(Node *n);
@@ -193,19 +210,21 @@ void depend_detach(Node *n);
 uint64_t random_next(uint64_t *state);
 int window_reserve(RestartWindow *w, uint32_t max);
 void window_clear(RestartWindow *w);
-bool window_admit(RestartWindow *w, uint64_t within_usec, uint64_t now); /* false: give up */
+bool window_admit(RestartWindow *w, const Intensity *allowed, uint64_t now); /* false: give up */
 uint64_t backoff_delay(Node *n);
 
 /* lifecycle.c */
 void node_set_state(Node *n, NodeState to);
 void node_arm(Node *n, uint64_t deadline);
 void node_arm_in(Node *n, uint64_t usec); /* pauses with a frozen actor */
+void actor_set_watchdog(Node *n);
 void actor_start(Node *n);
 void actor_ask(Node *n);
 void actor_shorten(Node *n);
 void actor_ready(Node *n, const Event *e);
 void actor_exited(Node *n, const Event *e);
 void actor_empty(Node *n, const Event *e);
+void actor_gone(Node *n); /* to the last process */
 void actor_start_timeout(Node *n, const Event *e);
 void actor_watchdog_missed(Node *n, const Event *e);
 void actor_sign_of_life(Node *n, const Event *e);
@@ -221,6 +240,7 @@ bool check_lost(Node *n);
 void try_stop(Node *n);
 void stop_subtree(Node *top, AfterStop after, uint64_t grace_usec, bool fast);
 void chain_wake(Node *n);
+void stop_list_renew(Node *s);
 void node_stopped(Node *n);
 void node_over(Node *n);
 
@@ -232,3 +252,14 @@ void backoff_over(Node *n, const Event *e);
 void group_check(Node *s);
 void group_abort(Node *s);
 void group_leave(Node *n);
+
+/* nursery.c */
+void nurseries_end(Node *actor);
+bool nurseries_left(Node *actor);
+bool is_below_actor(const Node *top, const Node *n);
+
+/* change.c */
+void change_commit(Node *n);
+void change_free(Node *n);
+NodeSpec *future_spec(Node *n);
+void request_change(Node *top, const Event *e);

@@ -104,12 +104,21 @@ Core *core_free(Core *core)
 
 bool node_may_start(const Node *n)
 {
-        const Node *s = n->parent;
         const NodePriv *p = priv(n);
 
         if (p->removing || p->removed)
                 return false;
-        return !s || is_running(s) || (s->state == NODE_NEW && (priv(s)->wanted || priv(s)->held));
+        return !n->parent || node_may_start_below(n->parent);
+}
+
+bool node_may_start_below(const Node *s)
+{
+        return is_running(s) || (s->state == NODE_NEW && (priv(s)->wanted || priv(s)->held));
+}
+
+bool node_is_leaving(const Node *n)
+{
+        return priv(n)->removing;
 }
 
 static void request_start(Node *n, const Event *e)
@@ -173,6 +182,7 @@ static void (*const handlers[_NODE_STATE_MAX][_EVENT_MAX])(Node *n, const Event 
                 [EVENT_CANCEL] = request_cancel,
                 [EVENT_RESTART] = request_start,
                 [EVENT_REMOVE] = request_remove,
+                [EVENT_CHANGE] = request_change,
         },
         [NODE_STARTING] = {
                 [EVENT_READY] = actor_ready,
@@ -183,6 +193,7 @@ static void (*const handlers[_NODE_STATE_MAX][_EVENT_MAX])(Node *n, const Event 
                 [EVENT_FREEZE] = request_freeze,
                 [EVENT_THAW] = request_thaw,
                 [EVENT_REMOVE] = request_remove,
+                [EVENT_CHANGE] = request_change,
         },
         [NODE_READY] = {
                 [EVENT_EXITED] = actor_exited,
@@ -193,6 +204,7 @@ static void (*const handlers[_NODE_STATE_MAX][_EVENT_MAX])(Node *n, const Event 
                 [EVENT_FREEZE] = request_freeze,
                 [EVENT_THAW] = request_thaw,
                 [EVENT_REMOVE] = request_remove,
+                [EVENT_CHANGE] = request_change,
         },
         [NODE_STOPPING] = {
                 [EVENT_EXITED] = actor_exited,
@@ -203,24 +215,28 @@ static void (*const handlers[_NODE_STATE_MAX][_EVENT_MAX])(Node *n, const Event 
                 [EVENT_FREEZE] = request_freeze,
                 [EVENT_THAW] = request_thaw,
                 [EVENT_REMOVE] = request_remove,
+                [EVENT_CHANGE] = request_change,
         },
         [NODE_DEAD] = {
                 [EVENT_START] = request_start,
                 [EVENT_CANCEL] = request_cancel,
                 [EVENT_RESTART] = request_start,
                 [EVENT_REMOVE] = request_remove,
+                [EVENT_CHANGE] = request_change,
         },
         [NODE_BACKOFF] = {
                 [EVENT_TIMEOUT] = backoff_over,
                 [EVENT_CANCEL] = request_cancel,
                 [EVENT_RESTART] = request_retry,
                 [EVENT_REMOVE] = request_remove,
+                [EVENT_CHANGE] = request_change,
         },
         [NODE_FAILED] = {
                 [EVENT_START] = request_start,
                 [EVENT_CANCEL] = request_cancel,
                 [EVENT_RESTART] = request_start,
                 [EVENT_REMOVE] = request_remove,
+                [EVENT_CHANGE] = request_change,
         },
 };
 
@@ -228,6 +244,8 @@ static void advance(Node *n)
 {
         if (is_supervisor(n))
                 supervisor_advance(n);
+        else if (priv(n)->hollow)
+                actor_gone(n);
         try_stop(n);
         if (!check_lost(n) && priv(n)->wanted && list_is_empty(&priv(n)->start_link))
                 list_append(&n->core->starts, &priv(n)->start_link);

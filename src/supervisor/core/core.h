@@ -140,6 +140,7 @@ typedef struct NodeSpec {
         Intensity intensity;
         GiveUp on_give_up;
         AutoShutdown auto_shutdown;
+        bool stays; /* opened at run time: does not end with its last child, but when it is closed */
         /* actors */
         RestartType restart;
         Backoff backoff;
@@ -187,6 +188,7 @@ typedef enum EventType {
         EVENT_FREEZE,
         EVENT_THAW,
         EVENT_REMOVE, /* like CANCEL, .grace_usec and .fast too; EFFECT_REMOVED follows for each node once all is gone, leaves first */
+        EVENT_CHANGE, /* carry out what core_change() prepared for this node and all below, as one */
         _EVENT_MAX,
 } EventType;
 
@@ -214,6 +216,7 @@ typedef enum EffectType {
         EFFECT_THAW,    /* a frozen node is to be signalled */
         EFFECT_TIMER,   /* the node's one deadline is now .at (USEC_INFINITY: none) */
         EFFECT_STATE,   /* the node went from .from to .to: publish */
+        EFFECT_CHANGED, /* the node has become what core_change() said; before its next SPAWN */
         EFFECT_GIVE_UP, /* a supervisor's intensity was exceeded by .about: RestartLimit */
         EFFECT_REMOVED, /* the node left the tree; the pointer dies after this effect is handled */
         _EFFECT_MAX,
@@ -237,13 +240,35 @@ Node *core_find(Core *core, const char *path);
 
 /* Adds a node in state `new` as the last child of parent; nothing starts before EVENT_START on it or on a node
  * above it. -EEXIST, -ENOMEM, -ENAMETOOLONG past NODE_DEPTH_MAX, -ESHUTDOWN when parent or a node above it is stopping
- * or removed, -EINVAL for a bad name or a parent that is an actor. */
+ * or removed, or an actor that does not run, -EINVAL for a bad name. Below an actor there may be supervisors, its
+ * nurseries: nothing restarts them, and they are stopped fast and removed when the actor's main process has ended; that end is
+ * complete, and judged, when they are gone. -EINVAL for an actor right below an actor. */
 int core_add(Core *core, Node *parent, const NodeSpec *spec, void *userdata, Node **ret);
 /* Resolves `depends` in the subtree; call once after a tree was added and before EVENT_START. -ENOENT or -ELOOP
  * with the node and the dependency at fault. On failure drop the subtree by core_discard(). */
 int core_link(Core *core, Node *top, Node **ret_node, const char **ret_depends);
 /* Forgets a subtree in which nothing was ever started. */
 void core_discard(Core *core, Node *top);
+
+/* Changes of a tree that runs. They are prepared one by one, which may fail and does nothing yet, checked as a whole,
+ * and carried out by one EVENT_CHANGE; until then core_discard_changes() forgets them. */
+typedef enum Change {
+        CHANGE_NONE,
+        CHANGE_LIVE, /* the new spec holds from now on, and what runs goes on */
+        CHANGE_RESTART, /* stops as what it is, then becomes the new spec and starts, alone, not counted, without backoff;
+                         * one that is over starts */
+        CHANGE_START, /* was added by core_add(), and is to start */
+        CHANGE_REMOVE,
+} Change;
+
+/* `spec` is copied (LIVE, RESTART); kind, name and for LIVE `depends` stay what they are. A later change replaces one
+ * that has not come true yet. */
+int core_change(Core *core, Node *node, Change change, const NodeSpec *spec);
+/* The start order of `parent`'s children: these, then its others as they stand. */
+void core_change_order(Node *parent, Node *const *children, size_t n);
+/* core_link() for the tree as it will be. */
+int core_check_changes(Core *core, Node *top, Node **ret_node, const char **ret_depends);
+void core_discard_changes(Node *top);
 
 /* Never fails once the tree is built: all memory a step can need was reserved by core_add(). Effects are queued
  * in order; an event for an end that was not awaited is ignored. */
@@ -256,6 +281,10 @@ bool core_next_effect(Core *core, Effect *ret);
 bool node_is_active(const Node *node);
 /* Would EVENT_START or EVENT_RESTART be heard, or is the node or its parent leaving, over or being stopped? */
 bool node_may_start(const Node *node);
+/* Would a child of it start? */
+bool node_may_start_below(const Node *node);
+/* Is it being removed? */
+bool node_is_leaving(const Node *node);
 /* Did any actor or supervisor below end `failed`? */
 bool node_has_failed(const Node *node);
 #define CORE_CHILD_FOREACH(i, parent)                                                                       \

@@ -3,19 +3,37 @@
 
 #include "supervisor/core/core-internal.h"
 
-int depend_reserve(Node *n)
+int depend_reserve(Node *n, char *const *depends, Dependency **ret)
+{
+        size_t k = strv_length(depends);
+        Dependency *deps = calloc(k ?: 1, sizeof(*deps));
+
+        if (!deps)
+                return -ENOMEM;
+        for (size_t i = 0; i < k; i++) {
+                deps[i].node = n;
+                list_init(&deps[i].link);
+        }
+        *ret = deps;
+        return 0;
+}
+
+void depend_forget(Dependency *deps, size_t n_deps)
+{
+        for (size_t i = 0; i < n_deps && deps; i++)
+                list_unlink(&deps[i].link);
+        free(deps);
+}
+
+/* Takes the array. Nothing of n is left that could hold up a stop. */
+void depend_replace(Node *n, Dependency *deps, size_t n_deps)
 {
         NodePriv *p = priv(n);
 
-        p->n_deps = strv_length(n->spec.depends);
-        p->deps = calloc(p->n_deps ?: 1, sizeof(*p->deps));
-        if (!p->deps)
-                return -ENOMEM;
-        for (size_t i = 0; i < p->n_deps; i++) {
-                p->deps[i].node = n;
-                list_init(&p->deps[i].link);
-        }
-        return 0;
+        depend_unblock(n);
+        depend_forget(p->deps, p->n_deps);
+        p->deps = deps;
+        p->n_deps = n_deps;
 }
 
 /* Will an ended node stay so? Not if a branch above it is about to be started anew, or may be: one that gives up
@@ -123,10 +141,18 @@ void depend_detach(Node *n)
         }
 }
 
-static int resolve(Core *core, Node *n, size_t i)
+/* What n will depend on, once what is prepared has come true. */
+static Dependency *future_deps(const Node *n, size_t *ret_n)
 {
-        Dependency *d = &priv(n)->deps[i];
-        const char *name = n->spec.depends[i];
+        const NodePriv *p = priv(n);
+        bool other = p->becoming && p->becoming->deps;
+
+        *ret_n = other ? p->becoming->n_deps : p->n_deps;
+        return other ? p->becoming->deps : p->deps;
+}
+
+static int resolve(Core *core, Node *n, Dependency *d, const char *name)
+{
         _cleanup_free_ char *path = NULL;
 
         if (d->target)
@@ -181,11 +207,22 @@ static uint8_t *colour(Search *s, Node *n, int phase)
         return &p->colour[phase];
 }
 
+static Node *future_elder(const Node *n)
+{
+        Node *s = n->parent;
+        Strategy strategy = s ? future_spec(s)->strategy : STRATEGY_ONE_FOR_ONE;
+
+        if (strategy != STRATEGY_ONE_FOR_ALL && strategy != STRATEGY_REST_FOR_ONE)
+                return NULL;
+        return priv(s)->youngest ? priv(n)->elder : sibling_prev(n);
+}
+
 /* The next point that must come before this one; false when there is none left. */
 static bool point_next(Point *p, Node **ret, int *ret_phase)
 {
         Node *n = p->node;
-        NodePriv *np = priv(n);
+        size_t n_deps;
+        const Dependency *deps = future_deps(n, &n_deps);
 
         p->depend = 0;
         if (p->phase == DONE) {
@@ -208,9 +245,9 @@ static bool point_next(Point *p, Node **ret, int *ret_phase)
                         *ret = n->parent;
                         *ret_phase = BEGIN;
                 } else if (i == 1)
-                        *ret = n->parent && is_chain(n->parent) ? sibling_prev(n) : NULL;
-                else if (i - 2 < np->n_deps) {
-                        *ret = np->deps[i - 2].target;
+                        *ret = future_elder(n);
+                else if (i - 2 < n_deps) {
+                        *ret = deps[i - 2].target;
                         p->depend = i - 1;
                 } else
                         return false;
@@ -248,7 +285,7 @@ static void search_blame(
 
                 if (p->depend > 0 && is_below(p->node, top)) {
                         *ret = p->node;
-                        *ret_depends = p->node->spec.depends[p->depend - 1];
+                        *ret_depends = future_spec(p->node)->depends[p->depend - 1];
                 }
                 if (p->node == n && p->phase == phase)
                         return;
@@ -278,22 +315,51 @@ static int search_from(Search *s, Node *top, Node *start, Node **ret, const char
         return r;
 }
 
-int core_link(Core *core, Node *top, Node **ret_node, const char **ret_depends)
+/* One that stays as it is may depend on what left long ago; it is found again where that came back. */
+static bool may_dangle(const Node *n, bool changes)
+{
+        return changes && priv(n)->change != CHANGE_RESTART && priv(n)->change != CHANGE_START;
+}
+
+static bool is_to_go(const Node *n)
+{
+        for (; n; n = n->parent)
+                if (priv(n)->change == CHANGE_REMOVE)
+                        return true;
+        return false;
+}
+
+static int link_node(Core *core, Node *n, bool changes, Node **ret, const char **ret_depends)
+{
+        size_t n_deps;
+        Dependency *deps = future_deps(n, &n_deps);
+        int r = 0;
+
+        for (size_t i = 0; i < n_deps && r >= 0; i++) {
+                *ret = n;
+                *ret_depends = future_spec(n)->depends[i];
+                r = resolve(core, n, &deps[i], *ret_depends);
+                if (r >= 0 && is_to_go(deps[i].target))
+                        r = -ENOENT;
+                if (r == -ENOENT && may_dangle(n, changes))
+                        r = 0;
+        }
+        return r;
+}
+
+static int link_tree(Core *core, Node *top, bool changes, Node **ret_node, const char **ret_depends)
 {
         Search s = { .core = core };
         const char *depends = NULL;
         Node *at = NULL;
+        size_t n_deps;
         int r = 0;
 
         for (Node *n = top; n && r >= 0; n = subtree_next(top, n))
-                for (size_t i = 0; i < priv(n)->n_deps && r >= 0; i++) {
-                        at = n;
-                        depends = n->spec.depends[i];
-                        r = resolve(core, n, i);
-                }
+                r = link_node(core, n, changes, &at, &depends);
         core->epoch++;
         for (Node *n = top; n && r >= 0; n = subtree_next(top, n))
-                if (priv(n)->n_deps > 0)
+                if (future_deps(n, &n_deps) && n_deps > 0)
                         r = search_from(&s, top, n, &at, &depends);
         free(s.stack);
         if (r < 0) {
@@ -303,4 +369,14 @@ int core_link(Core *core, Node *top, Node **ret_node, const char **ret_depends)
                         *ret_depends = depends;
         }
         return r;
+}
+
+int core_link(Core *core, Node *top, Node **ret_node, const char **ret_depends)
+{
+        return link_tree(core, top, false, ret_node, ret_depends);
+}
+
+int core_check_changes(Core *core, Node *top, Node **ret_node, const char **ret_depends)
+{
+        return link_tree(core, top, true, ret_node, ret_depends);
 }

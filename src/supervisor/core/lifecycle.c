@@ -67,6 +67,7 @@ void actor_start(Node *n)
         p->fast = p->exited = false;
         p->killing = CAUSE_NONE;
         p->rung = RUNG_NONE;
+        p->watchdog_usec = n->spec.watchdog_usec;
         node_set_state(n, NODE_STARTING);
         core_emit(n->core, &(Effect){ .type = EFFECT_SPAWN, .node = n });
         node_arm_in(n, n->spec.start_timeout_usec);
@@ -131,8 +132,8 @@ void actor_ready(Node *n, const Event *e)
         if (n->spec.ready_exited)
                 return;
         node_set_state(n, NODE_READY);
-        if (n->spec.watchdog_usec > 0)
-                node_arm_in(n, n->spec.watchdog_usec);
+        if (priv(n)->watchdog_usec > 0)
+                node_arm_in(n, priv(n)->watchdog_usec);
 }
 
 /* Not asked first: it had its time. */
@@ -152,8 +153,22 @@ void actor_watchdog_missed(Node *n, const Event *e)
 
 void actor_sign_of_life(Node *n, const Event *e)
 {
-        if (n->spec.watchdog_usec > 0)
-                node_arm_in(n, n->spec.watchdog_usec);
+        if (priv(n)->watchdog_usec > 0)
+                node_arm_in(n, priv(n)->watchdog_usec);
+}
+
+/* A longer period holds at once. The program was told the one it was started with: to hold it to a shorter one, or to one
+ * at all, would kill it for what it can't know, so that begins with its next generation. */
+void actor_set_watchdog(Node *n)
+{
+        NodePriv *p = priv(n);
+        uint64_t usec = n->spec.watchdog_usec;
+
+        if (p->watchdog_usec == 0 || (usec > 0 && usec <= p->watchdog_usec))
+                return;
+        p->watchdog_usec = usec;
+        if (n->state == NODE_READY)
+                node_arm_in(n, usec ?: USEC_INFINITY);
 }
 
 /* What the shell saw, under what the core knows: an end that was asked for is a stop whatever it looks like; the
@@ -184,13 +199,16 @@ static bool is_failure(const ExitInfo *exit)
         }
 }
 
-static void actor_gone(Node *n)
+void actor_gone(Node *n)
 {
         NodePriv *p = priv(n);
 
+        if (nurseries_left(n))
+                return;
         n->alive = n->frozen = false;
         p->exited = false;
         p->rung = RUNG_NONE;
+        change_commit(n);
         if (p->stop_wanted)
                 return node_stopped(n);
         /* a stop that came from outside, past any request */
@@ -210,6 +228,7 @@ void actor_exited(Node *n, const Event *e)
         n->exit.cause = final_cause(n, e->exit.cause);
         if (n->exit.runtime_usec == 0)
                 n->exit.runtime_usec = n->core->now - n->started_usec;
+        nurseries_end(n);
         if (!e->populated)
                 return actor_gone(n);
         p->exited = true;

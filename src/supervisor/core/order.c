@@ -147,6 +147,21 @@ static void line_up(Node *n)
         list_append(at, &p->stop_link); /* before `at` */
 }
 
+/* The children's order is another one, or counts from now on, or no more. */
+void stop_list_renew(Node *s)
+{
+        CORE_CHILD_FOREACH(c, s) {
+                NodePriv *p = priv(c);
+
+                list_unlink(&p->stop_link);
+                if (!p->stop_wanted)
+                        continue;
+                if (is_chain(s))
+                        list_append(&priv(s)->stop_list, &p->stop_link);
+                kick(c);
+        }
+}
+
 static bool stop_is_open(const Node *n)
 {
         const NodePriv *p = priv(n), *up = n->parent ? priv(n->parent) : NULL;
@@ -155,7 +170,7 @@ static bool stop_is_open(const Node *n)
                 return false;
         if (!up)
                 return true;
-        if (up->stop_wanted && !up->stop_begun && !up->closing)
+        if (is_supervisor(n->parent) && up->stop_wanted && !up->stop_begun && !up->closing)
                 return false;
         return list_is_empty(&p->stop_link) || up->stop_list.prev == &p->stop_link;
 }
@@ -223,7 +238,7 @@ void stop_subtree(Node *top, AfterStop after, uint64_t grace_usec, bool fast)
                 prev = subtree_prev(top, n);
                 if (is_supervisor(n))
                         group_abort(n);
-                if (is_over(n))
+                if (is_over(n) || is_below_actor(top, n))
                         continue;
                 if (n->state == NODE_NEW || n->state == NODE_BACKOFF)
                         stop_idle(n);

@@ -13,13 +13,22 @@ uint64_t random_next(uint64_t *state)
         return x ^ (x >> 31);
 }
 
+/* Only grows, and keeps what it holds. */
 int window_reserve(RestartWindow *w, uint32_t max)
 {
-        w->max = MIN(max, (uint32_t) MAX_RESTARTS_CAP);
-        if (w->max == 0)
+        uint32_t cap = MIN(max, (uint32_t) MAX_RESTARTS_CAP);
+        uint64_t *at;
+
+        if (cap <= w->cap)
                 return 0;
-        w->at = calloc(w->max, sizeof(*w->at));
-        return w->at ? 0 : -ENOMEM;
+        at = calloc(cap, sizeof(*at));
+        if (!at)
+                return -ENOMEM;
+        for (uint32_t i = 0; i < w->n; i++)
+                at[i] = w->at[(w->next + w->cap - w->n + i) % w->cap];
+        free(w->at);
+        *w = (RestartWindow){ .at = at, .cap = cap, .n = w->n, .next = w->n };
+        return 0;
 }
 
 void window_clear(RestartWindow *w)
@@ -29,15 +38,17 @@ void window_clear(RestartWindow *w)
 
 /* The window is closed at both ends: of max + 1 restarts in a row the first and the last are more than `within`
  * apart. */
-bool window_admit(RestartWindow *w, uint64_t within_usec, uint64_t now)
+bool window_admit(RestartWindow *w, const Intensity *allowed, uint64_t now)
 {
-        if (w->max == 0)
+        uint32_t max = MIN(allowed->max_restarts, w->cap);
+
+        if (max == 0)
                 return false;
-        if (w->n == w->max && now - w->at[w->next] <= within_usec)
+        if (w->n >= max && now - w->at[(w->next + w->cap - max) % w->cap] <= allowed->within_usec)
                 return false;
         w->at[w->next] = now;
-        w->next = (w->next + 1) % w->max;
-        w->n = MIN(w->n + 1, w->max);
+        w->next = (w->next + 1) % w->cap;
+        w->n = MIN(w->n + 1, w->cap);
         return true;
 }
 

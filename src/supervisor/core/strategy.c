@@ -38,6 +38,7 @@ static void supervisor_gone(Node *s)
         NodePriv *p = priv(s);
 
         p->closing = false;
+        change_commit(s);
         if (!p->stop_wanted)
                 return child_ended(s, p->close_failed);
         s->exit = (ExitInfo){
@@ -70,7 +71,7 @@ void supervisor_advance(Node *s)
                 if (p->active == 0)
                         supervisor_gone(s);
         } else if (is_running(s)) {
-                if (check_finished && is_nursery(s) && p->active == 0)
+                if (check_finished && is_nursery(s) && !s->spec.stays && p->active == 0)
                         nursery_finished(s);
                 else if (s->state == NODE_STARTING && p->pending == 0)
                         node_set_state(s, NODE_READY);
@@ -119,9 +120,10 @@ static void group_restart(Node *culprit, uint64_t delay)
 {
         Node *s = culprit->parent;
         NodePriv *p = priv(culprit), *up = priv(s);
+        uint64_t from = s->spec.strategy == STRATEGY_ONE_FOR_ALL ? 0 : p->index;
 
-        /* a group that waits already can only grow: whoever runs and fails is in front of it */
-        up->group_from = s->spec.strategy == STRATEGY_ONE_FOR_ALL ? 0 : p->index;
+        /* a group that waits already can only grow */
+        up->group_from = up->group ? MIN(up->group_from, from) : from;
         p->held = up->group = true;
         if (delay > 0) {
                 up->group_backoff++;
@@ -190,7 +192,7 @@ static bool wants_restart(const Node *n, bool failure)
         if (is_nursery(n->parent) || priv(n)->cancelled)
                 return false;
         if (is_supervisor(n))
-                return failure && n->parent->parent;
+                return failure && n->parent->parent && is_supervisor(n->parent);
         if (n->spec.ready_exited && !failure)
                 return false;
         return n->spec.restart == RESTART_PERMANENT || (n->spec.restart == RESTART_TRANSIENT && failure);
@@ -201,7 +203,7 @@ static bool intensity_admits(Node *n)
         Node *s = n->parent;
         RestartWindow *w = s->spec.on_give_up == GIVE_UP_ISOLATE ? &priv(n)->isolated : &priv(s)->window;
 
-        return window_admit(w, s->spec.intensity.within_usec, s->core->now);
+        return window_admit(w, &s->spec.intensity, s->core->now);
 }
 
 static bool group_has_others(const Node *n)
@@ -256,7 +258,7 @@ void child_given_up(Node *n, bool failure)
 
         node_set_state(n, failure ? NODE_FAILED : NODE_DEAD);
         node_over(n);
-        if (failure && s->spec.strategy == STRATEGY_ONE_CANCELS_ALL)
+        if (failure && is_supervisor(s) && s->spec.strategy == STRATEGY_ONE_CANCELS_ALL)
                 supervisor_close(s, true, n);
         check_auto_shutdown(n, failure);
 }

@@ -133,6 +133,7 @@ Node *node_free(Node *n)
         list_unlink(&p->start_link);
         list_unlink(&p->stop_link);
         list_unlink(&n->siblings);
+        change_free(n);
         depend_detach(n);
         if (!p->removed && n->path && map_get(&n->core->nodes, n->path) == n)
                 map_remove(&n->core->nodes, n->path);
@@ -189,23 +190,23 @@ static int node_copy_spec(Node *n, const NodeSpec *spec)
         if (r < 0)
                 return r;
         n->spec.depends = depends;
-        return depend_reserve(n);
+        priv(n)->n_deps = strv_length(depends);
+        return depend_reserve(n, depends, &priv(n)->deps);
 }
 
 /* The window belongs to who gives up: the supervisor, or each of its children alone. */
 static int node_reserve_window(Node *n)
 {
         Node *s = n->parent;
-        int r;
+        int r = 0;
 
-        if (is_supervisor(n) && n->spec.on_give_up == GIVE_UP_ESCALATE) {
+        if (is_supervisor(n) && n->spec.on_give_up == GIVE_UP_ESCALATE)
                 r = window_reserve(&priv(n)->window, n->spec.intensity.max_restarts);
-                if (r < 0)
-                        return r;
-        }
-        if (s && s->spec.on_give_up == GIVE_UP_ISOLATE)
-                return window_reserve(&priv(n)->isolated, s->spec.intensity.max_restarts);
-        return 0;
+        if (r >= 0 && s && s->spec.on_give_up == GIVE_UP_ISOLATE)
+                r = window_reserve(&priv(n)->isolated, s->spec.intensity.max_restarts);
+        if (r >= 0 && s && priv(s)->becoming && priv(s)->becoming->spec.on_give_up == GIVE_UP_ISOLATE)
+                r = window_reserve(&priv(n)->isolated, priv(s)->becoming->spec.intensity.max_restarts);
+        return r;
 }
 
 static int node_new(Core *core, Node *parent, const NodeSpec *spec, Node **ret)
@@ -239,6 +240,9 @@ static bool takes_children(const Node *parent)
 
                 if (p->stop_wanted || p->closing || p->removing || p->removed)
                         return false;
+                if (!is_supervisor(a) &&
+                                (p->exited || (a->state != NODE_STARTING && a->state != NODE_READY)))
+                        return false;
         }
         return true;
 }
@@ -248,7 +252,7 @@ int core_add(Core *core, Node *parent, const NodeSpec *spec, void *userdata, Nod
         Node *n;
         int r;
 
-        if (!is_supervisor(parent) || !node_name_is_valid(spec->name))
+        if ((!is_supervisor(parent) && spec->kind == NODE_ACTOR) || !node_name_is_valid(spec->name))
                 return -EINVAL;
         if (!takes_children(parent))
                 return -ESHUTDOWN;
@@ -311,6 +315,7 @@ static void node_leave(Node *n)
         p->removed = true;
         p->wanted = p->held = false;
         node_recount(n);
+        change_free(n);
         depend_unblock(n);
         depend_detach(n);
         list_unlink(&p->dirty);
@@ -318,6 +323,8 @@ static void node_leave(Node *n)
         list_unlink(&p->stop_link);
         list_unlink(&n->siblings);
         map_remove(&n->core->nodes, n->path);
+        if (n->parent && priv(n->parent)->hollow)
+                kick(n->parent);
 }
 
 /* Leaves first, so that the shell can take a cgroup away as it hears of it. The nodes live on in the queue until

@@ -1,0 +1,76 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include <errno.h>
+
+#include "base/usec.h"
+#include "supervisor/events.h"
+#include "supervisor/node-json.h"
+#include "supervisor/nursery.h"
+
+int nursery_open(Manager *m, Node *parent, TreeSpec *spec, const Peer *owner, Node **ret, Json **ret_error)
+{
+        Member *member;
+        int r;
+
+        spec->node.stays = true;
+        r = manager_add(m, parent, spec, ret, ret_error);
+        tree_spec_unref(spec);
+        if (r < 0)
+                return r;
+        member = node_member(*ret);
+        member->spawned = true;
+        if (owner->kind == PEER_CLIENT) {
+                member->owner = owner->session;
+                list_append(owner->opened, &member->opened);
+        }
+        events_simple(m->events, *ret, "added");
+        manager_event(m, EVENT_START, *ret);
+        return 0;
+}
+
+void nurseries_lose_owner(ListNode *opened)
+{
+        while (!list_is_empty(opened)) {
+                Member *member = LIST_ENTRY(opened->next, Member, opened);
+                Event event = { .type = EVENT_REMOVE,
+                        .node = member->node,
+                        .now = now_usec(CLOCK_MONOTONIC),
+                        .grace_usec = USEC_INFINITY,
+                        .fast = true };
+
+                list_unlink(&member->opened);
+                member->owner = NULL;
+                manager_step(member->manager, &event);
+        }
+}
+
+static int describe(const Node *node, Json **ret)
+{
+        Json *exit = NULL;
+        int r = exit_to_json(&node->exit, &exit);
+
+        return r < 0 ? r : json_pack(ret, "{path:s, id:s, exit:o}", node->path, node_member(node)->id, exit);
+}
+
+static void tell(const Node *nursery, const Node *node)
+{
+        const Member *member = node_member(nursery);
+        Member *actor = nursery->parent->spec.kind == NODE_ACTOR ? node_member(nursery->parent) : NULL;
+        Json *params = NULL;
+
+        if (!actor && !(member->owner && session_said_hello(member->owner)))
+                return;
+        if (describe(node, &params) < 0)
+                return;
+        if (actor)
+                (void) channel_tell(actor->channel, "$/child_exited", params, -EBADF, false);
+        else
+                (void) session_notify(member->owner, "$/child_exited", params);
+}
+
+void nursery_tell(const Node *node)
+{
+        if (node->parent && node->parent->spec.stays)
+                tell(node->parent, node);
+        if (node->spec.stays)
+                tell(node, node);
+}
