@@ -172,6 +172,8 @@ static inline Member *node_member(const Node *node)
  * error object. */
 int manager_add(Manager *m, Node *parent, TreeSpec *spec, Node **ret, Json **ret_error);
 Member *member_free(Member *member);
+/* Its one timer: USEC_INFINITY turns it off. */
+void member_arm(Member *member, uint64_t at);
 Waiter *member_wait(Member *member, bool (*check)(Waiter *w, bool removed), void *userdata);
 Waiter *waiter_free(Waiter *w);
 void member_check_waiters(Member *member, bool removed);

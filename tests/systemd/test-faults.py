@@ -193,7 +193,9 @@ def bus_hangs(backend):
         run("systemctl", "kill", "-s", "STOP", "dbus.service")
         try:
             connection = t.connect()
-            ident = connection.request("actor.spawn", {"parent": "/t", "name": "c", "exec": ["sleep", "1000"]})
+            # Its own time has not begun while there is no room for it.
+            ident = connection.request("actor.spawn", {"parent": "/t", "name": "c", "exec": ["sleep", "1000"],
+                                                       "start_timeout_ms": 1500})
             kill(a)
             prompt(t)
             start = time.monotonic()
@@ -204,6 +206,7 @@ def bus_hangs(backend):
         finally:
             run("systemctl", "kill", "-s", "CONT", "dbus.service")
         assert connection.answer(ident)["pid"] > 0
+        assert t.get("/t/c")["generation"] == 1
         agree(t)
         assert t.pid("/t/a") != a
         works_again(t)
