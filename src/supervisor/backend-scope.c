@@ -132,7 +132,7 @@ static void on_up(void *userdata)
 {
         ScopeBackend *b = userdata;
 
-        log_info("systemd is back on the bus");
+        log_info("systemd is back");
         jobs_check(b, true);
         asks_pump(b);
         (void) call_list_units(b, on_units);
@@ -142,7 +142,7 @@ static void on_down(void *userdata)
 {
         ScopeBackend *b = userdata;
 
-        log_warning("systemd has left the bus: actors run on, new ones wait for its return");
+        log_warning("systemd can't be reached: actors run on, new ones wait for its return");
         b->down_since = now_usec(CLOCK_MONOTONIC);
         asks_drop(b);
 }
@@ -305,8 +305,11 @@ static int setup(ScopeBackend *b, const BackendOptions *options, char **ret_why)
         if (r >= 0)
                 r = bus_attach(b->bus);
         if (r >= 0)
-                *ret_why = xasprintf("systemd makes scopes for us on the %s bus, bound to %s",
-                                b->user ? "user" : "system", b->keeper_unit);
+                *ret_why = xasprintf("systemd makes scopes for us, asked %s, bound to %s",
+                                bus_is_direct(b->bus) ? "directly"
+                                : b->user             ? "on the user bus"
+                                                      : "on the system bus",
+                                b->keeper_unit);
         return r;
 }
 

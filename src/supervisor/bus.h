@@ -6,6 +6,10 @@
  * it is tried again with rising intervals until systemd has taken our subscription, which up() tells. Between
  * the two, signals may have been missed: whoever waits for one asks anew in up(). Nothing here ends the process.
  *
+ * The system's manager is met at its own socket, root's way in, and where that is not to be had on the bus. Over the bus
+ * systemd asks the daemon twice during each start, and waits: who is this, and is he still there? Directly the daemon
+ * is not needed at all. The price is every signal that systemd sends, not only those we match.
+ *
  * up() comes after every return of systemd, without a down() before it where systemd changed its owner of the name
  * in one step; it doesn't come for the first connection, which bus_open() has made. */
 
@@ -38,6 +42,8 @@ Bus *bus_free(Bus *b);
 DEFINE_CLEANUP(Bus *, bus_free);
 
 bool bus_is_up(const Bus *b);
+/* At systemd's own socket, without the bus daemon. */
+bool bus_is_direct(const Bus *b);
 /* NULL while it is down. */
 sd_bus *bus_connection(Bus *b);
 

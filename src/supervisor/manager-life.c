@@ -247,6 +247,7 @@ static void on_adopted(void *userdata, int r, const char *why)
                 return;
         life_take_baseline(life);
         life->phase = LIFE_SETUP;
+        member_arm(member, usec_add(now_usec(CLOCK_MONOTONIC), member->spec->node.start_timeout_usec));
         r = keeper_link_release(member->manager->keeper, life->key);
         if (r < 0) {
                 life->fail_errno = r;

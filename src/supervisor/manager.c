@@ -16,12 +16,15 @@ static int on_member_timer(sd_event_source *s, uint64_t usec, void *userdata)
 {
         Member *member = userdata;
 
+        /* The time to start is the program's, and begins when there is room for it: the backend has its own bound. */
+        if (member->node->state == NODE_STARTING && member->life && member->life->phase == LIFE_ADOPTING)
+                return 0;
         manager_event(member->manager, EVENT_TIMEOUT, member->node);
         return 0;
 }
 
 /* One timer a member, made at its first use and then only re-armed. */
-static void effect_timer(Member *member, uint64_t at)
+void member_arm(Member *member, uint64_t at)
 {
         int r;
 
@@ -85,7 +88,7 @@ static void manager_handle(Manager *m, const Effect *e)
                 break;
         case EFFECT_TIMER:
                 if (node_member(e->node))
-                        effect_timer(node_member(e->node), e->at);
+                        member_arm(node_member(e->node), e->at);
                 break;
         case EFFECT_STATE:
                 effect_state(m, e->node, e->from, e->to);

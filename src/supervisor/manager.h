@@ -188,6 +188,8 @@ int manager_check_room(const Manager *m, size_t n, const char *name, Json **ret_
 /* What asks for a limit that can't be had here, or for too deep a tree. */
 int refuse_home(Json **ret_error, const char *path, int r, Limit limit);
 Member *member_free(Member *member);
+/* Its one timer: USEC_INFINITY turns it off. */
+void member_arm(Member *member, uint64_t at);
 Waiter *member_wait(Member *member, bool (*check)(Waiter *w, bool removed), void *userdata);
 Waiter *waiter_free(Waiter *w);
 void member_check_waiters(Member *member, bool removed);

@@ -254,16 +254,27 @@ static void ended_done(Ended *e)
         pid_list_done(&e->fds);
 }
 
-/* 1: it has ended, and is noted as such; 0: it lives. */
-static int note_if_ended(Ended *e, int pid)
+/* Every actor begins a session, and nobody comes back to that of its forebears: what is of the keeper's is its spawner,
+ * or a child that has not taken its first steps yet. */
+static bool is_keepers(int keeper_pid, int pid)
+{
+        pid_t session = getsid(pid);
+
+        return session >= 0 && session == getsid(keeper_pid);
+}
+
+/* 1: it has ended, and is noted as such; 2: it lives and is nobody's; 0: it lives. */
+static int note_if_ended(Ended *e, int keeper_pid, int pid)
 {
         _cleanup_close_ int fd = (int) syscall(SYS_pidfd_open, pid, 0);
+        bool nobodys;
         int r;
 
         if (fd < 0)
                 return errno == ESRCH ? 1 : -errno;
+        nobodys = is_keepers(keeper_pid, pid);
         if (!pidfd_ended(fd))
-                return 0;
+                return nobodys ? 2 : 0;
         r = pid_list_add(&e->pids, pid);
         if (r >= 0)
                 r = pid_list_add(&e->fds, fd);
@@ -289,10 +300,11 @@ static int pass_for_stragglers(int keeper_pid, const Map *mains, Ended *ended, b
 
                 if (pid == self || map_get_u64(mains, (uint64_t) pid) || pids_have(&ended->pids, pid))
                         continue;
-                r = note_if_ended(ended, pid);
+                r = note_if_ended(ended, keeper_pid, pid);
                 if (r == 0)
                         return 0;
-                result = -EAGAIN;
+                if (r == 1)
+                        result = -EAGAIN;
         }
         return r < 0 ? r : result;
 }

@@ -45,9 +45,9 @@ typedef struct Search {
         unsigned unknown;   /* processes that may belong here: no environment to look into */
 } Search;
 
-/* 1: the keeper has no living child but ourselves and the main processes in `mains`, whose rooms are all still theirs:
- * no main process that had ended before the call left anyone. 0: that can't be said. One answer for any number of
- * deaths, and mostly from one reading of the list. */
+/* 1: the keeper has no living child but its own (of its session: ourselves, its spawner) and the main processes in
+ * `mains`, whose rooms are all still theirs: no main process that had ended before the call left anyone. 0: that can't
+ * be said. One answer for any number of deaths, and mostly from one reading of the list. */
 int search_no_stragglers(int keeper_pid, const Map *mains);
 
 /* Into a zeroed Search. 0 or a negative errno. */

@@ -3,7 +3,12 @@
 /* Whom a main process leaves behind, on the cgroup and process backends: found when there is somebody, and not looked
  * for one by one when many have ended at once. */
 
+#include <fcntl.h>
+#include <sys/prctl.h>
+#include <sys/wait.h>
+
 #include "backend-rig.h"
+#include "supervisor/process-search.h"
 
 #define INSTANCE "r0test1"
 
@@ -143,6 +148,59 @@ static void both(void (*run)(BackendKind kind))
         run(BACKEND_CGROUP);
 }
 
+/* A child of ours, for we are the keeper here. */
+static int fork_child(bool session)
+{
+        int ready[2], pid;
+        char c;
+
+        CHECK(pipe2(ready, O_CLOEXEC) >= 0);
+        pid = fork();
+        CHECK(pid >= 0);
+        if (pid == 0) {
+                (void) prctl(PR_SET_PDEATHSIG, SIGKILL);
+                if (session && setsid() < 0)
+                        _exit(1);
+                (void) write(ready[1], "r", 1);
+                for (;;)
+                        (void) pause();
+        }
+        CHECK_EQ(read(ready[0], &c, 1), 1);
+        (void) close(ready[0]);
+        (void) close(ready[1]);
+        return pid;
+}
+
+static void end_child(int pid)
+{
+        CHECK_EQ(kill(pid, SIGKILL), 0);
+        CHECK_EQ(waitpid(pid, NULL, 0), pid);
+}
+
+/* The keeper has children of its own, such as the spawner: they are no reason to look for anyone. */
+static void test_keepers_own(void)
+{
+        Map mains = { 0 };
+        siginfo_t si;
+        int own, straggler;
+
+        CHECK_EQ(search_no_stragglers(getpid(), &mains), 1);
+        own = fork_child(false);
+        CHECK_EQ(search_no_stragglers(getpid(), &mains), 1);
+        straggler = fork_child(true);
+        CHECK_EQ(search_no_stragglers(getpid(), &mains), 0);
+        CHECK_EQ(map_put_u64(&mains, (uint64_t) straggler, &mains), 0);
+        CHECK_EQ(search_no_stragglers(getpid(), &mains), 1);
+        CHECK_EQ(map_remove_u64(&mains, (uint64_t) straggler), &mains);
+        /* A zombie has nobody with it, whosever it is. */
+        CHECK_EQ(kill(straggler, SIGKILL), 0);
+        CHECK_EQ(waitid(P_PID, (id_t) straggler, &si, WEXITED | WNOWAIT), 0);
+        CHECK_EQ(search_no_stragglers(getpid(), &mains), 1);
+        CHECK_EQ(waitpid(straggler, NULL, 0), straggler);
+        end_child(own);
+        map_clear(&mains);
+}
+
 static void test_stragglers(void)
 {
         both(stragglers);
@@ -164,6 +222,7 @@ int main(int argc, char **argv)
                 { "stragglers", test_stragglers },
                 { "many-ended", test_many_ended },
                 { "ended-later", test_ended_later },
+                { "keepers-own", test_keepers_own },
         };
 
         if (argc == 3 && streq(argv[1], "--child"))

@@ -60,13 +60,33 @@ static void disturbed(const char *a, const char *b, const char *c)
         rig_close(&f);
 }
 
+/* Where systemd would be asked without it, the bus has to be insisted on. */
+static void force_bus(void)
+{
+        CHECK_EQ(setenv("TRACTOR_FORCE_BUS", "1", 1), 0);
+}
+
 static void test_reexec(void)
 {
+        CHECK_EQ(unsetenv("TRACTOR_FORCE_BUS"), 0);
+        disturbed("systemctl", "daemon-reexec", NULL);
+}
+
+static void test_reexec_bus(void)
+{
+        force_bus();
         disturbed("systemctl", "daemon-reexec", NULL);
 }
 
 static void test_reload(void)
 {
+        CHECK_EQ(unsetenv("TRACTOR_FORCE_BUS"), 0);
+        disturbed("systemctl", "daemon-reload", NULL);
+}
+
+static void test_reload_bus(void)
+{
+        force_bus();
         disturbed("systemctl", "daemon-reload", NULL);
 }
 
@@ -75,12 +95,14 @@ static void test_reload(void)
 
 static void test_bus_restarted(void)
 {
+        force_bus();
         disturbed("sh", "-c", BUS("restart", "dbus.service"));
 }
 
 /* Starts of the bus are limited to five in ten seconds. */
 static void test_bus_killed(void)
 {
+        force_bus();
         disturbed("sh", "-c",
                         "systemctl $0 reset-failed dbus.service; systemctl $0 kill -s KILL dbus.service");
 }
@@ -93,7 +115,9 @@ static void test_bus_away(void)
         Actor a, b, c;
         int pid;
 
+        force_bus();
         rig_open(&f, INSTANCE, BACKEND_SCOPE);
+        CHECK(strstr(f.why, geteuid() == 0 ? "on the system bus" : "on the user bus"));
         actor_new(&f, &a, NULL, "a");
         actor_new(&f, &b, NULL, "b");
         actor_new(&f, &c, NULL, "c");
@@ -150,11 +174,71 @@ static void test_bus_away(void)
         rig_close(&f);
 }
 
+/* systemd itself, asked directly, needs no bus: starts, ends and stops from outside go on without. */
+static void test_without_bus(void)
+{
+        char out[256];
+        Fixture f;
+        Actor a, b;
+        int pid;
+
+        if (geteuid() != 0)
+                return;
+        CHECK_EQ(unsetenv("TRACTOR_FORCE_BUS"), 0);
+        rig_open(&f, INSTANCE, BACKEND_SCOPE);
+        CHECK(strstr(f.why, "asked directly"));
+        actor_new(&f, &a, NULL, "a");
+        actor_new(&f, &b, NULL, "b");
+        actor_start(&a, "sleep");
+        CHECK_EQ(RUN(out, (char *) "sh", (char *) "-c", (char *) BUS("stop", "dbus.socket dbus.service"),
+                                 MODE),
+                        0);
+        actor_start(&b, "sleep");
+        check_in_scope(&b);
+        pid = begin("systemctl", "stop", f.vtable->home_unit(a.home));
+        WAIT_FOR(&f, a.stops == 1 && has_ended(pid));
+        CHECK_EQ(b.stops, 0);
+        actor_end(&a);
+        actor_end(&b);
+        CHECK_EQ(RUN(out, (char *) "sh", (char *) "-c", (char *) BUS("start", "dbus.socket dbus.service"),
+                                 MODE),
+                        0);
+        actor_free(&a);
+        actor_free(&b);
+        WAIT_FOR(&f, count_units() == 0);
+        rig_close(&f);
+}
+
+static void test_socket_gone(void)
+{
+        Fixture f;
+        Actor a;
+
+        if (geteuid() != 0)
+                return;
+        CHECK_EQ(unsetenv("TRACTOR_FORCE_BUS"), 0);
+        CHECK_EQ(rename("/run/systemd/private", "/run/systemd/private.away"), 0);
+        rig_open(&f, INSTANCE, BACKEND_SCOPE);
+        CHECK_EQ(rename("/run/systemd/private.away", "/run/systemd/private"), 0);
+        CHECK(strstr(f.why, "on the system bus"));
+        actor_new(&f, &a, NULL, "a");
+        actor_start(&a, "sleep");
+        check_in_scope(&a);
+        actor_end(&a);
+        actor_free(&a);
+        WAIT_FOR(&f, count_units() == 0);
+        rig_close(&f);
+}
+
 int main(int argc, char **argv)
 {
         static const TestCase cases[] = {
                 { "reload", test_reload },
+                { "reload-bus", test_reload_bus },
                 { "reexec", test_reexec },
+                { "reexec-bus", test_reexec_bus },
+                { "without-bus", test_without_bus },
+                { "socket-gone", test_socket_gone },
                 { "bus-restarted", test_bus_restarted },
                 { "bus-killed", test_bus_killed },
                 { "bus-away", test_bus_away },

@@ -20,7 +20,7 @@ static void test_one(void)
         Actor a;
 
         rig_open(&f, INSTANCE, BACKEND_SCOPE);
-        CHECK(strstr(f.why, geteuid() == 0 ? "on the system bus" : "on the user bus"));
+        CHECK(strstr(f.why, geteuid() == 0 ? "asked directly" : "on the user bus"));
         shop = supervisor_new(&f, NULL, "shop");
         CHECK_STR(f.vtable->home_unit(shop), "tractor-" INSTANCE "-shop.slice");
         actor_new(&f, &a, shop, "web");

@@ -86,10 +86,13 @@ def works_again(t):
     assert time.monotonic() - start < 5, time.monotonic() - start
 
 
+BUS = {"TRACTOR_FORCE_BUS": "1"}  # else systemd is asked directly, and the bus makes no difference
+
+
 @contextlib.contextmanager
-def bounded_end(backend):
+def bounded_end(backend, env=None):
     """The end of tractord takes no longer for what happened to it."""
-    with tractor(backend) as t:
+    with tractor(backend, env=env) as t:
         yield t
         agree(t)
         start = time.monotonic()
@@ -98,9 +101,9 @@ def bounded_end(backend):
     assert took < 4, took
 
 
-def during_starts(backend, after, fault):
+def during_starts(backend, after, fault, env=None):
     """The fault comes when so many of the tree's actors run."""
-    with bounded_end(backend) as t:
+    with bounded_end(backend, env) as t:
         events = t.events()
         connection = t.connect()
         connection.sock.settimeout(60)
@@ -132,11 +135,11 @@ def kill_bus():
 
 
 def bus_killed_before_the_first(backend):
-    during_starts(backend, 0, kill_bus)
+    during_starts(backend, 0, kill_bus, BUS)
 
 
 def bus_killed_in_the_middle(backend):
-    during_starts(backend, STARTS // 2, kill_bus)
+    during_starts(backend, STARTS // 2, kill_bus, BUS)
 
 
 def bus_killed_twice(backend):
@@ -148,7 +151,7 @@ def bus_killed_twice(backend):
         assert int(run("systemctl", "show", "-PMainPID", "dbus.service")) not in (0, daemon)
         kill_bus()
 
-    during_starts(backend, 5, twice)
+    during_starts(backend, 5, twice, BUS)
 
 
 def reexec_before_the_first(backend):
@@ -159,12 +162,16 @@ def reexec_in_the_middle(backend):
     during_starts(backend, STARTS // 2, lambda: run("systemctl", "daemon-reexec"))
 
 
+def reexec_in_the_middle_bus(backend):
+    during_starts(backend, STARTS // 2, lambda: run("systemctl", "daemon-reexec"), BUS)
+
+
 def reload_in_the_middle(backend):
     during_starts(backend, 5, lambda: run("systemctl", "daemon-reload"))
 
 
 def bus_killed_during_stops(backend):
-    with bounded_end(backend) as t:
+    with bounded_end(backend, BUS) as t:
         t.load(children=[sleeper(f"s{i}") for i in range(STARTS)])
         pids = [a["pid"] for a in leaves(t.get("/t"))]
         connection = t.connect()
@@ -180,13 +187,15 @@ def bus_killed_during_stops(backend):
 
 def bus_hangs(backend):
     """A bus that is there and says nothing: what runs is served and ended, what wants to start waits for its return."""
-    with bounded_end(backend) as t:
+    with bounded_end(backend, BUS) as t:
         t.load(children=[sleeper("a"), sleeper("b", grace_ms=500)])
         a, b = t.pid("/t/a"), t.pid("/t/b")
         run("systemctl", "kill", "-s", "STOP", "dbus.service")
         try:
             connection = t.connect()
-            ident = connection.request("actor.spawn", {"parent": "/t", "name": "c", "exec": ["sleep", "1000"]})
+            # Its own time has not begun while there is no room for it.
+            ident = connection.request("actor.spawn", {"parent": "/t", "name": "c", "exec": ["sleep", "1000"],
+                                                       "start_timeout_ms": 1500})
             kill(a)
             prompt(t)
             start = time.monotonic()
@@ -197,8 +206,26 @@ def bus_hangs(backend):
         finally:
             run("systemctl", "kill", "-s", "CONT", "dbus.service")
         assert connection.answer(ident)["pid"] > 0
+        assert t.get("/t/c")["generation"] == 1
         agree(t)
         assert t.pid("/t/a") != a
+        works_again(t)
+
+
+def bus_is_not_needed(backend):
+    """Nothing waits for a bus that says nothing where systemd is asked directly."""
+    with bounded_end(backend) as t:
+        t.load(children=[sleeper("a")])
+        a = t.pid("/t/a")
+        run("systemctl", "kill", "-s", "STOP", "dbus.service")
+        try:
+            got = t.call("actor.spawn", parent="/t", name="c", exec=["sleep", "1000"])
+            assert got["unit"] in open(f"/proc/{got['pid']}/cgroup").read()
+            kill(a)
+            t.call("actor.cancel", path="/t/c")
+        finally:
+            run("systemctl", "kill", "-s", "CONT", "dbus.service")
+        agree(t)
         works_again(t)
 
 
@@ -287,5 +314,5 @@ def both_killed(backend):
 
 if __name__ == "__main__":
     main([bus_killed_before_the_first, bus_killed_in_the_middle, bus_killed_twice, reexec_before_the_first,
-          reexec_in_the_middle, reload_in_the_middle, bus_killed_during_stops, bus_hangs, journald_stopped,
-          journald_killed, both_killed])
+          reexec_in_the_middle, reexec_in_the_middle_bus, reload_in_the_middle, bus_killed_during_stops, bus_hangs,
+          bus_is_not_needed, journald_stopped, journald_killed, both_killed])
