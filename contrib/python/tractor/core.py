@@ -12,7 +12,6 @@ none does. What merely profits (a deadline, a cancel) is done on this side alone
 from __future__ import annotations
 
 import heapq
-import re
 import time
 from collections import deque
 from typing import Any, Callable, Deque, Dict, Iterable, List, Optional, Sequence, Tuple, Union
@@ -20,7 +19,7 @@ from typing import Any, Callable, Deque, Dict, Iterable, List, Optional, Sequenc
 from . import errors
 from .dialog import CREDIT_MAX, POLICIES, WINDOW, Call, Id, Incoming, Served
 from .events import CancelActor, Closed, Complaint, Event, Hello, PeerExited, Tell
-from .message import count, invalid, key, natural
+from .message import bad_meta, count, invalid, key, natural
 from .wire import (MAX_FDS, MAX_LINE, MAX_LINE_CHANNEL, MAX_LINE_EVER, MAX_VALUES, MAX_VALUES_CHANNEL, LineError, Output,
                    Splitter, StreamError, decode, encode)
 
@@ -175,15 +174,14 @@ class Machine:
         """Sends a notification. False: the peer takes no more now, try again later."""
         if self.closed:
             raise self.closed
-        if self.peer_hello is not None and not method.startswith("$/"):
-            if not self._tell_credit:
-                return False
+        costs = self.peer_hello is not None and not method.startswith("$/")
+        if costs and not self._tell_credit:
+            return False
         message: Dict[str, Any] = {"jsonrpc": "2.0", "method": method}
         if params is not None:
             message["params"] = params
         self._send(message)
-        if self.peer_hello is not None and not method.startswith("$/"):
-            self._tell_credit -= 1
+        self._tell_credit -= costs
         return True
 
     def tell_taken(self, tell: Tell) -> None:
@@ -244,10 +242,9 @@ class Machine:
             raise errors.MailboxFull(f"{OPEN_CALLS} calls are open on this connection")
         if len(fds) > MAX_FDS:
             raise ValueError(f"at most {MAX_FDS} descriptors go with one message")
-        if params is not None and not isinstance(params, (dict, list, tuple)):
+        if not isinstance(params, (dict, list, tuple, type(None))):
             raise TypeError("params must be an object or an array")
-        if params is not None:
-            self.size(params)
+        self.size(params)
         ident = self._own_last + 2 if self._own_last else (1 if self.connector else 2)
         call = Call(self, ident, method, dialog)
         if incoming:
@@ -354,10 +351,8 @@ class Machine:
         self._shut(error)
 
     def _refuse(self, code: int, message: str) -> None:
-        if self.closed:
-            return
-        cls = errors.BY_CODE[code]
-        self._send({"jsonrpc": "2.0", "id": None, "error": cls(message).to_object()})
+        if not self.closed:
+            self._send({"jsonrpc": "2.0", "id": None, "error": errors.BY_CODE[code](message).to_object()})
 
     def _timer(self, when: float, which: Union[Call, Served], what: str) -> None:
         self._timer_seq += 1
@@ -385,9 +380,9 @@ class Machine:
         self._hello_deadline = None
         self._release()
 
-    def _on_hello(self, params: Dict[str, Any]) -> None:
+    def _f_hello(self, params: Dict[str, Any], size: int) -> None:
         protocol = params.get("protocol")
-        if not isinstance(protocol, str) or not re.match(re.escape(PROTOCOL) + r"(\.|\Z)", protocol):
+        if not isinstance(protocol, str) or protocol.split(".")[0] != PROTOCOL:
             self._refuse(-32010, f"protocol {protocol!r}: only {PROTOCOL} is spoken here")
             self._shut(errors.Unsupported(f"the other side speaks {protocol!r}"))
             return
@@ -396,7 +391,7 @@ class Machine:
             self._send_max = min(max_line, MAX_LINE_CHANNEL) if self.channel else max_line
         self.peer_hello = params
         self._hello_deadline = None
-        if not self._said_hello:
+        if not self._said_hello and self._hello is not None:
             self._say_hello()
         self._events.append(Hello(params))
         self._release()
@@ -418,7 +413,7 @@ class Machine:
         fds = self._lines.claim(count(meta.get("fds"))) if isinstance(meta, dict) else []
         if problem:
             self.refuse_fds += fds
-            if isinstance(message, dict) and "method" not in message and "error" in message:
+            if isinstance(message, dict) and "error" in message and not {"method", "result"} & set(message):
                 return  # an error about an error would go to and fro for ever
             self._refuse(-32600, problem)
         elif "method" not in message:
@@ -453,10 +448,9 @@ class Machine:
 
     def _bad_opening(self, served: Served) -> Optional[errors.TractorError]:
         meta, ident = served.meta, served.id
-        if not natural(meta.get("credit", 0)) or not natural(meta.get("deadline_ms", 0)):
-            return errors.InvalidRequest("credit and deadline_ms are whole numbers from 0")
-        if meta.get("overrun", "wait") not in POLICIES:
-            return errors.InvalidRequest(f"overrun is one of {', '.join(POLICIES)}")
+        problem = bad_meta(meta)
+        if problem:
+            return errors.InvalidRequest(problem)
         if served.dialog and (isinstance(ident, bool) or not isinstance(ident, int)
                               or ident % 2 == self._own_parity() or ident <= self._peer_last):
             return errors.InvalidRequest(f"no dialog can be opened under the id {ident!r}")
@@ -510,9 +504,6 @@ class Machine:
             return
         handler(self, params, size)
 
-    def _f_hello(self, params: Dict[str, Any], size: int) -> None:
-        self._on_hello(params)
-
     def _f_peer_exited(self, params: Dict[str, Any], size: int) -> None:
         if self.trusted:  # of someone else: on a channel or control connection it names a portal's other end
             self._events.append(PeerExited(params.get("path"), params.get("id"), params.get("exit")))
@@ -563,13 +554,11 @@ class Machine:
 
     def _f_stop(self, params: Dict[str, Any], size: int) -> None:
         which = self._dialog(params)
-        if which is None:
-            return
-        if not which.started or which.incoming.ended:
+        if which is not None and which.started and not which.incoming.ended:
+            which.incoming.ended = True
+            self._events.append(which)
+        elif which is not None:
             self._broken(which, "$/stop " + ("twice" if which.started else "before $/started"))
-            return
-        which.incoming.ended = True
-        self._events.append(which)
 
     def _f_cancel(self, params: Dict[str, Any], size: int) -> None:
         ident, reason = params.get("id"), params.get("reason")

@@ -3,9 +3,9 @@
 
 from __future__ import annotations
 
-from typing import Any, Optional, Tuple
+from typing import Any, Dict, Optional, Tuple
 
-from .dialog import Id
+from .dialog import POLICIES, Id
 
 
 def key(ident: Id) -> Tuple[bool, Id]:
@@ -45,3 +45,12 @@ def invalid(message: Any) -> Optional[str]:
     if "error" in message:
         return None if isinstance(message["error"], dict) else "an error is an object"
     return None if ident is not None else "a result needs an id"
+
+
+def bad_meta(meta: Dict[str, Any]) -> Optional[str]:
+    """What is wrong with a request's `$`; keys that nobody knows are none of our business."""
+    if not natural(meta.get("credit", 0)) or not natural(meta.get("deadline_ms", 0)):
+        return "credit and deadline_ms are whole numbers from 0"
+    if meta.get("overrun", "wait") not in POLICIES:
+        return f"overrun is one of {', '.join(POLICIES)}"
+    return None
