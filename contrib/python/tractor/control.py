@@ -107,7 +107,8 @@ class Client:
         todo = trees.cut_nodes(node)
         while todo:
             cut = todo.pop()
-            more: Node = self.call("tree.get", given(path=cut["path"], after=cut.pop("more"), depth=depth, fields=fields))
+            params = given(path=cut["path"], after=cut.pop("more"), depth=depth, fields=fields)
+            more: Node = self.call("tree.get", params)
             cut.setdefault("children", []).extend(more.get("children") or [])
             if more.get("more"):
                 cut["more"] = more["more"]

@@ -51,7 +51,7 @@ class Machine:
         self.waits_for_exit = waits_for_exit
         self.refuse_fds: List[int] = []  # descriptors nobody wanted, for the face to close
         self.last_complaint: Optional[errors.TractorError] = None
-        self._clock = clock
+        self.now = clock
         self._lines = Splitter(max_line or (MAX_LINE_CHANNEL if channel else MAX_LINE))
         self._send_max = MAX_LINE_CHANNEL if channel else MAX_LINE
         self._max_values = MAX_VALUES_CHANNEL if channel else MAX_VALUES
@@ -97,7 +97,7 @@ class Machine:
         """Nothing more will come."""
         if not self.closed and self._eof_deadline is None:
             if self.waits_for_exit and self._calls:
-                self._eof_deadline = self._clock() + EXIT_GRACE
+                self._eof_deadline = self.now() + EXIT_GRACE
             else:
                 self._lost(error)
         return self.events()
@@ -120,7 +120,7 @@ class Machine:
 
     def tick(self) -> List[Event]:
         """Does what has become due."""
-        now = self._clock()
+        now = self.now()
         while self._timers and self._timers[0][0] <= now:
             _, _, which, what = heapq.heappop(self._timers)
             if not which.done:
@@ -205,7 +205,7 @@ class Machine:
         if reason is not None:
             params["reason"] = reason
         self.frame("$/cancel", params)
-        self._timer(self._clock() + (CANCEL_GRACE if grace is None else grace), call, "abandon")
+        self._timer(self.now() + (CANCEL_GRACE if grace is None else grace), call, "abandon")
 
     def give_up(self, call: Call, error: errors.TractorError, reason: str) -> None:
         """Ends a call on this side at once, and tells the other."""
@@ -252,7 +252,7 @@ class Machine:
         self._own_last = ident
         self._calls[ident] = call
         if deadline is not None:
-            call.deadline = self._clock() + deadline
+            call.deadline = self.now() + deadline
             self._timer(call.deadline, call, "deadline")
         meta = {k: v for k, v in meta.items() if v is not None}
         if fds:
@@ -278,7 +278,7 @@ class Machine:
             self._held.popleft()
             meta = message.pop("$")
             if call.deadline is not None:
-                meta["deadline_ms"] = max(1, int((call.deadline - self._clock()) * 1000))
+                meta["deadline_ms"] = max(1, int((call.deadline - self.now()) * 1000))
             if self.peer_hello is not None and meta:
                 message["$"] = meta
             try:
@@ -443,7 +443,7 @@ class Machine:
             served.out.policy = meta.get("overrun", "wait")
         deadline = meta.get("deadline_ms")
         if deadline is not None:
-            self._timer(self._clock() + deadline / 1000, served, "deadline")
+            self._timer(self.now() + deadline / 1000, served, "deadline")
         self._events.append(served)
 
     def _bad_opening(self, served: Served) -> Optional[errors.TractorError]:
