@@ -74,7 +74,7 @@ class Connection:
         """Opens a dialog and waits until it has started; see tractor.Connection.open()."""
         call = self.machine.open(method, params, window=window, overrun=overrun, deadline=deadline)
         await self._until(call, lambda: call.done or call.started)
-        if call.error:
+        if call.error and not call.started:  # what ended it after that is told after its items
             raise call.error
         return Stream(self, call)
 
@@ -297,6 +297,8 @@ async def put(connection: Connection, conversation: Union[Call, Served], value: 
             await connection.changed(conversation)
     finally:
         connection.flush()
+    # A policy that never waits would otherwise starve all other tasks.
+    await asyncio.sleep(0)
 
 
 class Portal(Connection):

@@ -79,7 +79,7 @@ class Connection:
         call = self._live().open(method, params, window=window, overrun=overrun, deadline=deadline)
         with _Cancelling(self, call):
             self._wait(lambda: call.done or call.started)
-        if call.error:
+        if call.error and not call.started:  # what ended it after that is told after its items
             raise call.error
         return Stream(self, call)
 

@@ -153,7 +153,7 @@ class Client:
 
     def spawn(self, parent: str, name: str, exec: Optional[Sequence[str]] = None, *, want: Sequence[str] = (),
               deadline: Optional[float] = None, **keys: Any) -> Spawned:
-        """Starts one more child below `parent` and waits until it is ready; `keys` are those of a tree file.
+        """Starts one more child below `parent`; `keys` are those of a tree file. It may have to become ready yet.
 
         `want` names descriptors to get with it: "pidfd", "portal"."""
         params = given(parent=parent, name=name, exec=list(exec) if exec else None, want=list(want) or None, **keys)
@@ -207,8 +207,9 @@ class Client:
         """Likewise, over a new connection to the supervisor that is handed over: for where descriptors can't travel."""
         return attach(self.path, path, deadline)
 
-    def events(self, path: Optional[str] = None, *, window: int = 256) -> Stream:
-        """What happens at `path` and below from now on. A slow reader loses items, which `lost` counts."""
+    def events(self, path: Optional[str] = None, *, window: int = 1024) -> Stream:
+        """What happens at `path` and below from now on. A slow reader loses items, which `lost` counts
+        once a later one has come."""
         return self.open("events.subscribe", given(path=path), window=window, overrun="drop_oldest")
 
     def _change(self, method: str, params: Dict[str, Any], deadline: Optional[float]) -> Any:

@@ -45,6 +45,7 @@ class Machine:
                  max_line: Optional[int] = None, clock: Callable[[], float] = time.monotonic):
         self.output = Output()
         self.connector, self.channel, self.trusted, self.peer = connector, channel, trusted, peer
+        self._parity = 1 if connector else 0
         self.peer_hello: Optional[Dict[str, Any]] = None
         self.closed: Optional[errors.TractorError] = None
         self.closing = False  # send what is in `output`, then close
@@ -170,7 +171,7 @@ class Machine:
         meta = {"ctx": True, "credit": window, "overrun": overrun, "key": key, "if_id": if_id, "trace": trace}
         return self._ask(method, params, True, meta, deadline, fds, incoming)
 
-    def tell(self, method: str, params: Any = None) -> bool:
+    def tell(self, method: str, params: Any = None, fds: Sequence[int] = ()) -> bool:
         """Sends a notification. False: the peer takes no more now, try again later."""
         if self.closed:
             raise self.closed
@@ -180,7 +181,9 @@ class Machine:
         message: Dict[str, Any] = {"jsonrpc": "2.0", "method": method}
         if params is not None:
             message["params"] = params
-        self._send(message)
+        if fds:
+            message["$"] = {"fds": len(fds)}
+        self._send(message, fds)
         self._tell_credit -= costs
         return True
 
@@ -307,7 +310,7 @@ class Machine:
         self._events.append(call)
 
     def _abandon(self, call: Call) -> None:
-        data: Dict[str, Any] = {"type": "Cancelled", "abandoned": True}
+        data: Dict[str, Any] = {"abandoned": True}
         if self._hello and self._hello.get("path"):
             data["canceller"] = self._hello["path"]
         self._end(call, errors.Cancelled("cancelled, and no answer was waited for", data))
@@ -345,8 +348,7 @@ class Machine:
         exit = params.get("exit")
         path = params.get("path") or self.peer
         how = f": {errors.Exit.from_object(exit)}" if isinstance(exit, dict) else ""
-        error = errors.ActorDied(f"{path or 'the other side'} ended{how}",
-                                 {"type": "ActorDied", "actor": path, "exit": exit})
+        error = errors.ActorDied(f"{path or 'the other side'} ended{how}", {"actor": path, "exit": exit})
         self._events.append(PeerExited(path, params.get("id"), exit))
         self._shut(error)
 
@@ -431,7 +433,7 @@ class Machine:
             self._refuse(-32600, f"the id {ident!r} is in use")
             return
         problem = self._bad_opening(served)
-        if isinstance(ident, int) and ident % 2 != self._own_parity():
+        if isinstance(ident, int) and ident % 2 != self._parity:
             self._peer_last = max(self._peer_last, ident)
         self._served[key(ident)] = served
         if problem is not None:
@@ -452,7 +454,7 @@ class Machine:
         if problem:
             return errors.InvalidRequest(problem)
         if served.dialog and (isinstance(ident, bool) or not isinstance(ident, int)
-                              or ident % 2 == self._own_parity() or ident <= self._peer_last):
+                              or ident % 2 == self._parity or ident <= self._peer_last):
             return errors.InvalidRequest(f"no dialog can be opened under the id {ident!r}")
         if len(self._served) >= OPEN_CALLS:
             return errors.MailboxFull(f"{OPEN_CALLS} calls are open on this connection")
@@ -480,13 +482,10 @@ class Machine:
 
     def _never_open(self, ident: Any) -> None:
         if isinstance(ident, int) and not isinstance(ident, bool) and ident > 0:
-            last = self._own_last if ident % 2 == self._own_parity() else self._peer_last
+            last = self._own_last if ident % 2 == self._parity else self._peer_last
             if ident <= last:
                 return  # a late frame for what has ended
         self._refuse(-32600, f"nothing was ever open under the id {ident!r}")
-
-    def _own_parity(self) -> int:
-        return 1 if self.connector else 0
 
     # --- notifications --------------------------------------------------------------------------------------------
 
@@ -541,16 +540,17 @@ class Machine:
             self._events.append(which)
 
     def _f_credit(self, params: Dict[str, Any], size: int) -> None:
-        n = params.get("n")
+        n: Any = params.get("n")
+        which = None
         if not natural(n) or not n:
             self._refuse(-32600, "n of $/credit is a whole number from 1")
         elif params.get("id", 0) is None:
             self._tell_credit = min(self._tell_credit + n, CREDIT_MAX)
         else:
             which = self._dialog(params)
-            if which is not None:
-                which.credited(n)
-                self._events.append(which)
+        if which is not None:
+            which.credited(n)
+            self._events.append(which)
 
     def _f_stop(self, params: Dict[str, Any], size: int) -> None:
         which = self._dialog(params)
@@ -576,7 +576,7 @@ class Machine:
         ident: Any = params.get("id")
         which: Union[Call, Served, None] = None
         if natural(ident):
-            own = ident % 2 == self._own_parity()
+            own = ident % 2 == self._parity
             which = self._calls.get(ident) if own else self._served.get(key(ident))
         if which is None:
             self._never_open(ident)
