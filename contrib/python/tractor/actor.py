@@ -179,7 +179,9 @@ class Actor(Handlers):
             sock.shutdown(socket.SHUT_RDWR)
             sock.close()
             return
-        machine = Machine(connector=False, hello=own_hello(), peer=peer.get("path"), last_id=last_id)
+        hello = params.get("hello")
+        machine = Machine(connector=False, hello=own_hello(), peer=peer.get("path"), last_id=last_id,
+                          peer_hello=hello if isinstance(hello, dict) else None)
         # The supervisor may hold an attached connection, too: closing alone would not end it.
         connection = Connection(sock, machine, shut=True)
         self._portals[connection] = peer

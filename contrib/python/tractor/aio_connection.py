@@ -10,7 +10,7 @@ import asyncio
 import os
 import socket
 from types import TracebackType
-from typing import Any, Callable, List, Optional, Sequence, Tuple, Type, TypeVar, Union
+from typing import Any, Callable, Dict, List, Optional, Sequence, Tuple, Type, TypeVar, Union
 
 from . import errors, locate
 from ._socket import MachineSocket, close_fds, dup_fds, own_hello
@@ -304,8 +304,10 @@ async def put(connection: Connection, conversation: Union[Call, Served], value: 
 class Portal(Connection):
     """A connection to an actor: its methods are called, its dialogs opened."""
 
-    def __init__(self, sock: socket.socket, path: str, last_id: int = 0, beside: Optional[Connection] = None):
-        machine = Machine(connector=True, hello=own_hello(), peer=path, last_id=last_id, waits_for_exit=bool(beside))
+    def __init__(self, sock: socket.socket, path: str, beside: Optional[Connection] = None, *, last_id: int = 0,
+                 peer_hello: Optional[Dict[str, Any]] = None):
+        machine = Machine(connector=True, hello=own_hello(), peer=path, last_id=last_id, peer_hello=peer_hello,
+                          waits_for_exit=bool(beside))
         self.path = path
         self._beside = beside
         super().__init__(sock, machine)
@@ -347,4 +349,5 @@ async def attach(path: str, actor: str, deadline: Optional[float] = None) -> Por
         sock = socket.socket(fileno=os.dup(connection._io.sock.fileno()))
     finally:
         connection.close()
-    return Portal(sock, actor, connection.machine.last_id)
+    machine = connection.machine
+    return Portal(sock, actor, last_id=machine.last_id, peer_hello=machine.peer_hello)

@@ -255,8 +255,10 @@ class Stream:
 class Portal(Connection):
     """A connection to an actor: its methods are called, its dialogs opened."""
 
-    def __init__(self, sock: socket.socket, path: str, last_id: int = 0, beside: Optional[Connection] = None):
-        machine = Machine(connector=True, hello=own_hello(), peer=path, last_id=last_id, waits_for_exit=bool(beside))
+    def __init__(self, sock: socket.socket, path: str, beside: Optional[Connection] = None, *, last_id: int = 0,
+                 peer_hello: Optional[Dict[str, Any]] = None):
+        machine = Machine(connector=True, hello=own_hello(), peer=path, last_id=last_id, peer_hello=peer_hello,
+                          waits_for_exit=bool(beside))
         super().__init__(sock, machine, beside)
         self.path = path
         if beside:
@@ -302,5 +304,6 @@ def attach(path: str, actor: str, deadline: Optional[float] = None) -> Portal:
         connection.close()
         raise
     connection.close()
-    return Portal(sock, actor, connection._machine.last_id)
+    machine = connection._machine
+    return Portal(sock, actor, last_id=machine.last_id, peer_hello=machine.peer_hello)
 

@@ -37,16 +37,16 @@ class Machine:
     `connector`: whether this end connected (odd ids, first hello). `hello`: what to say of ourselves; None keeps quiet, as a
     plain client. `channel`: it is an actor's to its supervisor, with its own bounds and frames. `trusted`: the peer is the
     supervisor, whose word on who cancelled is taken. `peer`: the peer's path as the supervisor gave it. `waits_for_exit`: after
-    an EOF someone may still tell how the peer ended (peer_exited()), which is waited for a moment. `last_id`: the highest id
-    used on the connection by the connector before this machine took it over."""
+    an EOF someone may still tell how the peer ended (peer_exited()), which is waited for a moment. `last_id`, `peer_hello`: of a
+    connection that others used before, the highest id of its connector, and the hello that was said; none is said again."""
 
     def __init__(self, *, connector: bool, hello: Optional[Dict[str, Any]] = None, channel: bool = False,
                  trusted: bool = False, peer: Optional[str] = None, waits_for_exit: bool = False, last_id: int = 0,
-                 max_line: Optional[int] = None, clock: Callable[[], float] = time.monotonic):
+                 peer_hello: Optional[Dict[str, Any]] = None, max_line: Optional[int] = None, clock: Callable[[], float] = time.monotonic):
         self.output = Output()
         self.connector, self.channel, self.trusted, self.peer = connector, channel, trusted, peer
         self._parity = 1 if connector else 0
-        self.peer_hello: Optional[Dict[str, Any]] = None
+        self.peer_hello = peer_hello
         self.closed: Optional[errors.TractorError] = None
         self.closing = False  # send what is in `output`, then close
         self.waits_for_exit = waits_for_exit
@@ -57,7 +57,7 @@ class Machine:
         self._send_max = MAX_LINE_CHANNEL if channel else MAX_LINE
         self._max_values = MAX_VALUES_CHANNEL if channel else MAX_VALUES
         self._hello = hello
-        self._said_hello = False
+        self._said_hello = peer_hello is not None
         self._hello_deadline: Optional[float] = None
         self._own_last = last_id if connector else 0
         self._peer_last = 0 if connector else last_id
@@ -70,7 +70,9 @@ class Machine:
         self._tell_credit = TELLS
         self._tells_taken = 0
         self._events: List[Event] = []
-        if connector and hello is not None:
+        if peer_hello is not None:
+            self._heed(peer_hello)
+        elif connector and hello is not None:
             self._say_hello()
             self._hello_deadline = clock() + HELLO_GRACE
 
@@ -78,7 +80,7 @@ class Machine:
 
     def receive(self, data: bytes, fds: Sequence[int] = (), truncated: bool = False) -> List[Event]:
         """What one recv returned. `truncated`: some of its descriptors were lost on the way (MSG_CTRUNC)."""
-        if self.closed or self.closing or self._eof_deadline is not None:
+        if self.closed or self._eof_deadline is not None:
             self.refuse_fds += fds
             return self.events()
         try:
@@ -87,7 +89,7 @@ class Machine:
                 raise StreamError(-32600, "descriptors were lost")
             for line in self._lines.lines():
                 self._line(line)
-                if self.closing or self.closed:
+                if self.closed:
                     break
         except StreamError as error:
             self._refuse(error.code, str(error))
@@ -115,9 +117,8 @@ class Machine:
         times = [self._timers[0][0]] if self._timers else []
         if self._hello_deadline is not None and self._held:
             times.append(self._hello_deadline)
-        if self._eof_deadline is not None:
-            times.append(self._eof_deadline)
-        return min(times) if times else None
+        times += [self._eof_deadline] if self._eof_deadline is not None else []
+        return min(times, default=None)
 
     def tick(self) -> List[Event]:
         """Does what has become due."""
@@ -127,7 +128,8 @@ class Machine:
             if not which.done:
                 self._due(which, what)
         if self._hello_deadline is not None and self._hello_deadline <= now:
-            self._no_hello()
+            self._hello_deadline = None
+            self._release()  # without one
         if self._eof_deadline is not None and self._eof_deadline <= now and not self.closed:
             self._lost(None)
         return self.events()
@@ -216,10 +218,11 @@ class Machine:
             self.frame("$/cancel", {"id": call.id, "reason": reason})
         self._end(call, error)
 
-    def frame(self, method: str, params: Dict[str, Any]) -> None:
-        """Sends a notification of the protocol's own, to a peer that knows it."""
-        if self.peer_hello is not None and not self.closed:
-            self._send({"jsonrpc": "2.0", "method": method, "params": params})
+    def frame(self, method: str, params: Dict[str, Any]) -> int:
+        """Sends a notification of the protocol's own, to a peer that knows it; the length of the line."""
+        if self.peer_hello is None or self.closed:
+            return 0
+        return self._send({"jsonrpc": "2.0", "method": method, "params": params})
 
     def answer(self, served: Served, outcome: Dict[str, Any], fds: List[int]) -> None:
         served.close_streams()
@@ -347,8 +350,8 @@ class Machine:
     def _peer_exited(self, params: Dict[str, Any]) -> None:
         exit = params.get("exit")
         path = params.get("path") or self.peer
-        how = f": {errors.Exit.from_object(exit)}" if isinstance(exit, dict) else ""
-        error = errors.ActorDied(f"{path or 'the other side'} ended{how}", {"actor": path, "exit": exit})
+        how = f"{path or 'the other side'} ended: {errors.Exit.from_object(exit) or 'unknown how'}"
+        error = errors.ActorDied(how, {"actor": path, "exit": exit})
         self._events.append(PeerExited(path, params.get("id"), exit))
         self._shut(error)
 
@@ -371,16 +374,15 @@ class Machine:
             which.cancelled = errors.DeadlineExceeded(f"{which.method} took longer than it was given")
             self._events.append(which)
 
-    # --- hello ----------------------------------------------------------------------------------------------------
-
     def _say_hello(self) -> None:
         self._said_hello = True
         params = {"protocol": PROTOCOL, **(self._hello or {}), "max_line": self._lines.max_line}
         self._send({"jsonrpc": "2.0", "method": "$/hello", "params": params})
 
-    def _no_hello(self) -> None:
-        self._hello_deadline = None
-        self._release()
+    def _heed(self, hello: Dict[str, Any]) -> None:
+        max_line = hello.get("max_line")
+        if isinstance(max_line, int) and 0 < max_line <= MAX_LINE_EVER:
+            self._send_max = min(max_line, self._send_max) if self.channel else max_line
 
     def _f_hello(self, params: Dict[str, Any], size: int) -> None:
         protocol = params.get("protocol")
@@ -388,9 +390,7 @@ class Machine:
             self._refuse(-32010, f"protocol {protocol!r}: only {PROTOCOL} is spoken here")
             self._shut(errors.Unsupported(f"the other side speaks {protocol!r}"))
             return
-        max_line = params.get("max_line")
-        if isinstance(max_line, int) and not isinstance(max_line, bool) and 0 < max_line <= MAX_LINE_EVER:
-            self._send_max = min(max_line, MAX_LINE_CHANNEL) if self.channel else max_line
+        self._heed(params)
         self.peer_hello = params
         self._hello_deadline = None
         if not self._said_hello and self._hello is not None:
@@ -398,10 +398,10 @@ class Machine:
         self._events.append(Hello(params))
         self._release()
 
-    # --- lines ----------------------------------------------------------------------------------------------------
-
-    def _send(self, message: Dict[str, Any], fds: Sequence[int] = ()) -> None:
-        self.output.put(encode(message, self._send_max, self._max_values), fds)
+    def _send(self, message: Dict[str, Any], fds: Sequence[int] = ()) -> int:
+        line = encode(message, self._send_max, self._max_values)
+        self.output.put(line, fds)
+        return len(line)
 
     def _line(self, line: bytes) -> None:
         try:
@@ -487,8 +487,6 @@ class Machine:
                 return  # a late frame for what has ended
         self._refuse(-32600, f"nothing was ever open under the id {ident!r}")
 
-    # --- notifications --------------------------------------------------------------------------------------------
-
     def _notification(self, method: str, params: Any, fds: List[int], size: int) -> None:
         handler = self._frames.get(method)
         if handler is None:
@@ -535,7 +533,7 @@ class Machine:
         elif "value" not in params or not natural(lost):
             self._broken(which, "a malformed $/next")
         elif not which.incoming.put(params["value"], size, lost):
-            self._broken(which, "$/next without credit", errors.Overrun)
+            self._refuse(-32600, f"$/next without credit for {which.id}: dropped")
         else:
             self._events.append(which)
 
@@ -585,8 +583,8 @@ class Machine:
             return None
         return which
 
-    def _broken(self, which: Union[Call, Served], what: str, kind: type = errors.InvalidRequest) -> None:
-        error = kind(f"{which.method}: {what}")
+    def _broken(self, which: Union[Call, Served], what: str) -> None:
+        error = errors.InvalidRequest(f"{which.method}: {what}")
         if isinstance(which, Call):
             self.give_up(which, error, what)
             return

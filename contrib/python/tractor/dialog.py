@@ -42,6 +42,8 @@ class Outgoing:
     def __init__(self) -> None:
         self.credit = 0
         self.policy = "wait"
+        self.under_way: Deque[int] = deque()  # sizes of the items for which no credit came back, oldest first
+        self.under_way_bytes = 0
         self.queue: Deque[Tuple[Any, int]] = deque()
         self.bytes = 0
         self.lost = 0
@@ -50,27 +52,38 @@ class Outgoing:
 
     def put(self, value: Any, size: int) -> bool:
         """Queues an item, or refuses it under `wait`. Raises Overrun under `error`."""
-        if self.credit <= len(self.queue):
+        if self.credit <= len(self.queue) or self.under_way_bytes >= WINDOW_BYTES:
             if self.policy == "wait":
                 return False
             if self.policy == "error":
                 raise errors.Overrun("the receiver did not keep up")
         self.queue.append((value, size))
         self.bytes += size
-        while len(self.queue) > max(self.credit, WINDOW) or (self.bytes > WINDOW_BYTES and len(self.queue) > 1):
+        while len(self.queue) > WINDOW or (self.bytes > WINDOW_BYTES and len(self.queue) > 1):
             self.bytes -= self.queue.popleft()[1]
             self.lost += 1
         return True
 
     def next(self) -> Optional[Tuple[Any, int]]:
         """The item to send now, with the number lost before it."""
-        if not self.queue or not self.credit:
+        if not self.queue or not self.credit or self.under_way_bytes >= WINDOW_BYTES:
             return None
         value, size = self.queue.popleft()
         self.bytes -= size
         self.credit -= 1
         lost, self.lost = self.lost, 0
         return value, lost
+
+    def sent(self, size: int) -> None:
+        """An item went, as a line of `size` bytes."""
+        self.under_way.append(size)
+        self.under_way_bytes += size
+
+    def credited(self, count: int) -> None:
+        """The peer takes `count` more, having taken its oldest."""
+        self.credit = min(self.credit + count, CREDIT_MAX)
+        for _ in range(min(count, len(self.under_way))):
+            self.under_way_bytes -= self.under_way.popleft()
 
 
 class Incoming:
@@ -87,14 +100,16 @@ class Incoming:
         self.items: Deque[Tuple[Any, int, int]] = deque()
         self.taken = 0
         self.taken_bytes = 0
+        self.bytes = 0  # of all items for which no credit went back
         self.lost = 0
         self.ended = False
 
     def put(self, value: Any, size: int, lost: int) -> bool:
-        """Takes in an item; false when the peer had no credit for it."""
-        if not self.granted:
+        """Takes in an item; false when the peer had no credit for it, or too many bytes under way already."""
+        if not self.granted or self.bytes >= WINDOW_BYTES:
             return False
         self.granted -= 1
+        self.bytes += size
         self.items.append((value, size, lost))
         return True
 
@@ -106,9 +121,10 @@ class Incoming:
         self.lost += lost
         self.taken += 1
         self.taken_bytes += size
-        # By bytes too: a sender that counts them would wait for credit we had not thought due.
-        if self.taken * 2 < self.window and self.taken_bytes * 4 < WINDOW_BYTES:
+        # By bytes too: a sender that has its share under way waits for credit that would not be due by items.
+        if self.taken * 2 < self.window and self.bytes * 2 < WINDOW_BYTES:
             return value, 0
+        self.bytes -= self.taken_bytes
         back, self.taken, self.taken_bytes = self.taken, 0, 0
         self.granted += back
         return value, back
@@ -189,7 +205,7 @@ class Conversation:
             params: Dict[str, Any] = {"id": self.id, "value": item[0]}
             if item[1]:
                 params["lost"] = item[1]
-            self.machine.frame("$/next", params)
+            self.out.sent(self.machine.frame("$/next", params))
         if self.out.stopping and not self.out.queue and not self.out.stopped and not self.done:
             self.out.stopped = True
             self._drained()
@@ -200,7 +216,7 @@ class Conversation:
 
     def credited(self, count: int) -> None:
         """`count` more of our items may go."""
-        self.out.credit = min(self.out.credit + count, CREDIT_MAX)
+        self.out.credited(count)
         self._flush()
 
     def close_streams(self) -> None:
