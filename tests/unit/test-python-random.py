@@ -151,7 +151,7 @@ def settle(p, rng, calls, talks, waiting):
 
 
 def test_random():
-    seeds = [int(s) for s in sys.argv[2:]] or range(150)
+    seeds = [int(s) for s in sys.argv[2:]] or range(60)
     for seed in seeds:
         try:
             random_run(seed)
