@@ -42,7 +42,8 @@ class Machine:
 
     def __init__(self, *, connector: bool, hello: Optional[Dict[str, Any]] = None, channel: bool = False,
                  trusted: bool = False, peer: Optional[str] = None, waits_for_exit: bool = False, last_id: int = 0,
-                 peer_hello: Optional[Dict[str, Any]] = None, max_line: Optional[int] = None, clock: Callable[[], float] = time.monotonic):
+                 peer_hello: Optional[Dict[str, Any]] = None, max_line: Optional[int] = None,
+                 clock: Callable[[], float] = time.monotonic):
         self.output = Output()
         self.connector, self.channel, self.trusted, self.peer = connector, channel, trusted, peer
         self._parity = 1 if connector else 0
