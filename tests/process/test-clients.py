@@ -2,7 +2,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """Clients from outside against the real supervisor: the scripts that docs/clients.md shows, and the Python package."""
 import asyncio
-import contextlib
 import importlib.util
 import os
 import shutil
@@ -114,18 +113,40 @@ def install_node():
 
 def actor(backend):
     with harness.tractor(backend) as t, tractor.Client(t.path) as client:
-        client.load({"tractor": 1, "name": "t", "children": [{
-            "name": "a", "exec": [sys.executable, os.path.join(EXAMPLES, "actor.py")], "channel": "fd", "ready": "channel",
-            "watchdog_ms": 10000, "start_timeout_ms": 60000, "grace_ms": 30000,
-            "env": {"PYTHONPATH": PACKAGE, "PYTHONDONTWRITEBYTECODE": "1"}}]})
+        client.load(actor_tree(os.path.join(EXAMPLES, "actor.py")))
         node = client.tree("/t/a")
         assert node["state"] == "ready" and node["status"] == "adding and doubling"
-        with contextlib.suppress(tractor.Unsupported):  # until the supervisor hands over connections
-            for portal in (client.connect("/t/a"), client.attach("/t/a")):
-                use(portal)
+        for portal in (client.connect("/t/a"), client.attach("/t/a")):
+            use(portal)
         # It ended by itself when it was asked by $/cancel: a signal would have told on it.
         end = client.cancel("/t/a")
         assert end.code == 0 and end.signal is None and end.cause == "stop", end
+
+
+def portals_end(backend):
+    """Who holds a portal learns why it ended: who cancelled the actor, or how it died."""
+    with harness.tractor(backend) as t, tractor.Client(t.path) as client:
+        client.load(actor_tree(os.path.join(SOURCE, "tests/process/python-actor.py")))
+        portals = [client.connect("/t/a"), client.attach("/t/a")]
+        streams = [p.open("forever") for p in portals]
+        os.kill(client.tree("/t/a")["pid"], signal.SIGKILL)
+        for stream in streams:
+            assert fails(tractor.ActorDied, stream.result).exit.signal == "SIGKILL"
+        assert client.wait_for("a", deadline=harness.LIMIT)["path"] == "/t/a"
+        portals += [client.connect("/t/a"), client.attach("/t/a")]
+        streams = [p.open("forever") for p in portals[2:]]
+        client.cancel("/t/a", "enough")
+        for stream in streams:
+            error = fails(tractor.Cancelled, stream.result)
+            assert error.canceller == f"@client/{os.getpid()}" and error.data["reason"] == "enough"
+        for portal in portals:
+            portal.close()
+
+
+def actor_tree(script):
+    return {"tractor": 1, "name": "t", "children": [{
+        "name": "a", "exec": [sys.executable, script], "channel": "fd", "ready": "channel", "watchdog_ms": 10000,
+        "start_timeout_ms": 60000, "grace_ms": 30000, "env": {"PYTHONPATH": PACKAGE, "PYTHONDONTWRITEBYTECODE": "1"}}]}
 
 
 def use(portal):
@@ -264,5 +285,5 @@ async def at_once(path):
 
 
 if __name__ == "__main__":
-    harness.main([shown_is_what_runs, python, python_asyncio, shell, node, actor, client_methods, client_errors, many_nodes,
-                  events_of_a_slow_reader, the_supervisor_dies, asyncio_client])
+    harness.main([shown_is_what_runs, python, python_asyncio, shell, node, actor, portals_end, client_methods, client_errors,
+                  many_nodes, events_of_a_slow_reader, the_supervisor_dies, asyncio_client])

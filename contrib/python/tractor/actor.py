@@ -158,8 +158,7 @@ class Actor(Handlers):
         elif isinstance(event, PeerExited):
             for connection, peer in list(self._portals.items()):
                 if event.id is not None and peer.get("id") == event.id:
-                    connection._dispatch(connection.machine.peer_exited(event.exit))
-                    connection.flush()
+                    connection.ended(event.exit)
         elif isinstance(event, CancelActor):
             self.cancelled = event
             self._ending.set()

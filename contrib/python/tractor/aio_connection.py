@@ -132,6 +132,13 @@ class Connection:
         conversation.user.clear()
         await conversation.user.wait()
 
+    def ended(self, exit: Any) -> None:
+        """The process at the other end has ended, as was told elsewhere."""
+        if self._open:
+            self._dispatch(self._io.last_words())
+        self._dispatch(self.machine.peer_exited(exit))
+        self.flush()
+
     def flush(self) -> None:
         """Sends what goes now, and has the rest sent when there is room; to be called after each use of `machine`."""
         if not self._open:
@@ -320,8 +327,7 @@ class Portal(Connection):
 
     def _from_beside(self, _: Connection, event: Event) -> None:
         if isinstance(event, PeerExited) and event.path == self.path:
-            self._dispatch(self.machine.peer_exited(event.exit))
-            self.flush()
+            self.ended(event.exit)
 
     def _finish(self) -> None:
         if self._beside and self._from_beside in self._beside.listeners:

@@ -108,7 +108,8 @@ class Machine:
 
     def peer_exited(self, exit: Any) -> List[Event]:
         """How the process at the other end ended, when that was told elsewhere."""
-        self._peer_exited({"path": self.peer, "exit": exit})
+        if not self.closed:
+            self._peer_exited({"path": self.peer, "exit": exit})
         return self.events()
 
     def timeout(self) -> Optional[float]:
