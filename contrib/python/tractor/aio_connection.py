@@ -1,0 +1,359 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The asyncio face: Connection, Portal, Stream.
+
+A connection reads all the time, whoever waits or not: replies, cancels and credit never queue behind items that nobody
+takes. Cancelling a task that waits for a call cancels the call."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import socket
+from types import TracebackType
+from typing import Any, Callable, Dict, List, Optional, Sequence, Tuple, Type, TypeVar, Union
+
+from . import errors, locate
+from ._socket import MachineSocket, close_fds, dup_fds, own_hello
+from .client import HELLO_TIME, Params
+from .core import Machine
+from .dialog import NOTHING, WINDOW, Call, Served
+from .events import CancelActor, Closed, Event, Hello, PeerExited, Tell
+
+Self = TypeVar("Self", bound="Connection")
+
+
+class Connection:
+    """A connection, and what comes on it: the answers to our questions here, all else to `listeners`."""
+
+    def __init__(self, sock: socket.socket, machine: Machine, *, shut: bool = False):
+        self.machine = machine
+        self.listeners: List[Callable[["Connection", Event], None]] = []
+        self._io = MachineSocket(sock, machine, shut)
+        self._loop = asyncio.get_running_loop()
+        self._changed = asyncio.Event()
+        self._timer: Optional[asyncio.TimerHandle] = None
+        self._reading = True
+        self._writing = False
+        self._open = True
+        self._loop.add_reader(sock, self._readable)
+        self.flush()
+
+    async def __aenter__(self: Self) -> Self:
+        return self
+
+    async def __aexit__(self, kind: Optional[Type[BaseException]], error: Optional[BaseException],
+                        trace: Optional[TracebackType]) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Ends the connection; what is open on it ends with ConnectionLost."""
+        self.machine.waits_for_exit = False
+        self._dispatch(self.machine.eof(errors.ConnectionLost("closed")))
+        self._finish()
+
+    async def call(self, method: str, params: Params = None, *, deadline: Optional[float] = None,
+                   if_id: Optional[str] = None, fds: Sequence[int] = ()) -> Any:
+        """Asks and waits for the result. `deadline` is in seconds, from now."""
+        return (await self._call(method, params, deadline=deadline, if_id=if_id, fds=fds)).result
+
+    async def call_fds(self, method: str, params: Params = None, *, deadline: Optional[float] = None,
+                       fds: Sequence[int] = ()) -> Tuple[Any, List[int]]:
+        """Asks for a result that comes with descriptors; they are the caller's to close."""
+        call = await self._call(method, params, deadline=deadline, keep_fds=True, fds=fds)
+        return call.result, call.fds
+
+    async def tell(self, method: str, params: Params = None) -> None:
+        """Sends a notification; waits only while the other side takes no more."""
+        while not self.machine.tell(method, params):
+            self._changed.clear()
+            await self._changed.wait()
+        self.flush()
+
+    async def open(self, method: str, params: Params = None, *, window: int = WINDOW, overrun: str = "wait",
+                   deadline: Optional[float] = None) -> "Stream":
+        """Opens a dialog and waits until it has started; see tractor.Connection.open()."""
+        call = self.machine.open(method, params, window=window, overrun=overrun, deadline=deadline)
+        await self._until(call, lambda: call.done or call.started)
+        if call.error and not call.started:  # what ended it after that is told after its items
+            raise call.error
+        return Stream(self, call)
+
+    async def hello(self, timeout: float = HELLO_TIME) -> None:
+        """Waits for the other side's hello."""
+        async def wait() -> None:
+            while self.machine.peer_hello is None:
+                if self.machine.closed:
+                    raise self.machine.closed
+                self._changed.clear()
+                await self._changed.wait()
+
+        try:
+            await asyncio.wait_for(wait(), timeout)
+        except asyncio.TimeoutError:
+            raise errors.ConnectionLost(f"no hello within {timeout:.0f} s") from None
+
+    async def drain(self, timeout: float = 1.0) -> None:
+        """Waits until all has been sent, but not for ever."""
+        async def wait() -> None:
+            while self.machine.output and self._open:
+                self._changed.clear()
+                await self._changed.wait()
+
+        try:
+            await asyncio.wait_for(wait(), timeout)
+        except asyncio.TimeoutError:
+            pass
+
+    async def _call(self, method: str, params: Params, deadline: Optional[float] = None, key: Optional[str] = None,
+                    if_id: Optional[str] = None, keep_fds: bool = False, fds: Sequence[int] = ()) -> Call:
+        call = self.machine.call(method, params, deadline=deadline, key=key, if_id=if_id, fds=dup_fds(fds))
+        await self._until(call, lambda: call.done)
+        if call.error:
+            raise call.error
+        if not keep_fds:
+            close_fds(call.fds)
+        return call
+
+    async def _until(self, call: Call, done: Callable[[], bool]) -> None:
+        self.flush()
+        try:
+            while not done():
+                await self.changed(call)
+        except asyncio.CancelledError:
+            call.cancel("interrupted")
+            close_fds(call.fds)
+            self.flush()
+            raise
+
+    async def changed(self, conversation: Union[Call, Served]) -> None:
+        """Waits until something has happened to a call or dialog."""
+        if conversation.user is None:
+            conversation.user = asyncio.Event()
+        conversation.user.clear()
+        await conversation.user.wait()
+
+    def ended(self, exit: Any) -> None:
+        """The process at the other end has ended, as was told elsewhere."""
+        if self._open:
+            self._dispatch(self._io.last_words())
+        self._dispatch(self.machine.peer_exited(exit))
+        self.flush()
+
+    def flush(self) -> None:
+        """Sends what goes now, and has the rest sent when there is room; to be called after each use of `machine`."""
+        if not self._open:
+            self._io.discard()
+            return
+        self._dispatch(self._io.writable())
+        machine = self.machine
+        if machine.closed and not machine.output:
+            self._finish()
+            return
+        if bool(machine.output) != self._writing:
+            self._writing = not self._writing
+            if self._writing:
+                self._loop.add_writer(self._io.sock, self.flush)
+            else:
+                self._loop.remove_writer(self._io.sock)
+        self._set_timer()
+
+    def _set_timer(self) -> None:
+        if self._timer:
+            self._timer.cancel()
+        when = self.machine.timeout()
+        self._timer = self._loop.call_at(when + self._loop.time() - self.machine.now(), self._tick) if when else None
+
+    def _tick(self) -> None:
+        self._dispatch(self.machine.tick())
+        self.flush()
+
+    def _readable(self) -> None:
+        try:
+            self._dispatch(self._io.readable())
+        except BlockingIOError:
+            return
+        if self.machine.at_eof and self._reading and self._open:
+            self._reading = False
+            self._loop.remove_reader(self._io.sock)
+        self.flush()
+
+    def _dispatch(self, events: Sequence[Event]) -> None:
+        for event in events:
+            if isinstance(event, (Call, Served)) and event.user is not None:
+                event.user.set()
+            if isinstance(event, (Served, Tell, PeerExited, CancelActor, Closed, Hello)):
+                self._tell_listeners(event)
+        self._changed.set()
+
+    def _tell_listeners(self, event: Event) -> None:
+        for listener in list(self.listeners):
+            listener(self, event)
+        if self.listeners:
+            return
+        if isinstance(event, Served) and not event.done and not event.started:
+            close_fds(event.fds)
+            event.fail(errors.MethodNotFound(f"no method {event.method!r}: nothing is served here"))
+        elif isinstance(event, Tell):
+            close_fds(event.fds)
+            event.taken()
+
+    def _finish(self) -> None:
+        if not self._open:
+            return
+        self._open = False
+        if self._timer:
+            self._timer.cancel()
+        self._loop.remove_reader(self._io.sock)
+        self._loop.remove_writer(self._io.sock)
+        self._io.discard()
+        self._io.close()
+
+
+class Stream:
+    """A dialog we opened; see tractor.Stream."""
+
+    def __init__(self, connection: Connection, call: Call):
+        self._connection = connection
+        self._call = call
+        self.value: Any = call.value
+
+    async def __aenter__(self) -> "Stream":
+        return self
+
+    async def __aexit__(self, kind: Optional[Type[BaseException]], error: Optional[BaseException],
+                        trace: Optional[TracebackType]) -> None:
+        await self.close()
+
+    def __aiter__(self) -> "Stream":
+        return self
+
+    async def __anext__(self) -> Any:
+        item = await self.receive(default=NOTHING)
+        if item is NOTHING:
+            raise StopAsyncIteration
+        return item
+
+    @property
+    def lost(self) -> int:
+        """How many items were dropped on the way so far (overrun drop_oldest)."""
+        return self._call.lost
+
+    async def receive(self, default: Any = None) -> Any:
+        """The next item; `default` at the end of the stream. Raises the error that ended the dialog."""
+        item = await take(self._connection, self._call)
+        if item is NOTHING and self._call.error:
+            raise self._call.error
+        return default if item is NOTHING else item
+
+    async def send(self, value: Any) -> None:
+        """Sends an item; waits while the other side has no room."""
+        await put(self._connection, self._call, value)
+
+    def try_send(self, value: Any) -> bool:
+        """Sends an item if there is room now."""
+        sent = self._call.send(value)
+        self._connection.flush()
+        return sent
+
+    def stop(self) -> None:
+        """No more items from us; the other direction stays open."""
+        self._call.stop()
+        self._connection.flush()
+
+    async def result(self) -> Any:
+        """Waits for the end and returns its result, or raises its error. Items not taken are dropped."""
+        while await take(self._connection, self._call) is not NOTHING:
+            pass
+        while not self._call.done:
+            await self._connection.changed(self._call)
+        if self._call.error:
+            raise self._call.error
+        return self._call.result
+
+    def cancel(self, reason: Optional[str] = None) -> None:
+        """Asks the other side to end it; result() says what came of it."""
+        self._call.cancel(reason)
+        self._connection.flush()
+
+    async def close(self) -> None:
+        """Cancels what still runs, and waits (at most three seconds) for its end. Raises nothing of it."""
+        self.cancel()
+        try:
+            await self.result()
+        except errors.TractorError:
+            pass
+        finally:
+            close_fds(self._call.fds)
+            self._call.fds = []
+
+
+async def take(connection: Connection, conversation: Union[Call, Served]) -> Any:
+    """The next item of a dialog; NOTHING at its end."""
+    while True:
+        item = conversation.take()
+        connection.flush()
+        if item is not NOTHING or conversation.ended:
+            return item
+        await connection.changed(conversation)
+
+
+async def put(connection: Connection, conversation: Union[Call, Served], value: Any) -> None:
+    """Sends an item of a dialog, when there is room."""
+    try:
+        while not conversation.send(value):
+            await connection.changed(conversation)
+    finally:
+        connection.flush()
+    # A policy that never waits would otherwise starve all other tasks.
+    await asyncio.sleep(0)
+
+
+class Portal(Connection):
+    """A connection to an actor: its methods are called, its dialogs opened."""
+
+    def __init__(self, sock: socket.socket, path: str, beside: Optional[Connection] = None, *, last_id: int = 0,
+                 peer_hello: Optional[Dict[str, Any]] = None):
+        machine = Machine(connector=True, hello=own_hello(), peer=path, last_id=last_id, peer_hello=peer_hello,
+                          waits_for_exit=bool(beside))
+        self.path = path
+        self._beside = beside
+        super().__init__(sock, machine)
+        if beside:
+            beside.listeners.append(self._from_beside)
+
+    async def methods(self) -> Any:
+        """What the actor exposes."""
+        return await self.call("$/methods")
+
+    def _from_beside(self, _: Connection, event: Event) -> None:
+        if isinstance(event, PeerExited) and event.path == self.path:
+            self.ended(event.exit)
+
+    def _finish(self) -> None:
+        if self._beside and self._from_beside in self._beside.listeners:
+            self._beside.listeners.remove(self._from_beside)
+        super()._finish()
+
+
+async def control(path: str) -> Connection:
+    """A connection to the supervisor at `path`, hello said on both sides."""
+    machine = Machine(connector=True, hello=own_hello(), trusted=True)
+    connection = Connection(locate.connect(path), machine)
+    try:
+        await connection.hello()
+    except BaseException:
+        connection.close()
+        raise
+    return connection
+
+
+async def attach(path: str, actor: str, deadline: Optional[float] = None) -> Portal:
+    """A Portal over a connection of its own to the supervisor at `path`, which hands it over to the actor."""
+    connection = await control(path)
+    try:
+        await connection.call("actor.attach", {"path": actor}, deadline=deadline)
+        sock = socket.socket(fileno=os.dup(connection._io.sock.fileno()))
+    finally:
+        connection.close()
+    machine = connection.machine
+    return Portal(sock, actor, last_id=machine.last_id, peer_hello=machine.peer_hello)
