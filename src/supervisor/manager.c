@@ -14,7 +14,6 @@
 #include "supervisor/remember.h"
 
 /* So many are enough for REMEMBER_MAX answers, each line of theirs being one of STREAM_LINES_PER_TURN. */
-#define LAST_TURNS 64
 
 static int on_member_timer(sd_event_source *s, uint64_t usec, void *userdata)
 {
@@ -131,25 +130,9 @@ void manager_drain(Manager *m)
         manager_check_stopped(m);
 }
 
-static int on_last_turn(sd_event_source *s, uint64_t usec, void *userdata)
-{
-        Manager *m = userdata;
-
-        if (m->n_last_turns++ < LAST_TURNS && remember_n_pending(m->remember) > 0 &&
-                        sd_event_source_set_enabled(s, SD_EVENT_ONESHOT) >= 0)
-                return 0;
-        return sd_event_exit(m->event, m->exit_code);
-}
-
 void manager_check_stopped(Manager *m)
 {
-        if (!m->stopping || m->stepping || m->last_turns || node_is_active(core_root(m->core)) ||
-                        m->lives.n > 0)
-                return;
-        /* What ended with the last actor was asked for: the answers take a turn or two. */
-        if (remember_n_pending(m->remember) == 0 ||
-                        sd_event_add_time(m->event, &m->last_turns, CLOCK_MONOTONIC, 0, 1, on_last_turn, m) <
-                                        0)
+        if (m->stopping && !m->stepping && !node_is_active(core_root(m->core)) && m->lives.n == 0)
                 (void) sd_event_exit(m->event, m->exit_code);
 }
 
@@ -293,7 +276,6 @@ Manager *manager_free(Manager *m)
         if (!m)
                 return NULL;
         manager_end_loadings(m);
-        m->last_turns = sd_event_source_disable_unref(m->last_turns);
         m->listener = listener_free(m->listener);
         m->remember = remember_free(m->remember);
         m->events = events_free(m->events);

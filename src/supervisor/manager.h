@@ -141,8 +141,6 @@ struct Manager {
         bool stopping;  /* the root was cancelled; exit when all is gone */
         bool stepping;
         int exit_code;
-        sd_event_source *last_turns; /* all is gone, and some answers may be on their way */
-        unsigned n_last_turns;
         void (*on_serving)(Manager *m);
 };
 

@@ -198,7 +198,7 @@ void methods_dispatch(Manager *m, const Peer *peer, Call *call, const Message *m
                 call_fail(call, ERROR_ACTOR_STOPPED, NULL, "the supervisor is stopping");
                 return;
         }
-        if (!remember_request(m->remember, peer, call, message))
+        if (!remember_request(m->remember, &q, message))
                 handler(&q);
 }
 

@@ -1,7 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include <errno.h>
 #include <fcntl.h>
-#include <sys/socket.h>
 
 #include "base/error.h"
 #include "base/io.h"
@@ -10,12 +9,10 @@
 #include "supervisor/methods.h"
 #include "supervisor/remember-record.h"
 #include "supervisor/remember.h"
-#include "wire/frame.h"
 
 struct Remember {
         Manager *manager; /* weak */
         RememberTable table;
-        Session *asking, *serving; /* the connection with ourselves; NULL: broken, made anew for the next */
         ListNode errands;
         size_t n_errands;
 };
@@ -26,7 +23,7 @@ typedef struct Errand {
         Remembered *e;      /* weak, never forgotten before it is answered */
         ListNode queue;     /* in remember->errands, the oldest first */
         ListNode askers;
-        int64_t id; /* of the call on the connection with ourselves */
+        Call *call; /* weak: the handler's */
         Peer peer;  /* a copy: the handlers need who asked first for longer than he may stay */
         bool cancelled;
 } Errand;
@@ -35,7 +32,6 @@ typedef struct Asker {
         ListNode queue;
         Errand *errand;
         Call *call;
-        bool pauses; /* its connection is not read from */
 } Asker;
 
 /* Not nursery.open: what it opens ends with the connection that it was opened on, so that there is nothing to repeat. */
@@ -117,21 +113,11 @@ static void keep_answer(Remember *r, Remembered *e, Json *value, bool is_error)
 
 /* --- those who ask --- */
 
-static void asker_resume(Asker *a)
-{
-        Session *s = call_session(a->call);
-
-        if (a->pauses && s && session_stream(s))
-                stream_pause(session_stream(s), false);
-        a->pauses = false;
-}
-
 /* Gives the call back to be answered. */
 static Call *asker_end(Asker *a)
 {
         Call *call = a->call;
 
-        asker_resume(a);
         call_set_userdata(call, NULL, NULL);
         list_unlink(&a->queue);
         free(a);
@@ -148,21 +134,16 @@ static void on_asker_cancel(Call *call, void *userdata)
 {
         Asker *a = userdata;
         Errand *errand = a->errand;
-        Session *asking = errand->remember->asking;
-        Json *params;
 
-        if (call_session(call) && is_alone(a) && !errand->cancelled && asking &&
-                        json_pack(&params, "{id:I, reason:s?, canceller:s?}", errand->id,
-                                        call_cancel_reason(call), call_canceller(call)) >= 0 &&
-                        session_notify(asking, "$/cancel", params) >= 0) {
+        if (call_is_wanted(call) && is_alone(a) && !errand->cancelled) {
                 errand->cancelled = true;
-                asker_resume(a);
+                call_cancel(errand->call, call_canceller(call), call_cancel_reason(call));
                 return;
         }
         call_fail(asker_end(a), ERROR_CANCELLED, NULL, "%s: the request was cancelled", call_method(call));
 }
 
-static int asker_new(Errand *errand, Call *call, Asker **ret)
+static int asker_new(Errand *errand, Call *call)
 {
         Asker *a = calloc(1, sizeof(Asker));
 
@@ -171,8 +152,6 @@ static int asker_new(Errand *errand, Call *call, Asker **ret)
         *a = (Asker){ .errand = errand, .call = call };
         list_append(&errand->askers, &a->queue);
         call_set_userdata(call, a, on_asker_cancel);
-        if (ret)
-                *ret = a;
         return 0;
 }
 
@@ -242,13 +221,11 @@ static Errand *errand_free(Errand *errand)
         return NULL;
 }
 
-/* What is new is at the end. */
-static Errand *errand_find(const Remember *r, int64_t id)
+/* The handler may have it still, and answers it to nobody. */
+static void errand_abandon(Errand *errand)
 {
-        for (ListNode *i = r->errands.prev; i != &r->errands; i = i->prev)
-                if (LIST_ENTRY(i, Errand, queue)->id == id)
-                        return LIST_ENTRY(i, Errand, queue);
-        return NULL;
+        call_abandon(errand->call);
+        errand_free(errand);
 }
 
 /* The answer is with the keeper before anybody hears it. */
@@ -264,106 +241,16 @@ static void errand_answer(Errand *errand, Json *value, bool is_error, int *fds, 
         errand_free(errand);
 }
 
-/* The connection with ourselves can only be lost for want of memory, with the handler at work. */
-static bool is_lost(const Json *error)
-{
-        return json_get_integer(error, "code", 0) == ERROR_CONNECTION_LOST;
-}
-
-static void on_reply(Json *result, Json *error, int *fds, size_t n_fds, void *userdata)
+static void on_answer(Json *result, Json *error, int *fds, size_t n_fds, void *userdata)
 {
         Errand *errand = userdata;
         _cleanup_json_ Json *made = NULL;
 
-        if (!result && (!error || is_lost(error))) {
+        if (!result && !error) {
                 (void) remember_unknown_outcome(errand->e->method, &made);
                 error = made;
         }
         errand_answer(errand, result ?: error, !result, fds, n_fds);
-}
-
-static const ReplyVtable reply_vtable = { .on_reply = on_reply };
-
-/* $/begun: the request has, and what was answered at once came before this. */
-static void on_begun(Session *s, const Message *m, void *userdata)
-{
-        Remember *r = userdata;
-        Errand *errand = errand_find(r, json_get_integer(m->params, "id", 0));
-
-        if (!errand)
-                return;
-        LIST_FOREACH(i, &errand->askers)
-                asker_resume(LIST_ENTRY(i, Asker, queue));
-}
-
-static void on_nothing(Session *s, Call *call, const Message *m, void *userdata)
-{
-        call_fail(call, ERROR_METHOD_NOT_FOUND, NULL, "serves no methods");
-}
-
-static void on_request(Session *s, Call *call, const Message *m, void *userdata)
-{
-        Remember *r = userdata;
-        int64_t id = json_integer(m->id);
-        Errand *errand = errand_find(r, id);
-        Json *params;
-
-        if (!errand) {
-                call_fail(call, ERROR_CANCELLED, NULL, "nobody waits for it");
-                return;
-        }
-        methods_dispatch(r->manager, &errand->peer, call, m);
-        if (json_pack(&params, "{id:I}", id) < 0 || session_notify(s, "$/begun", params) < 0)
-                session_close(s);
-}
-
-static void on_asking_end(Session *s, void *userdata)
-{
-        Remember *r = userdata;
-
-        r->asking = session_free(s);
-        r->serving = session_free(r->serving);
-}
-
-static void on_serving_end(Session *s, void *userdata)
-{
-        Remember *r = userdata;
-
-        r->serving = session_free(s); /* the other end hears of it and fails what is open */
-}
-
-static const SessionVtable asking_vtable = {
-        .on_request = on_nothing, .on_notification = on_begun, .on_end = on_asking_end
-};
-static const SessionVtable serving_vtable = { .on_request = on_request, .on_end = on_serving_end };
-
-static int connect_to_self(Remember *r)
-{
-        const SessionOptions asking = {
-                .max_line = FRAME_MAX_LINE_LIMIT, .name = "remember", .connector = true, .hello = true
-        };
-        const SessionOptions serving = {
-                .max_line = FRAME_MAX_LINE_LIMIT, .name = "tractor-supervisor", .trust_canceller = true
-        };
-        sd_event *event = r->manager->event;
-        int fds[2], k;
-
-        if (socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0, fds) < 0)
-                return -errno;
-        k = session_new(event, fds[0], &serving, &serving_vtable, r, &r->serving);
-        if (k < 0) {
-                safe_close(fds[1]);
-                return k;
-        }
-        k = session_new(event, fds[1], &asking, &asking_vtable, r, &r->asking);
-        if (k < 0) {
-                r->serving = session_free(r->serving);
-                return k;
-        }
-        /* Its own requests are no flood: one connection of a peer's has but one on its way at a time. */
-        stream_set_output_max(session_stream(r->asking), FRAME_MAX_LINE_LIMIT, STREAM_STALL_USEC_DEFAULT);
-        stream_set_output_max(session_stream(r->serving), FRAME_MAX_LINE_LIMIT, STREAM_STALL_USEC_DEFAULT);
-        return 0;
 }
 
 /* --- requests --- */
@@ -383,27 +270,8 @@ static void refuse(Call *call, int k)
                                 strerror(-k));
 }
 
-static int errand_send(Errand *errand, const Message *m)
-{
-        const CallOptions options = { .if_id = m->if_id };
-        Remember *r = errand->remember;
-        int64_t id;
-        int k = r->asking && r->serving ? 0 : -ENOTCONN;
-
-        if (k < 0 && !r->asking)
-                k = connect_to_self(r);
-        if (k < 0)
-                return k;
-        id = session_call(r->asking, m->method, m->params ? json_ref(m->params) : NULL, &options,
-                        &reply_vtable, errand);
-        if (id < 0)
-                return (int) id;
-        errand->id = id;
-        return 0;
-}
-
-/* Records the intent, then sends the request on its way. */
-static int errand_begin(Errand *errand, const char *owner, const Message *m, uint64_t digest)
+/* Records the intent. */
+static int errand_record(Errand *errand, const char *owner, const Message *m, uint64_t digest)
 {
         Remember *r = errand->remember;
         int k = remember_table_add(
@@ -413,31 +281,32 @@ static int errand_begin(Errand *errand, const char *owner, const Message *m, uin
                 return k;
         errand->e->userdata = errand;
         k = store_intent(r, errand->e);
-        if (k >= 0)
-                k = errand_send(errand, m);
-        if (k < 0) {
-                (void) keeper_link_forget(r->manager->keeper, errand->e->record);
+        if (k < 0)
                 remember_table_drop(&r->table, TAKE_PTR(errand->e));
-        }
         return k;
 }
 
-static int begin(Remember *r, const Peer *peer, const char *owner, Call *call, const Message *m,
-                uint64_t digest)
+/* The request is the errand's from here on: `q` is made its own. */
+static int begin(Remember *r, Request *q, const char *owner, const Message *m, uint64_t digest)
 {
-        Errand *errand = errand_new(r, peer);
-        Asker *asker = NULL;
-        int k = errand ? asker_new(errand, call, &asker) : -ENOMEM;
+        Errand *errand = errand_new(r, q->peer);
+        int k = errand ? call_new_detached(m->method, on_answer, errand, &errand->call) : -ENOMEM;
 
         if (k >= 0)
-                k = errand_begin(errand, owner, m, digest);
+                k = asker_new(errand, q->call);
+        if (k >= 0)
+                k = errand_record(errand, owner, m, digest);
         if (k >= 0) {
-                asker->pauses = true;
-                stream_pause(session_stream(call_session(call)), true);
+                q->call = errand->call;
+                q->peer = &errand->peer;
                 return 0;
         }
-        if (asker)
-                (void) asker_end(asker);
+        if (errand && !list_is_empty(&errand->askers))
+                (void) asker_end(LIST_ENTRY(errand->askers.next, Asker, queue));
+        if (errand && errand->call) {
+                call_abandon(errand->call);
+                call_fail(errand->call, ERROR_INTERNAL, NULL, "not begun");
+        }
         if (errand)
                 errand_free(errand);
         return k;
@@ -498,9 +367,10 @@ static bool wants_portal(const Json *params)
         return false;
 }
 
-bool remember_request(Remember *r, const Peer *peer, Call *call, const Message *m)
+bool remember_request(Remember *r, Request *q, const Message *m)
 {
         _cleanup_free_ char *owner = NULL;
+        Call *call = q->call;
         uint64_t digest;
         Remembered *e;
         int k = 0;
@@ -518,7 +388,7 @@ bool remember_request(Remember *r, const Peer *peer, Call *call, const Message *
                                 "actor.connect");
                 return true;
         }
-        owner = owner_of(peer);
+        owner = owner_of(q->peer);
         if (!owner || digest_of(m, &digest) < 0) {
                 refuse(call, -ENOMEM);
                 return true;
@@ -531,9 +401,12 @@ bool remember_request(Remember *r, const Peer *peer, Call *call, const Message *
         else if (e && e->answered)
                 answer_again(r, e, call);
         else if (e)
-                k = asker_new(e->userdata, call, NULL);
-        else
-                k = begin(r, peer, owner, call, m, digest);
+                k = asker_new(e->userdata, call);
+        else {
+                k = begin(r, q, owner, m, digest);
+                if (k >= 0)
+                        return false;
+        }
         if (k < 0)
                 refuse(call, k);
         return true;
@@ -559,11 +432,6 @@ int remember_restore(Remember *r, uint64_t record, const char *text, size_t n)
         return 0;
 }
 
-size_t remember_n_pending(const Remember *r)
-{
-        return r ? r->n_errands : 0;
-}
-
 int remember_new(Manager *m, Remember **ret)
 {
         Remember *r = calloc(1, sizeof(Remember));
@@ -587,10 +455,8 @@ Remember *remember_free(Remember *r)
                 while (!list_is_empty(&errand->askers))
                         call_fail(asker_end(LIST_ENTRY(errand->askers.next, Asker, queue)),
                                         ERROR_ACTOR_STOPPED, NULL, "the supervisor ends");
-                errand_free(errand);
+                errand_abandon(errand);
         }
-        r->asking = session_free(r->asking);
-        r->serving = session_free(r->serving);
         remember_table_clear(&r->table);
         free(r);
         return NULL;
