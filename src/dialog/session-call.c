@@ -292,6 +292,51 @@ static void send_response(Call *c, Json *v, int *fds, size_t n_fds)
                 session_broken(s, r);
 }
 
+/* --- detached --- */
+
+int call_new_detached(const char *method, call_answer_t on_answer, void *userdata, Call **ret)
+{
+        _cleanup_(call_freep) Call *c = calloc(1, sizeof(*c));
+        int r;
+
+        if (!c)
+                return -ENOMEM;
+        list_init(&c->node);
+        c->deadline = USEC_INFINITY;
+        dialog_init(&c->talk.dialog, DIALOG_CALLEE, true, 0);
+        r = free_and_strdup(&c->method, method);
+        if (r < 0)
+                return r;
+        c->on_answer = on_answer;
+        c->asker = userdata;
+        *ret = TAKE_PTR(c);
+        return 0;
+}
+
+void call_cancel(Call *c, const char *canceller, const char *reason)
+{
+        (void) free_and_strdup(&c->canceller, canceller);
+        (void) free_and_strdup(&c->reason, reason);
+        session_tell_cancelled(c);
+}
+
+void call_abandon(Call *c)
+{
+        c->on_answer = NULL;
+}
+
+bool call_is_wanted(const Call *c)
+{
+        return c->talk.session || c->on_answer;
+}
+
+static void answer_detached(Call *c, Json *result, Json *error, int *fds, size_t n_fds)
+{
+        if (c->on_answer)
+                c->on_answer(result, error, fds, n_fds, c->asker);
+        close_many(fds, n_fds);
+}
+
 static const char overrun_text[] = "the stream's receiver could not keep up";
 
 void call_reply(Call *call, Json *result, int *fds, size_t n_fds)
@@ -302,10 +347,13 @@ void call_reply(Call *call, Json *result, int *fds, size_t n_fds)
         int r = 0;
 
         assert(n_fds <= MESSAGE_FDS_MAX);
-        if (!c->talk.session || c->talk.overran) {
+        if (!c->talk.session) {
+                answer_detached(c, value, NULL, fds, n_fds);
+                return;
+        }
+        if (c->talk.overran) {
                 close_many(fds, n_fds);
-                if (c->talk.session)
-                        call_fail(TAKE_PTR(c), ERROR_OVERRUN, NULL, overrun_text);
+                call_fail(TAKE_PTR(c), ERROR_OVERRUN, NULL, overrun_text);
                 return;
         }
         if (!c->talk.dialog.plain && !c->talk.dialog.started)
@@ -352,11 +400,12 @@ void call_fail_object(Call *call, Json *error)
         Json *v = NULL, *told = NULL;
         int r;
 
+        r = finish_error(c, error, &told);
         if (!c->talk.session) {
-                json_unref(error);
+                answer_detached(c, NULL, told, NULL, 0);
+                json_unref(told);
                 return;
         }
-        r = finish_error(c, error, &told);
         if (r >= 0)
                 r = message_error(&v, c->talk.id, told);
         if (r < 0) {
@@ -382,8 +431,9 @@ void call_fail(Call *c, int code, Json *data, const char *format, ...)
         r = message_error_object(&error, code, data, "%s", text ?: "out of memory");
         if (r < 0 && c->talk.session)
                 session_broken(c->talk.session, r);
-        if (r < 0)
+        if (r < 0) {
+                answer_detached(c, NULL, NULL, NULL, 0);
                 call_free(c);
-        else
+        } else
                 call_fail_object(c, error);
 }

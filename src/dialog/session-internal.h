@@ -49,6 +49,8 @@ struct Call {
         uint64_t deadline; /* USEC_INFINITY: none */
         char *canceller, *reason;
         void (*on_cancel)(Call *c, void *userdata);
+        call_answer_t on_answer; /* detached */
+        void *asker;
 };
 
 /* A call of ours, owned by the session. */

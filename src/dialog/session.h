@@ -130,6 +130,17 @@ int call_stop(Call *c); /* no more items of ours; -EALREADY, -EPIPE; -EAGAIN whi
 int call_took(Call *c, uint64_t n);
 uint64_t call_credit(const Call *c);
 
+/* A plain call that no connection carries: our own side asks a handler of its own. `on_answer` is called once, from
+ * within the three ends: both values are borrowed, descriptors taken by TAKE_FD(fds[i]). The handler owns the call as any other. */
+typedef void (*call_answer_t)(Json *result, Json *error, int *fds, size_t n_fds, void *userdata);
+int call_new_detached(const char *method, call_answer_t on_answer, void *userdata, Call **ret);
+/* As the asker's $/cancel; the answer may come from within. */
+void call_cancel(Call *c, const char *canceller, const char *reason);
+/* The answer is not wanted any more; the handler is not told. */
+void call_abandon(Call *c);
+/* Whether anybody waits for the answer: not once the connection has ended. */
+bool call_is_wanted(const Call *c);
+
 /* --- calling --- */
 typedef struct CallOptions {
         bool ctx;

@@ -124,6 +124,16 @@ static void link_lost(KeeperLink *l)
         l->events->gone(l->userdata);
 }
 
+static int link_entry(KeeperLink *l, KeeperAny *m, size_t n, int pidfd)
+{
+        if (m->entry.record_size > n - m->header.size) {
+                safe_close(pidfd);
+                return -EBADMSG;
+        }
+        l->events->entry(&m->entry, (const char *) m->bytes + m->header.size, pidfd, l->userdata);
+        return 0;
+}
+
 /* Decodes one message; a keeper of another version may send shorter structs, so the rest reads as zero. */
 static int link_dispatch(KeeperLink *l, KeeperAny *m, size_t n, int *fds, size_t n_fds)
 {
@@ -139,8 +149,7 @@ static int link_dispatch(KeeperLink *l, KeeperAny *m, size_t n, int *fds, size_t
                 l->events->welcome(&m->welcome, l->userdata);
                 return 0;
         case KEEPER_ENTRY:
-                l->events->entry(&m->entry, first, l->userdata);
-                return 0;
+                return link_entry(l, m, n, first);
         case KEEPER_TABLE_END:
                 safe_close(first);
                 l->events->table_end(l->userdata);
@@ -308,6 +317,27 @@ int keeper_link_release(KeeperLink *l, uint64_t key)
 int keeper_link_reap(KeeperLink *l, uint64_t key)
 {
         return send_simple(l, KEEPER_REAP, key);
+}
+
+int keeper_link_store(KeeperLink *l, uint64_t key, const char *record, size_t n, bool queue)
+{
+        static union {
+                KeeperStore store;
+                unsigned char bytes[sizeof(KeeperStore) + KEEPER_RECORD_MAX];
+        } m; /* too much for a stack, as in link_receive() */
+        ssize_t k;
+
+        if (n > KEEPER_RECORD_MAX)
+                return -E2BIG;
+        m.store = (KeeperStore){ .record_size = (uint32_t) n };
+        m.store.header = KEEPER_HEADER(m.store, KEEPER_STORE, key);
+        memcpy(m.bytes + sizeof(m.store), record, n);
+        if (queue)
+                return link_send(l, &m, sizeof(m.store) + n, NULL, 0);
+        if (l->gone || !list_is_empty(&l->queue))
+                return l->gone ? -EPIPE : -EAGAIN;
+        k = send_fds(l->fd, &m, sizeof(m.store) + n, NULL, 0, MSG_DONTWAIT);
+        return (int) MIN(k, (ssize_t) 0);
 }
 
 int keeper_link_forget(KeeperLink *l, uint64_t key)

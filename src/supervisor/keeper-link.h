@@ -3,7 +3,7 @@
 
 /* The supervisor's end of the conversation with the keeper (keeper/protocol.h). The socket is non-blocking; what
  * it does not take at once waits in a queue bounded by the number of children (each has at most a spawn, a
- * release and a reap outstanding), so the loop never stalls on a slow keeper. EOF means the keeper is gone. */
+ * release and a reap outstanding) and of remembered answers, so the loop never stalls on a slow keeper. EOF means the keeper is gone. */
 
 #include <systemd/sd-event.h>
 
@@ -14,8 +14,9 @@ typedef struct KeeperLink KeeperLink;
 
 typedef struct KeeperLinkEvents {
         void (*welcome)(const KeeperWelcome *w, void *userdata);
-        /* pidfd is consumed; stored descriptors were closed by the link: none are stored yet. */
-        void (*entry)(const KeeperEntry *e, int pidfd, void *userdata);
+        /* pidfd is consumed; stored descriptors were closed by the link: none are stored yet. `record` (of
+         * e->record_size bytes) is borrowed. */
+        void (*entry)(const KeeperEntry *e, const char *record, int pidfd, void *userdata);
         void (*table_end)(void *userdata);
         void (*spawned)(uint64_t key, int pid, int pidfd, int error, int step,
                         void *userdata); /* pidfd consumed */
@@ -38,4 +39,7 @@ int keeper_link_spawn(
                 KeeperLink *l, uint64_t key, uint32_t flags, int spec_fd, int cgroup_fd, int channel_fd);
 int keeper_link_release(KeeperLink *l, uint64_t key);
 int keeper_link_reap(KeeperLink *l, uint64_t key);
+/* A record under a key of its own, in place of the one before; it outlives us. Without `queue` it is sent at once or
+ * not at all: -EAGAIN. -E2BIG, -ENOMEM, -EPIPE. */
+int keeper_link_store(KeeperLink *l, uint64_t key, const char *record, size_t n, bool queue);
 int keeper_link_forget(KeeperLink *l, uint64_t key);

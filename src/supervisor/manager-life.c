@@ -14,6 +14,7 @@
 #include "supervisor/portal.h"
 #include "supervisor/proc.h"
 #include "supervisor/process-search.h"
+#include "supervisor/remember.h"
 
 Life *life_free(Life *life)
 {
@@ -145,14 +146,16 @@ static void on_welcome(const KeeperWelcome *w, void *userdata)
                             "start");
 }
 
-/* What an earlier supervisor left. Its intent is not known in this version, so it is ended. */
-static void on_entry(const KeeperEntry *e, int pidfd, void *userdata)
+/* What an earlier supervisor left: what it remembered, and children. Its intent with those is not known in this
+ * version, so they are ended. */
+static void on_entry(const KeeperEntry *e, const char *record, int pidfd, void *userdata)
 {
         Manager *m = userdata;
 
         if (e->child_state == KEEPER_CHILD_NONE) {
                 safe_close(pidfd);
-                (void) keeper_link_forget(m->keeper, e->header.key);
+                if (remember_restore(m->remember, e->header.key, record, e->record_size) < 0)
+                        (void) keeper_link_forget(m->keeper, e->header.key);
                 return;
         }
         if (e->child_state == KEEPER_CHILD_EXITED) {

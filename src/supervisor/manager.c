@@ -11,6 +11,9 @@
 #include "supervisor/methods.h"
 #include "supervisor/nursery.h"
 #include "supervisor/registry.h"
+#include "supervisor/remember.h"
+
+/* So many are enough for REMEMBER_MAX answers, each line of theirs being one of STREAM_LINES_PER_TURN. */
 
 static int on_member_timer(sd_event_source *s, uint64_t usec, void *userdata)
 {
@@ -241,6 +244,9 @@ int manager_new(const ManagerOptions *options, Manager **ret)
         m->instance = strdup(options->instance);
         if (!m->instance)
                 return -ENOMEM;
+        r = remember_new(m, &m->remember);
+        if (r < 0)
+                return r;
         r = manager_paths(m);
         if (r < 0)
                 return r;
@@ -271,6 +277,7 @@ Manager *manager_free(Manager *m)
                 return NULL;
         manager_end_loadings(m);
         m->listener = listener_free(m->listener);
+        m->remember = remember_free(m->remember);
         m->events = events_free(m->events);
         m->keeper = keeper_link_free(m->keeper);
         if (m->core) {

@@ -39,6 +39,7 @@ typedef struct Events Events;
 typedef struct Listener Listener;
 typedef struct Registry Registry;
 typedef struct Registered Registered;
+typedef struct Remember Remember;
 
 typedef enum LifePhase {
         LIFE_CLONING,
@@ -121,6 +122,7 @@ struct Manager {
         Listener *listener;
         Registry *registry;
         Access *access;
+        Remember *remember;
         char *instance, *runtime_dir;
         char *socket_path; /* of the first control socket, for the actors' TRACTOR_SOCKET; NULL: not a path */
         BackendKind forced_backend;

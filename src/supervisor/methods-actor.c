@@ -108,14 +108,14 @@ static void on_spawn_cancel(Call *call, void *userdata)
 {
         Spawn *spawn = userdata;
 
-        if (call_session(call))
+        if (call_is_wanted(call))
                 loading_cancel(spawn->loading);
 }
 
 /* In the order they were asked for. What can't be had makes the answer an error; the child is there all the same. */
 static int open_wanted(const Spawn *spawn, Member *member, int *fds, size_t *n_fds)
 {
-        for (size_t i = 0; i < spawn->n_wants && call_session(spawn->call); i++) {
+        for (size_t i = 0; i < spawn->n_wants && call_is_wanted(spawn->call); i++) {
                 int r = 0;
 
                 if (spawn->wants[i] == WANT_PORTAL)

@@ -72,7 +72,7 @@ static void on_load_cancel(Call *call, void *userdata)
 {
         Load *load = userdata;
 
-        if (call_session(call))
+        if (call_is_wanted(call))
                 loading_cancel(load->loading);
 }
 
@@ -113,7 +113,7 @@ static void on_apply_cancel(Call *call, void *userdata)
 {
         Apply *apply = userdata;
 
-        applying_cancel(apply->applying, !call_session(call));
+        applying_cancel(apply->applying, !call_is_wanted(call));
 }
 
 void method_tree_apply(Request *q)

@@ -8,6 +8,7 @@
 #include "supervisor/events.h"
 #include "supervisor/listener.h"
 #include "supervisor/methods.h"
+#include "supervisor/remember.h"
 
 static void method_ping(Request *q)
 {
@@ -197,7 +198,8 @@ void methods_dispatch(Manager *m, const Peer *peer, Call *call, const Message *m
                 call_fail(call, ERROR_ACTOR_STOPPED, NULL, "the supervisor is stopping");
                 return;
         }
-        handler(&q);
+        if (!remember_request(m->remember, &q, message))
+                handler(&q);
 }
 
 void request_fail_memory(Request *q)

@@ -97,6 +97,29 @@ int peer_of_actor(const char *path, const char *id, TreeSpec *spec, Peer *ret)
         return 0;
 }
 
+int peer_copy(const Peer *p, Peer *ret)
+{
+        Peer copy = { .kind = p->kind,
+                .uid = p->uid,
+                .gid = p->gid,
+                .pid = p->pid,
+                .groups = calloc(p->n_groups + 1, sizeof(gid_t)),
+                .n_groups = p->n_groups,
+                .spec = p->spec ? tree_spec_ref(p->spec) : NULL };
+        int r = copy.groups ? free_and_strdup(&copy.path, p->path) : -ENOMEM;
+
+        if (r >= 0)
+                r = free_and_strdup(&copy.id, p->id);
+        if (r < 0) {
+                peer_done(&copy);
+                return r;
+        }
+        if (p->n_groups > 0)
+                memcpy(copy.groups, p->groups, p->n_groups * sizeof(gid_t));
+        *ret = copy;
+        return 0;
+}
+
 void peer_done(Peer *p)
 {
         free(p->groups);

@@ -39,6 +39,8 @@ typedef struct Peer {
 int peer_of_socket(int fd, Peer *ret);
 /* An actor; where its tree leaves its identity open, it is this process's. */
 int peer_of_actor(const char *path, const char *id, TreeSpec *spec, Peer *ret);
+/* Who it is, not where: without connection, portals and the rest that is tied to it. */
+int peer_copy(const Peer *p, Peer *ret);
 void peer_done(Peer *p);
 
 /* How it is called where another is told of it (`canceller`): an actor's path, "@client/PID". No actor's name begins

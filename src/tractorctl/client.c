@@ -1,5 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include <errno.h>
+#include <stdio.h>
+#include <sys/random.h>
 #include <unistd.h>
 
 #include "base/error.h"
@@ -9,6 +11,10 @@
 
 /* A supervisor that hangs is replaced by its keeper within five seconds. */
 #define HELLO_TIMEOUT_USEC (10 * USEC_PER_SEC)
+/* Where nobody listens any more, somebody may in a moment; where the keeper does, it may have to replace one first. */
+#define NOBODY_LIMIT_USEC (3 * USEC_PER_SEC)
+#define RECONNECT_LIMIT_USEC (20 * USEC_PER_SEC)
+#define RECONNECT_PAUSE_USEC (100 * USEC_PER_MSEC)
 #define BEGIN_ANEW_MAX 3U
 #define MORE_MAX 4096
 
@@ -17,7 +23,9 @@ struct Client {
         Session *session;
         ListNode pending;
         bool lost;
+        bool greeting; /* not connected until that is over */
         ClientAbort aborted;
+        int (*reconnect)(bool first, void *userdata);
         void *userdata;
 };
 
@@ -41,6 +49,8 @@ static void pending_free(Pending *p)
         list_unlink(&p->link);
         json_unref(p->result);
         json_unref(p->error);
+        json_unref(p->params);
+        free(p->method);
         free(p);
 }
 
@@ -48,11 +58,18 @@ Pending *pending_drop(Pending *p)
 {
         if (!p)
                 return NULL;
-        if (p->done || !p->client)
+        if (p->done || p->unsent || !p->client)
                 pending_free(p);
         else
                 p->dropped = true; /* its reply frees it */
         return NULL;
+}
+
+/* Our own session's word for it: a supervisor's names the outcome, which is an answer. */
+static bool is_lost(const Json *error)
+{
+        return json_get_integer(error, "code", 0) == ERROR_CONNECTION_LOST &&
+               !json_has(json_get(error, "data"), "outcome");
 }
 
 static void on_reply(Json *result, Json *error, int *fds, size_t n_fds, void *userdata)
@@ -61,6 +78,10 @@ static void on_reply(Json *result, Json *error, int *fds, size_t n_fds, void *us
 
         if (p->dropped) {
                 pending_free(p);
+                return;
+        }
+        if (p->method && is_lost(error)) {
+                p->unsent = true;
                 return;
         }
         p->done = true;
@@ -133,12 +154,64 @@ static int start(Client *c, const char *method, Json *params, const CallOptions 
         return 0;
 }
 
+/* Sends it, for the first time or again; what can't go now goes over the next connection. */
+static int send_pending(Pending *p)
+{
+        CallOptions options = { .key = p->key, .deadline_ms = -1 };
+        int64_t id;
+
+        p->unsent = false;
+        id = session_call(p->client->session, p->method, p->params ? json_ref(p->params) : NULL, &options,
+                        &reply_vtable, p);
+        p->unsent |= id == -EPIPE;
+        return id < 0 && id != -EPIPE ? (int) id : 0;
+}
+
+static int make_key(char ret[static 33])
+{
+        uint64_t n[2];
+
+        if (getrandom(n, sizeof(n), 0) != (ssize_t) sizeof(n))
+                return -EIO;
+        (void) snprintf(ret, 33, "%016llx%016llx", (unsigned long long) n[0], (unsigned long long) n[1]);
+        return 0;
+}
+
+static int start_repeatable(Client *c, const char *method, Json *params, Pending **ret)
+{
+        Pending *p = calloc(1, sizeof(Pending));
+        int r;
+
+        if (!p) {
+                json_unref(params);
+                return -ENOMEM;
+        }
+        p->client = c;
+        p->params = params;
+        list_append(&c->pending, &p->link);
+        r = free_and_strdup(&p->method, method);
+        if (r >= 0)
+                r = make_key(p->key);
+        if (r >= 0)
+                r = send_pending(p);
+        if (r < 0) {
+                pending_free(p);
+                return r;
+        }
+        *ret = p;
+        return 0;
+}
+
 int client_start(Client *c, const char *method, Json *params, Pending **ret)
 {
         static const CallOptions options = { .deadline_ms = -1 };
 
+        if (c->reconnect && !c->greeting)
+                return start_repeatable(c, method, params, ret);
         return start(c, method, params, &options, &reply_vtable, ret);
 }
+
+static int reconnect(Client *c);
 
 int client_wait(Client *c, Pending *p, uint64_t timeout)
 {
@@ -150,10 +223,14 @@ int client_wait(Client *c, Pending *p, uint64_t timeout)
 
                 if (c->aborted && c->aborted(c->userdata))
                         return -ECANCELED;
-                if (c->lost)
-                        return -ECONNRESET;
                 if (now >= end)
                         return -ETIMEDOUT;
+                if (c->lost) {
+                        r = c->reconnect && !c->greeting && p->method ? reconnect(c) : -ECONNRESET;
+                        if (r < 0)
+                                return r;
+                        continue;
+                }
                 r = sd_event_run(c->event, end == USEC_INFINITY ? USEC_INFINITY : end - now);
                 if (r < 0)
                         return r;
@@ -203,6 +280,8 @@ int client_subscribe(Client *c, const char *path, void (*on_item)(Json *item, ui
         r = client_wait(c, p, USEC_INFINITY);
         if (r < 0)
                 return r;
+        if (is_lost(p->error))
+                return -ECONNRESET;
         if (p->error) {
                 *reterr = TAKE_PTR(p->error);
                 return 0;
@@ -211,7 +290,7 @@ int client_subscribe(Client *c, const char *path, void (*on_item)(Json *item, ui
         return 0;
 }
 
-/* The ping makes sure that the peer's hello has come (dialogs need it) and that somebody is there at all: the
+/* The ping makes sure that the peer's hello has come (dialogs and keys need it) and that somebody is there at all: the
  * listening socket may be the keeper's, with no supervisor behind it yet. */
 static int greet(Client *c)
 {
@@ -223,12 +302,29 @@ static int greet(Client *c)
         r = client_wait(c, p, HELLO_TIMEOUT_USEC);
         if (r < 0)
                 return r;
-        return json_get_integer(p->error, "code", 0) == ERROR_CONNECTION_LOST ? -ECONNRESET : 0;
+        return is_lost(p->error) ? -ECONNRESET : 0;
+}
+
+/* Consumes fd. */
+static int connect_session(Client *c, int fd)
+{
+        const SessionOptions so = { .name = "tractorctl", .connector = true, .hello = true };
+        int r;
+
+        c->session = session_free(c->session);
+        c->lost = false;
+        r = session_new(c->event, fd, &so, &session_vtable, c, &c->session);
+        c->lost = r < 0;
+        if (r < 0)
+                return r;
+        c->greeting = true;
+        r = greet(c);
+        c->greeting = false;
+        return r;
 }
 
 int client_new(const ClientOptions *options, Client **ret)
 {
-        const SessionOptions so = { .name = "tractorctl", .connector = true, .hello = true };
         _cleanup_close_ int fd = options->fd;
         _cleanup_(client_freep) Client *c = calloc(1, sizeof(Client));
         int r;
@@ -238,15 +334,72 @@ int client_new(const ClientOptions *options, Client **ret)
         list_init(&c->pending);
         c->event = sd_event_ref(options->event);
         c->aborted = options->aborted;
+        c->reconnect = options->reconnect;
         c->userdata = options->userdata;
-        r = session_new(c->event, TAKE_FD(fd), &so, &session_vtable, c, &c->session);
-        if (r < 0)
-                return r;
-        r = greet(c);
+        r = connect_session(c, TAKE_FD(fd));
         if (r < 0)
                 return r;
         *ret = TAKE_PTR(c);
         return 0;
+}
+
+/* --- another connection --- */
+
+/* Serves what else there is, and signals. */
+static int pause_a_little(Client *c)
+{
+        uint64_t end = now_usec(CLOCK_MONOTONIC) + RECONNECT_PAUSE_USEC, now;
+
+        while ((now = now_usec(CLOCK_MONOTONIC)) < end) {
+                int r = sd_event_run(c->event, end - now);
+
+                if (r < 0)
+                        return r;
+                if (c->aborted && c->aborted(c->userdata))
+                        return -ECANCELED;
+        }
+        return 0;
+}
+
+static int repeat_pending(Client *c)
+{
+        LIST_FOREACH(i, &c->pending) {
+                Pending *p = LIST_ENTRY(i, Pending, link);
+                int r = p->unsent ? send_pending(p) : 0;
+
+                if (r < 0)
+                        return r;
+        }
+        return 0;
+}
+
+static int reconnect(Client *c)
+{
+        uint64_t start = now_usec(CLOCK_MONOTONIC);
+        bool first = true;
+        int r;
+
+        for (;;) {
+                uint64_t limit = NOBODY_LIMIT_USEC;
+                int fd = c->reconnect(first, c->userdata);
+
+                first = false;
+                r = fd;
+                if (fd >= 0) {
+                        r = connect_session(c, fd);
+                        limit = RECONNECT_LIMIT_USEC;
+                }
+                if (r >= 0)
+                        return repeat_pending(c);
+                if (r == -ENOMEM || r == -ECANCELED)
+                        return r;
+                c->lost = true;
+                if (now_usec(CLOCK_MONOTONIC) - start > limit)
+                        return -ECONNRESET;
+                r = pause_a_little(c);
+                if (r < 0)
+                        return r;
+        }
 }
 
 /* --- trees that don't fit one reply --- */

@@ -4,8 +4,11 @@
 /* One connection to a supervisor for a program that asks and waits. Requests are started as Pending objects;
  * client_wait() turns the loop until one is answered, so that the verbs read top to bottom while events, signals
  * and other replies are still served. Never called from within a callback: callbacks leave notes, the verb's own
- * loop acts on them. A lost connection answers every Pending with -32015 and stays lost: the owner makes a new
- * Client. */
+ * loop acts on them.
+ *
+ * A lost connection answers every Pending with -32015 and stays lost, unless the owner can make another: then each
+ * request carries a key, and whoever waits connects anew and repeats what was not answered, which is done once all the
+ * same. Event streams aren't repeated: they end with -32015. */
 
 #include <systemd/sd-event.h>
 
@@ -21,6 +24,11 @@ typedef struct Pending {
         Json *result, *error; /* one of them once done */
         void (*on_item)(Json *item, uint64_t lost, void *userdata);
         void *userdata;
+        /* What can be repeated: NULL where it can't be, as all below. */
+        char *method;
+        Json *params;
+        char key[33];
+        bool unsent; /* the connection went before the answer came */
 } Pending;
 
 /* Asked on every turn of a wait: true ends it with -ECANCELED. */
@@ -30,6 +38,9 @@ typedef struct ClientOptions {
         sd_event *event;
         int fd;              /* consumed, on failure too */
         ClientAbort aborted; /* may be NULL */
+        /* May be NULL. A new connection in place of one that was lost, or negative errno: it is called again until
+         * that has lasted too long. `first`: of such a row. */
+        int (*reconnect)(bool first, void *userdata);
         void *userdata;
 } ClientOptions;
 
@@ -48,7 +59,7 @@ int client_subscribe(Client *c, const char *path, void (*on_item)(Json *item, ui
 Pending *pending_drop(Pending *p);
 DEFINE_CLEANUP(Pending *, pending_drop);
 
-/* Until p->done (or p->started), or -ETIMEDOUT, -ECANCELED. timeout in microseconds; USEC_INFINITY: none. */
+/* Until p->done (or p->started), or -ETIMEDOUT, -ECANCELED, -ECONNRESET. timeout in microseconds; USEC_INFINITY: none. */
 int client_wait(Client *c, Pending *p, uint64_t timeout);
 /* start, wait, drop: 0 with *ret, or with *reterr set and *ret untouched; negative errno for our own faults. */
 int client_call(Client *c, const char *method, Json *params, Json **ret, Json **reterr);

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include <errno.h>
 #include <stdarg.h>
+#include <unistd.h>
 
 #include "base/error.h"
 #include "base/usec.h"
@@ -133,6 +134,16 @@ static int connect_code(int r)
         }
 }
 
+/* The same place again: another supervisor would know nothing of what was asked. */
+static int reconnect(bool first, void *userdata)
+{
+        Context *c = userdata;
+
+        if (first && isatty(STDERR_FILENO) && !c->o->quiet)
+                fprintf(stderr, "tractorctl: the connection to the supervisor was lost: reconnecting...\n");
+        return connect_to(c->socket);
+}
+
 int context_connect(Context *c)
 {
         _cleanup_free_ char *error = NULL;
@@ -141,7 +152,10 @@ int context_connect(Context *c)
         r = locate_connect(c->o, &c->surroundings, &fd, &c->socket, &error);
         if (r < 0)
                 return fail(c, connect_code(r), "%s", error ?: strerror(-r));
-        r = client_new(&(ClientOptions){ .event = c->event, .fd = fd }, &c->client);
+        r = client_new(
+                        &(ClientOptions){
+                                        .event = c->event, .fd = fd, .reconnect = reconnect, .userdata = c },
+                        &c->client);
         if (r == -ENOMEM)
                 return fail_errno(c, r);
         if (r < 0)

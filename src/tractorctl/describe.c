@@ -207,6 +207,12 @@ char *describe_event_line(const Json *item)
         return xasprintf("%s.%03d %s %s", stamp, (int) (us / 1000 % 1000), path, details);
 }
 
+/* Said by a supervisor of the one before it: there is one to talk to. */
+static bool is_unknown_outcome(const Json *error)
+{
+        return json_has(json_get(error, "data"), "outcome");
+}
+
 int exit_code_of_error(const Json *error)
 {
         switch (json_get_integer(error, "code", 0)) {
@@ -216,7 +222,7 @@ int exit_code_of_error(const Json *error)
         case ERROR_PERMISSION_DENIED:
                 return 4;
         case ERROR_CONNECTION_LOST:
-                return 5;
+                return is_unknown_outcome(error) ? 1 : 5;
         case ERROR_INVALID_PARAMS:
                 /* A tree file that is wrong is no wrong use of this program. */
                 return json_has(json_get(error, "data"), "problems") ? 1 : 2;
@@ -247,7 +253,7 @@ const char *hint_of_error(const Json *error)
         case ERROR_ACTOR_STOPPED:
                 return "try 'tractorctl start PATH'";
         case ERROR_CONNECTION_LOST:
-                return "try 'tractorctl ping'";
+                return is_unknown_outcome(error) ? "see 'tractorctl tree'" : "try 'tractorctl ping'";
         case ERROR_METHOD_NOT_FOUND:
                 return "see 'tractorctl version' for both versions";
         case ERROR_SPAWN_FAILED:

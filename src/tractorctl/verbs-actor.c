@@ -8,6 +8,9 @@
 #include "tractorctl/context.h"
 #include "tractorctl/describe.h"
 
+/* How often the connection may be lost over one wait. */
+#define WATCHES_MAX 8U
+
 /* --- until it has come to something --- */
 
 typedef enum Settled {
@@ -90,27 +93,37 @@ static int wait_for_news(Context *c, const Pending *subscription, bool *news)
         return 0;
 }
 
-int await_settled(Context *c, const char *path)
+/* Looks until it has settled: an exit code in *ret_code. The first look comes before the events that tell when to look
+ * again, since most have settled by then. */
+static int watch(Context *c, const char *path, int *ret_code)
 {
         _cleanup_(pending_dropp) Pending *subscription = NULL;
         _cleanup_json_ Json *error = NULL;
         bool settled = false, news = false;
-        int code, r = look(c, path, &settled, &code);
+        int r = look(c, path, &settled, ret_code);
 
-        if (r >= 0 && settled)
-                return code;
-        if (r >= 0)
+        if (r >= 0 && !settled)
                 r = client_subscribe(c->client, path, note_item, &news, &subscription, &error);
-        if (r >= 0 && error)
-                return fail_error(c, path, error);
-        while (r >= 0) {
-                r = look(c, path, &settled, &code);
-                if (r >= 0 && settled)
-                        return code;
-                if (r >= 0)
+        if (error) {
+                *ret_code = fail_error(c, path, error);
+                return 0;
+        }
+        while (r >= 0 && !settled) {
+                r = look(c, path, &settled, ret_code);
+                if (r >= 0 && !settled)
                         r = wait_for_news(c, subscription, &news);
         }
-        return fail_errno(c, r);
+        return r;
+}
+
+int await_settled(Context *c, const char *path)
+{
+        int code = CTL_DONE, r = -ECONNRESET;
+
+        /* Requests connect anew by themselves; events have to be asked for again. */
+        for (unsigned i = 0; i < WATCHES_MAX && (r == -ECONNRESET || r == -EPIPE); i++)
+                r = watch(c, path, &code);
+        return r < 0 ? fail_errno(c, r) : code;
 }
 
 /* --- verbs of the form VERB PATH… --- */

@@ -18,7 +18,6 @@ from tractor import (BAD_ACTOR, LIMIT, Connection, Events, expect_error, gone, k
 
 # What differs from the documents, by test: printed, and not run.
 KNOWN = {
-    "request_key": "`$.key` is ignored: the repeated request is done, or refused, again",
 }
 
 CTL = program("tractorctl")
