@@ -119,11 +119,22 @@ static int spawn_attributes(posix_spawnattr_t *attr)
         return posix_spawnattr_setflags(attr, POSIX_SPAWN_SETSIGMASK | POSIX_SPAWN_SETSIGDEF);
 }
 
+int child_spawn(const char *path, char *const *argv, const posix_spawn_file_actions_t *actions, pid_t *ret)
+{
+        posix_spawnattr_t attr;
+        int r = posix_spawnattr_init(&attr);
+
+        if (r != 0)
+                return -r;
+        r = spawn_attributes(&attr) ?: posix_spawn(ret, path, actions, &attr, argv, environ);
+        (void) posix_spawnattr_destroy(&attr);
+        return -r;
+}
+
 static int spawn_helper(Helper *h, char *const *args)
 {
         _cleanup_free_ char **argv = calloc(strv_length(args) + 2, sizeof(char *));
         posix_spawn_file_actions_t actions;
-        posix_spawnattr_t attr;
         int r;
 
         if (!argv)
@@ -133,17 +144,10 @@ static int spawn_helper(Helper *h, char *const *args)
         r = posix_spawn_file_actions_init(&actions);
         if (r != 0)
                 return -r;
-        r = posix_spawnattr_init(&attr);
-        if (r != 0) {
-                posix_spawn_file_actions_destroy(&actions);
-                return -r;
-        }
-        r = spawn_attributes(&attr) ?:
-                        posix_spawn_file_actions_addopen(&actions, STDIN_FILENO, "/dev/null", O_RDONLY, 0) ?:
+        r = posix_spawn_file_actions_addopen(&actions, STDIN_FILENO, "/dev/null", O_RDONLY, 0) ?:
                         posix_spawn_file_actions_adddup2(&actions, h->answer_fd, STDOUT_FILENO) ?:
-                        posix_spawn(&h->pid, "/proc/self/exe", &actions, &attr, argv, environ);
-        posix_spawnattr_destroy(&attr);
-        posix_spawn_file_actions_destroy(&actions);
+                        -child_spawn("/proc/self/exe", argv, &actions, &h->pid);
+        (void) posix_spawn_file_actions_destroy(&actions);
         return -r;
 }
 

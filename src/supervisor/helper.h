@@ -5,6 +5,7 @@
  * `/proc/self/exe ARGS…`, answers on stdout, which is a memory file, so that an answer of any size never makes it
  * wait for us, and has a time limit. Whoever gives it up early neither waits for it nor leaves it behind. */
 
+#include <spawn.h>
 #include <systemd/sd-event.h>
 
 #include "base/macro.h"
@@ -22,6 +23,9 @@ DEFINE_CLEANUP(Helper *, helper_free);
 
 /* First call of a helper's main function: names the process, ends it with its parent, and after `seconds`. */
 void helper_begin(const char *name, unsigned seconds);
+
+/* A program of ours with no signal blocked, ignored or handled. A negative errno, that of exec too. */
+int child_spawn(const char *path, char *const *argv, const posix_spawn_file_actions_t *actions, pid_t *ret);
 
 /* The loop's watch on a child of ours, for this module and for output.c. The handler gets what waitid(2) says; the
  * child is reaped after it. Abandoned, the watch keeps itself in the loop until the child has ended, and calls no one;

@@ -159,14 +159,11 @@ static const char *last_lines(const char *text, const char *end, unsigned lines)
 static char *read_tail(int fd, off_t size)
 {
         _cleanup_free_ char *buf = malloc(TAIL_MAX + 1);
-        off_t from = MAX(size - (off_t) TAIL_MAX, (off_t) 0), data;
-        size_t n = 0, start = 0;
+        off_t from = MAX(size - (off_t) TAIL_MAX, (off_t) 0);
+        size_t n = 0;
 
         if (!buf)
                 return NULL;
-        data = lseek(fd, from, SEEK_DATA);
-        if (data > from)
-                from = data;
         while (n < TAIL_MAX) {
                 ssize_t k = pread(fd, buf + n, TAIL_MAX - n, from + (off_t) n);
 
@@ -176,11 +173,6 @@ static char *read_tail(int fd, off_t size)
                         break;
                 n += (size_t) k;
         }
-        /* What is left of a hole, on file systems that don't tell of holes. */
-        while (start < n && buf[start] == 0)
-                start++;
-        memmove(buf, buf + start, n - start);
-        n -= start;
         for (size_t i = 0; i < n; i++)
                 if (buf[i] == 0)
                         buf[i] = '?';

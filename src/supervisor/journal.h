@@ -60,7 +60,7 @@ DEFINE_CLEANUP(JournalTail *, journal_tail_free);
 /* The reader process: `--journal-tail PID PRIORITY LINES`, the text on stdout. */
 int journal_tail_main(int argc, char **argv);
 
-/* The last lines of a file, at most 16 KiB; skips holes. The caller frees. NULL when there is none. */
+/* The last lines of a file, at most 16 KiB. The caller frees. NULL when there is none. */
 char *file_tail(const char *path, unsigned lines);
 
 #define TAIL_MAX (16U * 1024)

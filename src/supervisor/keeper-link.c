@@ -13,7 +13,7 @@
 typedef struct Pending {
         ListNode queue;
         size_t n_fds;
-        int fds[3];
+        int fds[2 + KEEPER_LINK_FDS_MAX];
         size_t size;
         unsigned char data[];
 } Pending;
@@ -290,21 +290,22 @@ void keeper_link_beat(KeeperLink *l)
         (void) send_beat(l); /* when it fails, the timer's next one tells */
 }
 
-int keeper_link_spawn(
-                KeeperLink *l, uint64_t key, uint32_t flags, int spec_fd, int cgroup_fd, int channel_fd)
+int keeper_link_spawn(KeeperLink *l, uint64_t key, uint32_t flags, int spec_fd, int cgroup_fd,
+                const int *fds, size_t n_fds)
 {
         KeeperSpawn m = { .flags = flags };
-        int fds[3] = { spec_fd }, r;
-        size_t n_fds = 1;
+        int all[2 + KEEPER_LINK_FDS_MAX] = { spec_fd }, r;
+        size_t n = 1;
 
+        assert(n_fds <= KEEPER_LINK_FDS_MAX);
         m.header = KEEPER_HEADER(m, KEEPER_SPAWN, key);
         if (cgroup_fd >= 0) {
                 m.flags |= KEEPER_SPAWN_CGROUP;
-                fds[n_fds++] = cgroup_fd;
+                all[n++] = cgroup_fd;
         }
-        if (channel_fd >= 0)
-                fds[n_fds++] = channel_fd;
-        r = link_send(l, &m, sizeof(m), fds, n_fds);
+        for (size_t i = 0; i < n_fds; i++)
+                all[n++] = fds[i];
+        r = link_send(l, &m, sizeof(m), all, n);
         safe_close(spec_fd);
         return r;
 }

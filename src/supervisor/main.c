@@ -150,7 +150,8 @@ static void on_serving(Manager *m)
                 manager_apply_directory(m);
 }
 
-/* Descriptors are counted by the thousand here: two an actor. Children get the original limit back. */
+/* Descriptors are counted by the thousand here: two an actor, and two more where there is no journal. Children get
+ * the original limit back. */
 static void raise_nofile(void)
 {
         struct rlimit limit;

@@ -18,10 +18,11 @@ struct Obituary {
         Life *life; /* weak: the obituary is the life's */
         char *path, *unit, *text, *last_words;
         JournalTail *tail;
+        OutputTail *output_tail;
         ExitInfo exit;
         uint32_t restarts;
         uint64_t memory_peak, cpu_usec, restart_usec;
-        bool abnormal, ask_journal;
+        bool abnormal, ask;
 };
 
 Obituary *obituary_free(Obituary *o)
@@ -29,6 +30,7 @@ Obituary *obituary_free(Obituary *o)
         if (!o)
                 return NULL;
         o->tail = journal_tail_free(o->tail);
+        o->output_tail = output_tail_free(o->output_tail);
         free(o->path);
         free(o->unit);
         free(o->text);
@@ -107,18 +109,14 @@ static void take_usage(const Life *life, Obituary *o)
                                                : life->exit.utime_usec + life->exit.stime_usec;
 }
 
-/* Files are read at once, before a next generation appends to them; the journal is asked later. */
+/* Files are read at once, before a next generation appends to them; journal and logger are asked later. */
 static void take_last_words(const Member *member, Obituary *o)
 {
         const Output *err = &member->spec->err;
 
-        if (err->kind == OUTPUT_FILE) {
+        if (err->kind == OUTPUT_FILE)
                 o->last_words = file_tail(err->path, LAST_WORDS);
-        } else if (err->kind == OUTPUT_DEFAULT || err->kind == OUTPUT_JOURNAL) {
-                o->ask_journal = journal_available(member->manager->journal);
-                if (!o->ask_journal && member->output_path)
-                        o->last_words = file_tail(member->output_path, LAST_WORDS);
-        }
+        o->ask = err->kind == OUTPUT_DEFAULT || err->kind == OUTPUT_JOURNAL;
 }
 
 static char *spawn_text(const Member *member, const ExitInfo *e)
@@ -208,15 +206,26 @@ static uint64_t time_to_restart(Manager *m, const char *path)
         return usec_sub(at, now_usec(CLOCK_MONOTONIC));
 }
 
-void life_bury(Life *life)
+/* Each generation's stderr went one way. */
+static int ask_last_words(Life *life)
 {
         Manager *m = life->manager;
         Obituary *o = life->obituary;
+        int r = output_end_tail(m->output, life->key, LAST_WORDS, on_tail, life, &o->output_tail);
+
+        if (r != -ENOENT || !journal_available(m->journal))
+                return r;
+        return journal_tail(
+                        m->journal, life->pid, JOURNAL_PRIORITY_STDERR, LAST_WORDS, on_tail, life, &o->tail);
+}
+
+void life_bury(Life *life)
+{
+        Obituary *o = life->obituary;
 
         if (o) {
-                o->restart_usec = time_to_restart(m, o->path);
-                if (o->ask_journal && journal_tail(m->journal, life->pid, JOURNAL_PRIORITY_STDERR,
-                                                      LAST_WORDS, on_tail, life, &o->tail) >= 0)
+                o->restart_usec = time_to_restart(life->manager, o->path);
+                if (o->ask && ask_last_words(life) >= 0)
                         return; /* the zombie stands until its record is written */
                 obituary_log(o);
         }

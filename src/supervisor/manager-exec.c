@@ -114,7 +114,7 @@ static int build_env(const Member *member, char ***ret)
         return 0;
 }
 
-static StdioSpec build_output(const Member *member, const Output *output, int priority)
+static StdioSpec build_output(const Member *member, const Output *output, int fd_index, int priority)
 {
         switch (output->kind) {
         case OUTPUT_INHERIT:
@@ -124,12 +124,12 @@ static StdioSpec build_output(const Member *member, const Output *output, int pr
         case OUTPUT_FILE:
                 return (StdioSpec){ .kind = STDIO_FILE, .path = output->path };
         default:
-                if (journal_available(member->manager->journal))
+                if (fd_index < 0 && journal_available(member->manager->journal))
                         return (StdioSpec){
                                 .kind = STDIO_JOURNAL, .identifier = member->node->name, .priority = priority
                         };
-                if (member->output_path)
-                        return (StdioSpec){ .kind = STDIO_FILE, .path = member->output_path };
+                if (fd_index >= 0)
+                        return (StdioSpec){ .kind = STDIO_FD, .fd_index = fd_index };
                 return (StdioSpec){ .kind = STDIO_NULL };
         }
 }
@@ -175,7 +175,8 @@ static int build_identity(const TreeSpec *spec, SpawnSpec *ret, int *ret_step)
         return 0;
 }
 
-static int encode(const Member *member, char *const *argv, bool quiet, bool channel, int *ret_step)
+/* `fds` is NULL for a child that has nothing to say. */
+static int encode(const Member *member, char *const *argv, const LifeFds *fds, int *ret_step)
 {
         const TreeSpec *spec = member->spec;
         _cleanup_(strv_freep) char **env = NULL;
@@ -192,15 +193,18 @@ static int encode(const Member *member, char *const *argv, bool quiet, bool chan
         child->envp = env;
         child->cwd = spec->cwd;
         child->exec_fd_index = -1;
-        child->channel_fd_index = channel ? 0 : -1;
+        child->channel_fd_index = fds ? life_fds_index(fds, LIFE_FD_CHANNEL) : -1;
         child->journal_unit = member->home->backend->vtable->home_unit(member->home);
         child->setsid = true;
         child->pdeathsig = SIGKILL;
         child->stdio[0] = (StdioSpec){ .kind = STDIO_NULL };
-        child->stdio[1] =
-                        quiet ? child->stdio[0] : build_output(member, &spec->out, JOURNAL_PRIORITY_STDOUT);
-        child->stdio[2] =
-                        quiet ? child->stdio[0] : build_output(member, &spec->err, JOURNAL_PRIORITY_STDERR);
+        child->stdio[1] = child->stdio[2] = child->stdio[0];
+        if (fds) {
+                child->stdio[1] = build_output(member, &spec->out, life_fds_index(fds, LIFE_FD_STDOUT),
+                                JOURNAL_PRIORITY_STDOUT);
+                child->stdio[2] = build_output(member, &spec->err, life_fds_index(fds, LIFE_FD_STDERR),
+                                JOURNAL_PRIORITY_STDERR);
+        }
         r = build_limits(spec, child, ret_step);
         if (r >= 0)
                 r = build_identity(spec, child, ret_step);
@@ -210,14 +214,14 @@ static int encode(const Member *member, char *const *argv, bool quiet, bool chan
         return r;
 }
 
-int member_encode(Member *member, bool channel, int *ret_step)
+int member_encode(Member *member, const LifeFds *fds, int *ret_step)
 {
-        return encode(member, member->spec->exec, false, channel, ret_step);
+        return encode(member, member->spec->exec, fds, ret_step);
 }
 
 int member_encode_command(Member *member, char *const *argv)
 {
         int step;
 
-        return encode(member, argv, true, false, &step);
+        return encode(member, argv, NULL, &step);
 }

@@ -24,6 +24,7 @@ Life *life_free(Life *life)
         if (life->member && life->member->life == life)
                 life->member->life = NULL;
         life->obituary = obituary_free(life->obituary);
+        output_end(life->manager->output, life->key);
         safe_close(life->pidfd);
         free(life->fail_why);
         free(life->unit);

@@ -68,15 +68,12 @@ Member *member_free(Member *member)
         if (member->home)
                 member->home->backend->vtable->home_free(member->home);
         if (member->node) {
-                if (member->output_path && member->manager->output)
-                        output_dir_close(member->manager->output, member->node->path);
                 count_member(member, -1);
                 member->node->userdata = NULL;
         }
         limits_done(&member->limits);
         tree_spec_unref(member->spec);
         tree_spec_unref(member->next_spec);
-        free(member->output_path);
         free(member->status_text);
         free(member->trouble);
         free(member->canceller);
@@ -397,10 +394,6 @@ void member_become_next(Member *member)
 
         if (!next)
                 return;
-        if (member->output_path && (next->uid != member->spec->uid || next->gid != member->spec->gid)) {
-                output_dir_close(member->manager->output, member->node->path);
-                (void) free_and_strdup(&member->output_path, NULL);
-        }
         tree_spec_unref(member->spec);
         member->spec = next;
 }

@@ -120,7 +120,7 @@ static int probe_command(char *const *argv, void *userdata)
                 return r < 0 ? r : -ENOMEM;
         }
         life->is_command = true;
-        r = keeper_link_spawn(member->manager->keeper, life->key, 0, fd, plan.cgroup_fd, -EBADF);
+        r = keeper_link_spawn(member->manager->keeper, life->key, 0, fd, plan.cgroup_fd, NULL, 0);
         if (r < 0)
                 life_free(life);
         else
@@ -200,15 +200,26 @@ static bool wants_journal(const Output *output)
         return output->kind == OUTPUT_DEFAULT || output->kind == OUTPUT_JOURNAL;
 }
 
-static int open_output(Member *member)
+/* Pipes to the logger, where there is no journal. */
+static int open_output(const Member *member, LifeFds *f)
 {
         Manager *m = member->manager;
         const TreeSpec *spec = member->spec;
+        unsigned streams = (wants_journal(&spec->out) ? 1U : 0) | (wants_journal(&spec->err) ? 2U : 0);
 
-        if (!m->output || member->output_path || !(wants_journal(&spec->out) || wants_journal(&spec->err)))
+        if (!m->output || streams == 0 || journal_available(m->journal))
                 return 0;
-        return output_dir_open(m->output, member->node->path, spec->user ? spec->uid : geteuid(),
-                        spec->user ? spec->gid : getegid(), &member->output_path);
+        return output_open(m->output, member->life->key, member->node->path, streams,
+                        spec->user ? spec->uid : (uid_t) -1, f->fds + LIFE_FD_STDOUT);
+}
+
+int life_fds_index(const LifeFds *f, int which)
+{
+        int index = 0;
+
+        for (int i = 0; i < which; i++)
+                index += f->fds[i] >= 0;
+        return f->fds[which] >= 0 ? index : -1;
 }
 
 void life_take_baseline(Life *life)
@@ -227,13 +238,52 @@ void life_take_baseline(Life *life)
                 life->cpu_base_usec = usage.cpu_usec;
 }
 
+static int send_spawn(const Life *life, const SpawnPlan *plan, int spec_fd, const LifeFds *f)
+{
+        int fds[_LIFE_FDS];
+        size_t n = 0;
+
+        for (int i = 0; i < _LIFE_FDS; i++)
+                if (f->fds[i] >= 0)
+                        fds[n++] = f->fds[i];
+        return keeper_link_spawn(life->manager->keeper, life->key, plan->held ? KEEPER_SPAWN_HELD : 0,
+                        spec_fd, plan->cgroup_fd, fds, n);
+}
+
+static int open_and_spawn(Member *member, const SpawnPlan *plan, LifeFds *f, int *ret_step)
+{
+        int fd, r;
+
+        *ret_step = SPAWN_STEP_STDIO;
+        r = open_output(member, f);
+        if (r < 0)
+                return r;
+        *ret_step = SPAWN_STEP_SPEC;
+        r = open_probe(member);
+        if (r < 0)
+                return r;
+        r = open_channel(member, &f->fds[LIFE_FD_CHANNEL]);
+        if (r < 0)
+                return r;
+        fd = member_encode(member, f, ret_step);
+        if (fd < 0)
+                return fd;
+        *ret_step = SPAWN_STEP_CLONE;
+        r = fd_check_reserve(fd);
+        if (r < 0) {
+                safe_close(fd);
+                return r;
+        }
+        return send_spawn(member->life, plan, fd, f);
+}
+
 static int try_spawn(Member *member, int *ret_step)
 {
-        _cleanup_close_ int channel_fd = -EBADF;
         Manager *m = member->manager;
         SpawnPlan plan = { .cgroup_fd = -EBADF };
+        LifeFds fds = { { -EBADF, -EBADF, -EBADF } };
         Life *life;
-        int fd, r;
+        int r;
 
         *ret_step = SPAWN_STEP_CLONE;
         life = life_new(m, member);
@@ -249,28 +299,9 @@ static int try_spawn(Member *member, int *ret_step)
         life->held = plan.held;
         if (!plan.held)
                 life_take_baseline(life);
-        *ret_step = SPAWN_STEP_STDIO;
-        r = open_output(member);
-        if (r < 0)
-                return r;
-        *ret_step = SPAWN_STEP_SPEC;
-        r = open_probe(member);
-        if (r < 0)
-                return r;
-        r = open_channel(member, &channel_fd);
-        if (r < 0)
-                return r;
-        fd = member_encode(member, channel_fd >= 0, ret_step);
-        if (fd < 0)
-                return fd;
-        *ret_step = SPAWN_STEP_CLONE;
-        r = fd_check_reserve(fd);
-        if (r < 0) {
-                safe_close(fd);
-                return r;
-        }
-        return keeper_link_spawn(m->keeper, life->key, plan.held ? KEEPER_SPAWN_HELD : 0, fd, plan.cgroup_fd,
-                        channel_fd);
+        r = open_and_spawn(member, &plan, &fds, ret_step);
+        close_many(fds.fds, ELEMENTSOF(fds.fds));
+        return r;
 }
 
 void life_spawn(Member *member)

@@ -130,9 +130,18 @@ void manager_drain(Manager *m)
         manager_check_stopped(m);
 }
 
+static void on_output_finished(void *userdata)
+{
+        Manager *m = userdata;
+
+        (void) sd_event_exit(m->event, m->exit_code);
+}
+
 void manager_check_stopped(Manager *m)
 {
-        if (m->stopping && !m->stepping && !node_is_active(core_root(m->core)) && m->lives.n == 0)
+        if (!m->stopping || m->stepping || node_is_active(core_root(m->core)) || m->lives.n > 0)
+                return;
+        if (!output_dir_finish(m->output, on_output_finished, m))
                 (void) sd_event_exit(m->event, m->exit_code);
 }
 

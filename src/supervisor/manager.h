@@ -84,7 +84,6 @@ struct Member {
         Channel *channel;
         sd_event_source *timer;
         char id[ACTOR_ID_SIZE];          /* of the current or latest generation */
-        char *output_path;               /* the bounded file, where there is no journal */
         char *status_text;               /* STATUS= */
         char *trouble;                   /* why the last generation never ran, for people */
         char *canceller, *cancel_reason; /* while it stops because a request said so, else NULL */
@@ -230,8 +229,14 @@ extern const KeeperLinkEvents manager_keeper_events;
 extern const BackendEvents manager_backend_events;
 
 /* --- the program to run (manager-exec.c) --- */
+/* The child's ends of what it is given; -EBADF: not that. They go with its spec in this order, without gaps. */
+enum { LIFE_FD_CHANNEL, LIFE_FD_STDOUT, LIFE_FD_STDERR, _LIFE_FDS };
+typedef struct LifeFds {
+        int fds[_LIFE_FDS];
+} LifeFds;
+int life_fds_index(const LifeFds *f, int which); /* -1: not that */
 /* A sealed spec for the member's next generation; -errno with *ret_step where it failed. */
-int member_encode(Member *member, bool channel, int *ret_step);
+int member_encode(Member *member, const LifeFds *fds, int *ret_step);
 /* The same, for a readiness command. */
 int member_encode_command(Member *member, char *const *argv);
 

@@ -1,464 +1,546 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include <errno.h>
 #include <fcntl.h>
-#include <dirent.h>
 #include <signal.h>
-#include <stdio.h>
-#include <sys/inotify.h>
-#include <sys/prctl.h>
-#include <sys/stat.h>
+#include <spawn.h>
+#include <sys/epoll.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
 #include "base/io.h"
+#include "base/list.h"
 #include "base/log.h"
 #include "base/map.h"
+#include "base/process.h"
 #include "base/usec.h"
+#include "logger/protocol.h"
 #include "supervisor/helper.h"
+#include "supervisor/output-folder.h"
 #include "supervisor/output.h"
+#include "tractor-config.h"
 
-#define LOOK_INTERVAL (250 * USEC_PER_MSEC)
-/* A writer that could pass the limit twice before the next look is looked at sooner. */
-#define LOOK_INTERVAL_FAST (5 * USEC_PER_MSEC)
-#define NAME_LENGTH_MAX 240
-#define SYMLINKS_MAX 16
+#define TAIL_TIMEOUT (2 * USEC_PER_SEC)
+#define FINISH_TIMEOUT USEC_PER_SEC
+#define BACKOFF_MIN (100 * USEC_PER_MSEC)
+#define BACKOFF_MAX (5 * USEC_PER_SEC)
+#define RESET_AFTER (10 * USEC_PER_SEC)
+/* A logger that has no descriptor free may soon have one. */
+#define RETRY (USEC_PER_SEC)
 
-typedef struct OutputFile {
-        OutputDir *dir;    /* weak */
-        char *actor;       /* the key in dir->files */
-        char *path, *name; /* name: the end of path, weak */
-        uint64_t size;     /* at the last look */
-        sd_event_source *watch, *timer, *cutter;
-} OutputFile;
+/* One generation's read ends, until the logger is done with it. */
+typedef struct Pipes {
+        OutputDir *dir; /* weak */
+        ListNode due;   /* while something is to be sent */
+        uint64_t key;
+        char *name;
+        int fds[_LOGGER_STREAMS];
+        bool handed, ended, end_told;
+        unsigned lines;
+        OutputTail *tail; /* weak */
+} Pipes;
+
+struct OutputTail {
+        Pipes *pipes; /* weak; NULL once those are gone */
+        sd_event_source *timer;
+        void (*handler)(const char *text, void *userdata);
+        void *userdata;
+};
 
 struct OutputDir {
         sd_event *event;
-        char *path;
+        char *path, *program;
+        int dir_fd;
+        Map pipes; /* key → Pipes */
+        ListNode due;
+
+        /* The logger. */
         int fd;
-        Map files;
+        pid_t pid;
+        sd_event_source *io, *child;
+        sd_event_source *retry; /* when it is started again, or asked again */
+        uint64_t started_usec;
+        unsigned failures;
+
+        void (*done)(void *userdata);
+        void *userdata;
+        sd_event_source *limit; /* of finishing */
+        bool finished;
 };
 
-/* --- the folder --- */
+/* --- pipes --- */
 
-/* One step on the way: a directory, made if missing, or a symlink that only root or we can have put there. Returns a
- * descriptor, or 0 with the link's target and what follows in *rest. */
-static int step_into(int at, const char *name, char **rest)
+static Pipes *pipes_free(Pipes *p)
 {
-        _cleanup_close_ int fd = openat(at, name, O_PATH | O_NOFOLLOW | O_CLOEXEC);
-        char target[PATH_MAX];
-        struct stat st;
-        ssize_t k;
-        char *p;
-
-        if (fd < 0 && errno == ENOENT) {
-                if (mkdirat(at, name, 0700) < 0 && errno != EEXIST)
-                        return -errno;
-                fd = openat(at, name, O_PATH | O_NOFOLLOW | O_CLOEXEC);
-        }
-        if (fd < 0 || fstat(fd, &st) < 0)
-                return -errno;
-        if (S_ISDIR(st.st_mode))
-                return TAKE_FD(fd);
-        if (!S_ISLNK(st.st_mode))
-                return -ENOTDIR;
-        if (st.st_uid != 0 && st.st_uid != geteuid())
-                return -ELOOP;
-        k = readlinkat(fd, "", target, sizeof(target) - 1);
-        if (k < 0)
-                return -errno;
-        p = xasprintf("%.*s/%s", (int) k, target, *rest);
         if (!p)
-                return -ENOMEM;
-        free(*rest);
-        *rest = p;
+                return NULL;
+        if (p->dir)
+                (void) map_remove_u64(&p->dir->pipes, p->key);
+        if (p->tail)
+                p->tail->pipes = NULL;
+        list_unlink(&p->due);
+        close_many(p->fds, ELEMENTSOF(p->fds));
+        free(p->name);
+        free(p);
+        return NULL;
+}
+DEFINE_CLEANUP(Pipes *, pipes_free);
+
+static void pipes_due(Pipes *p)
+{
+        if (list_is_empty(&p->due))
+                list_append(&p->dir->due, &p->due);
+}
+
+static ssize_t send_streams(const Pipes *p)
+{
+        LoggerRequest m = { .version = LOGGER_VERSION, .type = LOGGER_STREAMS, .key = p->key };
+        int fds[_LOGGER_STREAMS];
+        size_t n_fds = 0, n = strlen(p->name);
+
+        for (unsigned i = 0; i < _LOGGER_STREAMS; i++) {
+                if (p->fds[i] < 0)
+                        continue;
+                m.streams |= 1U << i;
+                fds[n_fds++] = p->fds[i];
+        }
+        memcpy(m.name, p->name, n);
+        return send_fds(p->dir->fd, &m, offsetof(LoggerRequest, name) + n + 1, fds, n_fds, MSG_DONTWAIT);
+}
+
+static ssize_t send_end(const Pipes *p)
+{
+        LoggerRequest m = {
+                .version = LOGGER_VERSION, .type = LOGGER_END, .key = p->key, .lines = p->tail ? p->lines : 0
+        };
+
+        return send_fds(p->dir->fd, &m, offsetof(LoggerRequest, name), NULL, 0, MSG_DONTWAIT);
+}
+
+static int pipes_send(Pipes *p)
+{
+        ssize_t k = 0;
+
+        if (!p->handed) {
+                k = send_streams(p);
+                p->handed = k > 0;
+        }
+        if (p->handed && p->ended && !p->end_told) {
+                k = send_end(p);
+                p->end_told = k > 0;
+        }
+        if (k < 0)
+                return (int) k;
+        list_unlink(&p->due);
         return 0;
 }
 
-/* Opens the directory `path` step by step, making what is missing. */
-static int open_directory(const char *path)
+static void again_in(OutputDir *d, uint64_t usec)
 {
-        _cleanup_close_ int fd = open("/", O_PATH | O_DIRECTORY | O_CLOEXEC);
-        _cleanup_free_ char *rest = strdup(path);
-        int links = 0;
-
-        if (!rest)
-                return -ENOMEM;
-        while (fd >= 0) {
-                _cleanup_free_ char *name = NULL, *after = NULL;
-                char *p = rest + strspn(rest, "/");
-                size_t n = strcspn(p, "/");
-                int next;
-
-                if (n == 0)
-                        break;
-                name = strndup(p, n);
-                after = strdup(p + n);
-                if (!name || !after)
-                        return -ENOMEM;
-                next = step_into(fd, name, &after);
-                if (next < 0)
-                        return next;
-                free(rest);
-                rest = TAKE_PTR(after);
-                if (next == 0 && ++links > SYMLINKS_MAX)
-                        return -ELOOP;
-                if (next == 0 && rest[0] != '/')
-                        continue;
-                safe_close(fd);
-                fd = next > 0 ? next : open("/", O_PATH | O_DIRECTORY | O_CLOEXEC);
-        }
-        if (fd < 0)
-                return -errno;
-        return TAKE_FD(fd);
+        (void) sd_event_source_set_time_relative(d->retry, usec);
+        (void) sd_event_source_set_enabled(d->retry, SD_EVENT_ONESHOT);
 }
 
-static char *state_directory(void)
+/* What the socket does not take waits for room; what has another reason (too many descriptors under way) for a while. */
+static void flush(OutputDir *d)
 {
-        const char *state = getenv("STATE_DIRECTORY"), *xdg = getenv("XDG_STATE_HOME"),
-                   *home = getenv("HOME");
+        uint32_t events = EPOLLIN;
+        int r = 0;
 
-        if (state && state[0] == '/')
-                return xasprintf("%.*s", (int) strcspn(state, ":"), state);
-        if (geteuid() == 0)
-                return xasprintf("/var/lib/tractor");
-        if (xdg && xdg[0] == '/')
-                return xasprintf("%s/tractor", xdg);
-        if (home && home[0] == '/')
-                return xasprintf("%s/.local/state/tractor", home);
+        if (d->fd < 0)
+                return;
+        LIST_FOREACH_SAFE(i, &d->due)
+                if ((r = pipes_send(LIST_ENTRY(i, Pipes, due))) < 0)
+                        break;
+        if (r == -EAGAIN)
+                events |= EPOLLOUT;
+        else if (r < 0)
+                again_in(d, BACKOFF_MIN);
+        (void) sd_event_source_set_io_events(d->io, events);
+        if (d->done && list_is_empty(&d->due)) /* all is said */
+                (void) shutdown(d->fd, SHUT_WR);
+}
+
+/* --- last words --- */
+
+OutputTail *output_tail_free(OutputTail *t)
+{
+        if (!t)
+                return NULL;
+        if (t->pipes)
+                t->pipes->tail = NULL;
+        sd_event_source_disable_unref(t->timer);
+        free(t);
         return NULL;
 }
 
-/* The last component is ours alone, whoever made it. */
-static int open_instance(const char *path)
+/* The handler may free the tail, and whatever else. */
+static void call_back(OutputTail *t, const char *text)
 {
-        _cleanup_close_ int fd = open_directory(path), readable = -EBADF;
-        struct stat st;
-
-        if (fd < 0)
-                return fd;
-        readable = openat(fd, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-        if (readable < 0 || fstat(readable, &st) < 0)
-                return -errno;
-        if (st.st_uid != geteuid())
-                return -EPERM;
-        if (fchmod(readable, 0700) < 0)
-                return -errno;
-        return TAKE_FD(readable);
+        if (t->pipes)
+                t->pipes->tail = NULL;
+        t->pipes = NULL;
+        t->timer = sd_event_source_disable_unref(t->timer);
+        t->handler(text, t->userdata);
 }
+
+static int on_tail_limit(sd_event_source *s, uint64_t usec, void *userdata)
+{
+        call_back(userdata, "");
+        return 0;
+}
+
+static void take_text(Pipes *p, const LoggerAnswer *m, size_t size)
+{
+        char text[LOGGER_TEXT_MAX + 1];
+        size_t n = MIN(MIN((size_t) m->size, size), (size_t) LOGGER_TEXT_MAX);
+
+        if (!p->tail)
+                return;
+        memcpy(text, m->text, n);
+        text[n] = 0;
+        call_back(p->tail, text);
+}
+
+/* --- the logger --- */
+
+static void logger_answers(OutputDir *d, const LoggerAnswer *m, size_t n)
+{
+        Pipes *p = map_get_u64(&d->pipes, m->key);
+
+        if (!p)
+                return;
+        switch (m->type) {
+        case LOGGER_TEXT:
+                take_text(p, m, n - offsetof(LoggerAnswer, text));
+                break;
+        case LOGGER_DONE:
+                pipes_free(p);
+                break;
+        case LOGGER_FULL:
+                log_warning("the logger has no descriptor free for %s: asked again", p->name);
+                p->handed = p->end_told = false;
+                pipes_due(p);
+                again_in(d, RETRY);
+                break;
+        default:
+                break;
+        }
+}
+
+static int on_io(sd_event_source *s, int fd, uint32_t revents, void *userdata)
+{
+        OutputDir *d = userdata;
+        LoggerAnswer m;
+
+        for (int i = 0; i < 64; i++) {
+                ssize_t n = recv(fd, &m, sizeof(m), MSG_DONTWAIT);
+
+                if (n >= (ssize_t) offsetof(LoggerAnswer, text)) {
+                        logger_answers(d, &m, (size_t) n);
+                } else if (n < 0 && (errno == EAGAIN || errno == EINTR)) {
+                        break;
+                } else { /* its end follows */
+                        (void) sd_event_source_set_enabled(s, SD_EVENT_OFF);
+                        return 0;
+                }
+        }
+        if (revents & EPOLLOUT)
+                flush(d);
+        return 0;
+}
+
+static void logger_forget(OutputDir *d)
+{
+        d->child = child_abandon(d->child);
+        d->io = sd_event_source_disable_unref(d->io);
+        d->fd = safe_close(d->fd);
+        d->pid = 0;
+}
+
+static void finished(OutputDir *d)
+{
+        d->limit = sd_event_source_disable_unref(d->limit);
+        d->finished = true;
+        d->done(d->userdata);
+}
+
+static int on_ended(sd_event_source *s, const siginfo_t *si, void *userdata)
+{
+        OutputDir *d = userdata;
+
+        if (!d) {
+                (void) sd_event_source_set_floating(s, false);
+                return 0;
+        }
+        if (d->io) /* what it said before */
+                (void) on_io(d->io, d->fd, 0, d);
+        (void) sd_event_source_set_enabled(s, SD_EVENT_OFF);
+        d->child = sd_event_source_unref(d->child);
+        logger_forget(d);
+        if (d->done) {
+                finished(d);
+                return 0;
+        }
+        if (usec_sub(now_usec(CLOCK_MONOTONIC), d->started_usec) > RESET_AFTER)
+                d->failures = 0;
+        log_warning("the logger ended: %s %d; another one takes its place",
+                        si->si_code == CLD_EXITED ? "exit code" : "signal", si->si_status);
+        MAP_FOREACH(Pipes, p, &d->pipes) {
+                p->handed = p->end_told = false;
+                pipes_due(p);
+        }
+        again_in(d, d->failures == 0 ? 0 : MIN(BACKOFF_MIN << MIN(d->failures - 1, 10U), BACKOFF_MAX));
+        d->failures++;
+        return 0;
+}
+
+/* Its descriptors 3 and 4, whatever ours are. */
+static int spawn_logger(OutputDir *d, int socket_fd)
+{
+        char *const argv[] = { (char *) "tractor-logger", NULL };
+        _cleanup_close_ int high = fcntl(socket_fd, F_DUPFD_CLOEXEC, 10),
+                            dir = fcntl(d->dir_fd, F_DUPFD_CLOEXEC, 10);
+        posix_spawn_file_actions_t actions;
+        int r;
+
+        if (high < 0 || dir < 0)
+                return -errno;
+        r = posix_spawn_file_actions_init(&actions);
+        if (r != 0)
+                return -r;
+        r = posix_spawn_file_actions_addopen(&actions, STDIN_FILENO, "/dev/null", O_RDONLY, 0) ?:
+                        posix_spawn_file_actions_adddup2(&actions, STDERR_FILENO, STDOUT_FILENO) ?:
+                        posix_spawn_file_actions_adddup2(&actions, high, LOGGER_FD)              ?:
+                        posix_spawn_file_actions_adddup2(&actions, dir, LOGGER_DIR_FD)           ?:
+                        -child_spawn(d->program, argv, &actions, &d->pid);
+        (void) posix_spawn_file_actions_destroy(&actions);
+        return -r;
+}
+
+static int start(OutputDir *d)
+{
+        _cleanup_close_ int theirs = -EBADF;
+        int pair[2], r;
+
+        if (socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, pair) < 0)
+                return -errno;
+        d->fd = pair[0];
+        theirs = pair[1];
+        r = sd_event_add_io(d->event, &d->io, d->fd, EPOLLIN, on_io, d);
+        if (r >= 0)
+                r = spawn_logger(d, theirs);
+        if (r >= 0)
+                r = child_watch(d->event, d->pid, on_ended, d, &d->child);
+        if (r < 0) {
+                if (d->pid > 0) { /* having only just begun, it is soon gone */
+                        (void) kill(d->pid, SIGKILL);
+                        (void) waitpid(d->pid, NULL, 0);
+                }
+                logger_forget(d);
+                return r;
+        }
+        d->started_usec = now_usec(CLOCK_MONOTONIC);
+        return 0;
+}
+
+static int on_retry(sd_event_source *s, uint64_t usec, void *userdata)
+{
+        OutputDir *d = userdata;
+        int r = d->pid > 0 ? 0 : start(d);
+
+        if (r < 0) {
+                log_errno(r, "Can't start the logger");
+                again_in(d, BACKOFF_MAX);
+                return 0;
+        }
+        flush(d);
+        return 0;
+}
+
+/* --- the folder's life --- */
 
 int output_dir_new(sd_event *event, const char *instance, OutputDir **ret)
 {
-        _cleanup_free_ char *state = state_directory();
-        OutputDir *d;
+        OutputDir *d = calloc(1, sizeof(OutputDir));
         int r;
 
-        if (!state)
-                return -ENOTDIR;
-        d = calloc(1, sizeof(OutputDir));
         if (!d)
                 return -ENOMEM;
+        list_init(&d->due);
         d->event = sd_event_ref(event);
         d->fd = -EBADF;
-        d->path = xasprintf("%s/%s", state, instance);
-        r = d->path ? open_instance(d->path) : -ENOMEM;
+        d->program = find_program("tractor-logger", "../logger", TRACTOR_LIBEXECDIR);
+        d->dir_fd = r = d->program ? output_folder_open(instance, &d->path) : -ENOMEM;
+        if (r >= 0)
+                r = sd_event_add_time(event, &d->retry, CLOCK_MONOTONIC, 0, 0, on_retry, d);
+        if (r >= 0)
+                r = sd_event_source_set_enabled(d->retry, SD_EVENT_OFF);
         if (r < 0) {
                 output_dir_free(d, false);
                 return r;
         }
-        d->fd = r;
         *ret = d;
         return 0;
 }
 
-/* --- one file --- */
-
-static OutputFile *file_free(OutputFile *f)
-{
-        if (!f)
-                return NULL;
-        if (f->dir)
-                (void) map_remove(&f->dir->files, f->actor);
-        f->watch = sd_event_source_disable_unref(f->watch);
-        f->timer = sd_event_source_disable_unref(f->timer);
-        f->cutter = child_abandon(f->cutter); /* it ends by itself */
-        free(f->actor);
-        free(f->path);
-        free(f);
-        return NULL;
-}
-DEFINE_CLEANUP(OutputFile *, file_free);
-
-static int on_growth(sd_event_source *s, const struct inotify_event *event, void *userdata);
-
-static void listen_for_growth(OutputFile *f)
-{
-        int r;
-
-        if (f->watch)
-                return;
-        r = sd_event_add_inotify(
-                        f->dir->event, &f->watch, f->path, IN_MODIFY | IN_DONT_FOLLOW, on_growth, f);
-        if (r < 0 && r != -ENOENT) /* deleted by someone: the next generation makes it anew */
-                log_debug("%s: can't be watched: %s", f->path, strerror(-r));
-}
-
-static void look_in(OutputFile *f, uint64_t usec)
-{
-        (void) sd_event_source_set_time_relative(f->timer, usec);
-        (void) sd_event_source_set_enabled(f->timer, SD_EVENT_ONESHOT);
-}
-
-/* Not a call more than what may be made between fork and exec. */
-static _Noreturn void cut_in_child(int fd, off_t cut)
-{
-        int r;
-
-        (void) prctl(PR_SET_NAME, "tractor-cut");
-        (void) prctl(PR_SET_PDEATHSIG, SIGKILL);
-        if (fd > 0)
-                (void) close_range(0, (unsigned) fd - 1, 0);
-        (void) close_range((unsigned) fd + 1, ~0U, 0);
-        r = fallocate(fd, FALLOC_FL_COLLAPSE_RANGE, 0, cut);
-        if (r < 0)
-                r = fallocate(fd, FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE, 0, cut);
-        _exit(r < 0 ? 1 : 0);
-}
-
-static int on_cut(sd_event_source *s, const siginfo_t *si, void *userdata)
-{
-        OutputFile *f = userdata;
-
-        if (!f) {
-                (void) sd_event_source_set_floating(s, false);
-                return 0;
-        }
-        f->cutter = sd_event_source_unref(f->cutter);
-        /* Where neither way exists, trying again soon would be all we ever did. */
-        look_in(f, si->si_code == CLD_EXITED && si->si_status == 0 ? LOOK_INTERVAL_FAST : 60 * USEC_PER_SEC);
-        return 0;
-}
-
-/* Both ways of giving blocks back may write to the disk and wait for it, hence a process of its own. */
-static int start_cutter(OutputFile *f, int fd, off_t cut)
-{
-        pid_t pid = fork();
-        int r;
-
-        if (pid < 0)
-                return -errno;
-        if (pid == 0)
-                cut_in_child(fd, cut);
-        r = child_watch(f->dir->event, pid, on_cut, f, &f->cutter);
-        if (r < 0)
-                (void) waitpid(pid, NULL, 0);
-        return r;
-}
-
-/* Cuts at whole blocks before the newest OUTPUT_FILE_KEEP bytes. 1: a cutter runs. */
-static int cut_file(OutputFile *f, const struct stat *st)
-{
-        _cleanup_close_ int fd = -EBADF;
-        off_t block = MAX((off_t) st->st_blksize, (off_t) 4096), cut;
-        int r;
-
-        cut = (st->st_size - (off_t) OUTPUT_FILE_KEEP) / block * block;
-        if (st->st_blocks * 512 <= (off_t) OUTPUT_FILE_MAX || cut <= 0)
-                return 0;
-        fd = openat(f->dir->fd, f->name, O_WRONLY | O_NOFOLLOW | O_NONBLOCK | O_NOCTTY | O_CLOEXEC);
-        if (fd < 0)
-                return -errno;
-        r = start_cutter(f, fd, cut);
-        return r < 0 ? r : 1;
-}
-
-/* A look: cut if needed; else listen again, first, so that nothing written meanwhile is missed. */
-static int on_look(sd_event_source *s, uint64_t usec, void *userdata)
-{
-        OutputFile *f = userdata;
-        struct stat st;
-        uint64_t grown;
-        int r;
-
-        if (f->cutter)
-                return 0;
-        listen_for_growth(f);
-        if (fstatat(f->dir->fd, f->name, &st, AT_SYMLINK_NOFOLLOW) < 0 || !S_ISREG(st.st_mode))
-                return 0;
-        grown = (uint64_t) st.st_size > f->size ? (uint64_t) st.st_size - f->size : 0;
-        f->size = (uint64_t) st.st_size;
-        r = cut_file(f, &st);
-        if (r < 0)
-                log_debug("%s: can't be cut: %s", f->path, strerror(-r));
-        if (r != 0 || grown > OUTPUT_FILE_MAX / 8) {
-                f->watch = sd_event_source_disable_unref(f->watch);
-                if (r <= 0)
-                        look_in(f, r < 0 ? LOOK_INTERVAL : LOOK_INTERVAL_FAST);
-        }
-        return 0;
-}
-
-static int on_growth(sd_event_source *s, const struct inotify_event *event, void *userdata)
-{
-        OutputFile *f = userdata;
-
-        f->watch = sd_event_source_disable_unref(f->watch);
-        look_in(f, LOOK_INTERVAL);
-        return 0;
-}
-
-/* "/shop/api" → "shop+api.log"; '+' is in no name. What is too long for a file name keeps its end, where names differ,
- * after a hash of the whole. */
-static char *file_name(const char *actor_path)
-{
-        const char *s = actor_path[0] == '/' ? actor_path + 1 : actor_path;
-        uint64_t hash = 0xcbf29ce484222325ULL;
-        char *name;
-
-        for (const char *p = s; *p; p++)
-                hash = (hash ^ (unsigned char) *p) * 0x100000001b3ULL;
-        if (strlen(s) <= NAME_LENGTH_MAX)
-                name = xasprintf("%s.log", s);
-        else
-                name = xasprintf("%016llx+%s.log", (unsigned long long) hash,
-                                s + strlen(s) - (NAME_LENGTH_MAX - 17));
-        for (char *p = name; p && *p; p++)
-                if (*p == '/')
-                        *p = '+';
-        return name;
-}
-
-/* Ours, or the actor's to be: nothing else may stand under the name. */
-static int make_file(const OutputDir *d, const char *name, uid_t uid, gid_t gid)
-{
-        _cleanup_close_ int fd = openat(d->fd, name,
-                        O_WRONLY | O_APPEND | O_CREAT | O_NOFOLLOW | O_NONBLOCK | O_NOCTTY | O_CLOEXEC,
-                        0640);
-        struct stat st;
-
-        if (fd < 0 || fstat(fd, &st) < 0)
-                return -errno;
-        if (!S_ISREG(st.st_mode) || st.st_nlink != 1)
-                return -EEXIST;
-        if (fchmod(fd, 0640) < 0)
-                return -errno;
-        if ((st.st_uid != uid || st.st_gid != gid) && fchown(fd, uid, gid) < 0)
-                return -errno;
-        return 0;
-}
-
-static int file_new(OutputDir *d, const char *actor_path, OutputFile **ret)
-{
-        _cleanup_(file_freep) OutputFile *f = calloc(1, sizeof(OutputFile));
-        _cleanup_free_ char *name = file_name(actor_path);
-        int r;
-
-        if (!f || !name)
-                return -ENOMEM;
-        f->actor = strdup(actor_path);
-        f->path = xasprintf("%s/%s", d->path, name);
-        if (!f->actor || !f->path)
-                return -ENOMEM;
-        f->name = f->path + strlen(f->path) - strlen(name);
-        r = sd_event_add_time(d->event, &f->timer, CLOCK_MONOTONIC, 0, 0, on_look, f);
-        if (r < 0)
-                return r;
-        r = map_put(&d->files, f->actor, f);
-        if (r < 0)
-                return r;
-        f->dir = d;
-        *ret = TAKE_PTR(f);
-        return 0;
-}
-
-int output_dir_open(OutputDir *d, const char *actor_path, uid_t uid, gid_t gid, char **ret_path)
-{
-        OutputFile *f = map_get(&d->files, actor_path);
-        bool fresh = !f;
-        char *path;
-        int r;
-
-        if (!f) {
-                r = file_new(d, actor_path, &f);
-                if (r < 0)
-                        return r;
-        }
-        r = make_file(d, f->name, uid, gid);
-        path = r < 0 ? NULL : strdup(f->path);
-        if (!path) {
-                if (fresh)
-                        file_free(f);
-                return r < 0 ? r : -ENOMEM;
-        }
-        if (!f->cutter)
-                look_in(f, 0);
-        *ret_path = path;
-        return 0;
-}
-
-static void remove_if_empty(const OutputDir *d, const char *name)
-{
-        struct stat st;
-
-        if (fstatat(d->fd, name, &st, AT_SYMLINK_NOFOLLOW) >= 0 && S_ISREG(st.st_mode) && st.st_size == 0)
-                (void) unlinkat(d->fd, name, 0);
-}
-
-/* What was written since the last look; nobody will look again. */
-static void cut_last(OutputFile *f)
-{
-        struct stat st;
-
-        if (!f->cutter && fstatat(f->dir->fd, f->name, &st, AT_SYMLINK_NOFOLLOW) >= 0 && S_ISREG(st.st_mode))
-                (void) cut_file(f, &st);
-}
-
-void output_dir_close(OutputDir *d, const char *actor_path)
-{
-        OutputFile *f = map_get(&d->files, actor_path);
-
-        if (!f)
-                return;
-        remove_if_empty(d, f->name);
-        cut_last(f);
-        file_free(f);
-}
-
-static void clean_folder(OutputDir *d, bool all)
-{
-        int fd = d->fd < 0 ? -EBADF : openat(d->fd, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-        DIR *dir = fd < 0 ? NULL : fdopendir(fd);
-        struct dirent *entry;
-
-        if (!dir) {
-                safe_close(fd);
-                return;
-        }
-        while ((entry = readdir(dir)))
-                if (all && entry->d_type == DT_REG)
-                        (void) unlinkat(d->fd, entry->d_name, 0);
-                else
-                        remove_if_empty(d, entry->d_name);
-        (void) closedir(dir);
-        /* Kept while it holds something. */
-        (void) rmdir(d->path);
-}
-
 OutputDir *output_dir_free(OutputDir *d, bool remove)
 {
+        bool clean = remove || !d || d->pid == 0; /* a logger may still have something to write */
         size_t pos = 0;
-        OutputFile *f;
 
         if (!d)
                 return NULL;
-        while ((f = map_next(&d->files, &pos))) {
-                file_free(f);
-                pos = 0;
-        }
-        map_clear(&d->files);
-        clean_folder(d, remove);
-        safe_close(d->fd);
+        logger_forget(d);
+        for (Pipes *p; (p = map_next(&d->pipes, &pos)); pos = 0)
+                pipes_free(p);
+        map_clear(&d->pipes);
+        sd_event_source_disable_unref(d->retry);
+        sd_event_source_disable_unref(d->limit);
+        if (d->path && clean)
+                output_folder_clean(d->dir_fd, d->path, remove);
+        safe_close(d->dir_fd);
         sd_event_unref(d->event);
         free(d->path);
+        free(d->program);
         free(d);
         return NULL;
+}
+
+static int on_finish_limit(sd_event_source *s, uint64_t usec, void *userdata)
+{
+        OutputDir *d = userdata;
+
+        log_warning("the logger does not come to its end: killed");
+        (void) kill(d->pid, SIGKILL); /* not reaped: our watch has not told */
+        logger_forget(d);
+        finished(d);
+        return 0;
+}
+
+bool output_dir_finish(OutputDir *d, void (*done)(void *userdata), void *userdata)
+{
+        int r;
+
+        if (!d || d->finished)
+                return false;
+        if (d->done)
+                return true;
+        if (d->pid == 0 && (list_is_empty(&d->due) || start(d) < 0))
+                return false;
+        r = sd_event_add_time_relative(
+                        d->event, &d->limit, CLOCK_MONOTONIC, FINISH_TIMEOUT, 0, on_finish_limit, d);
+        if (r < 0)
+                return false;
+        d->done = done;
+        d->userdata = userdata;
+        flush(d);
+        return true;
+}
+
+pid_t output_dir_logger(const OutputDir *d)
+{
+        return d->pid;
+}
+
+/* --- a generation --- */
+
+static int open_pipe(uid_t uid, int *ret_read, int *ret_write)
+{
+        int fds[2], r;
+
+        if (pipe2(fds, O_CLOEXEC) < 0)
+                return -errno;
+        r = fd_check_reserve(fds[1]);
+        if (r >= 0 && uid != (uid_t) -1 && fchown(fds[1], uid, (gid_t) -1) < 0)
+                r = -errno;
+        if (r < 0) {
+                close_many(fds, 2);
+                return r;
+        }
+        *ret_read = fds[0];
+        *ret_write = fds[1];
+        return 0;
+}
+
+static int pipes_new(OutputDir *d, uint64_t key, const char *actor_path, Pipes **ret)
+{
+        _cleanup_(pipes_freep) Pipes *p = calloc(1, sizeof(Pipes));
+        int r;
+
+        if (!p)
+                return -ENOMEM;
+        list_init(&p->due);
+        p->fds[0] = p->fds[1] = -EBADF;
+        p->name = output_file_name(actor_path);
+        if (!p->name)
+                return -ENOMEM;
+        p->key = key;
+        r = map_put_u64(&d->pipes, key, p);
+        if (r < 0)
+                return r;
+        p->dir = d;
+        *ret = TAKE_PTR(p);
+        return 0;
+}
+
+int output_open(OutputDir *d, uint64_t key, const char *actor_path, unsigned streams, uid_t uid,
+                int ret_fds[static 2])
+{
+        _cleanup_(pipes_freep) Pipes *p = NULL;
+        int fds[2] = { -EBADF, -EBADF }, r;
+
+        /* One that died is started by its timer. */
+        r = d->pid == 0 && d->failures == 0 ? start(d) : 0;
+        if (r >= 0)
+                r = pipes_new(d, key, actor_path, &p);
+        for (int i = 0; i < 2 && r >= 0; i++)
+                if (streams & (1U << i))
+                        r = open_pipe(uid, &p->fds[i], &fds[i]);
+        if (r < 0) {
+                close_many(fds, 2);
+                return r;
+        }
+        memcpy(ret_fds, fds, sizeof(fds));
+        pipes_due(TAKE_PTR(p));
+        flush(d);
+        return 0;
+}
+
+void output_end(OutputDir *d, uint64_t key)
+{
+        Pipes *p = d ? map_get_u64(&d->pipes, key) : NULL;
+
+        if (!p || p->ended)
+                return;
+        p->ended = true;
+        pipes_due(p);
+        flush(d);
+}
+
+int output_end_tail(OutputDir *d, uint64_t key, unsigned lines,
+                void (*handler)(const char *text, void *userdata), void *userdata, OutputTail **ret)
+{
+        Pipes *p = d ? map_get_u64(&d->pipes, key) : NULL;
+        OutputTail *t;
+        int r;
+
+        if (!p || p->ended || p->fds[LOGGER_STDERR] < 0)
+                return -ENOENT;
+        t = calloc(1, sizeof(OutputTail));
+        if (!t)
+                return -ENOMEM;
+        r = sd_event_add_time_relative(
+                        d->event, &t->timer, CLOCK_MONOTONIC, TAIL_TIMEOUT, 0, on_tail_limit, t);
+        if (r < 0) {
+                free(t);
+                return r;
+        }
+        t->handler = handler;
+        t->userdata = userdata;
+        t->pipes = p;
+        p->tail = t;
+        p->lines = lines;
+        *ret = t;
+        output_end(d, key);
+        return 0;
 }

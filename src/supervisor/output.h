@@ -1,29 +1,41 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #pragma once
 
-/* Where the output of actors goes on a machine without a journal: one file an actor, "<dir>/shop+api.log" for
- * /shop/api, that its processes append to directly and the supervisor keeps bounded. No copy, and no work for an
- * idle actor: inotify (IN_MODIFY, re-armed at most every 250 ms) tells of growth; past OUTPUT_FILE_MAX the oldest
- * blocks are given back in place (FALLOC_FL_COLLAPSE_RANGE, where the file system has it, else PUNCH_HOLE), so no
- * line a writer is just appending is ever lost; by a short-lived child, since both may wait for the disk. Readers skip
- * holes. */
+/* Where the output of actors goes on a machine without a journal: a pipe a stream and generation, whose read ends the
+ * logger has (logger/protocol.h), a process of its own that is started when the first actor needs it. It writes one
+ * bounded file an actor; what waits for the disk is the logger, and the writers in their pipes, never our loop.
+ *
+ * We keep the read ends, too, so that a logger that dies costs no writer its pipe: a new one is started, with backoff,
+ * and handed all that was not done. What the dead one had read and not written is lost. */
 
+#include <sys/types.h>
 #include <systemd/sd-event.h>
 
 #include "base/macro.h"
 
-#define OUTPUT_FILE_MAX (4U * 1024 * 1024)
-#define OUTPUT_FILE_KEEP (1U * 1024 * 1024) /* of the newest, after a cut */
-
 typedef struct OutputDir OutputDir;
+typedef struct OutputTail OutputTail;
 
-/* $STATE_DIRECTORY, /var/lib/tractor (root) or ${XDG_STATE_HOME:-~/.local/state}/tractor, then "/<instance>"; made
- * with mode 0700, every component checked against symlinks not owned by root or us. */
+/* Opens the folder (supervisor/output-folder.h). */
 int output_dir_new(sd_event *event, const char *instance, OutputDir **ret);
-/* Removes empty files and, when `remove`, the whole folder. */
+/* Removes the folder when it is empty, or, when `remove`, with all that is in it. */
 OutputDir *output_dir_free(OutputDir *d, bool remove);
-/* The file of an actor, created (0640, owned by uid:gid so that the child can open it itself) and watched. *ret_path
- * is the caller's. Calling it again for a later generation gives the same path. */
-int output_dir_open(OutputDir *d, const char *actor_path, uid_t uid, gid_t gid, char **ret_path);
-/* The actor left the tree: unwatch; the file stays while it has content. */
-void output_dir_close(OutputDir *d, const char *actor_path);
+
+/* The pipes of a generation, for stdout (ret_fds[0]) and stderr (ret_fds[1]) as `streams` (bits 0 and 1) says, else
+ * -EBADF. The write ends are the caller's; they belong to `uid` unless that is -1, so that a program can open its
+ * /dev/stdout. */
+int output_open(OutputDir *d, uint64_t key, const char *actor_path, unsigned streams, uid_t uid,
+                int ret_fds[static 2]);
+/* Its main process has ended, or never was. Harmless for a key that has no pipes, or when repeated. */
+void output_end(OutputDir *d, uint64_t key);
+/* The same, and asks for its last words: at most `lines` lines and 8 KiB of its stderr, "" when there is none or it took
+ * over 2 s. Calls back from the loop. -ENOENT: it has no pipe for stderr. */
+int output_end_tail(OutputDir *d, uint64_t key, unsigned lines,
+                void (*handler)(const char *text, void *userdata), void *userdata, OutputTail **ret);
+OutputTail *output_tail_free(OutputTail *t); /* cancels: no call back */
+
+/* Nothing more will be opened: ends the logger when it has written all. True when `done` will be called, within a
+ * second whatever the disk does. */
+bool output_dir_finish(OutputDir *d, void (*done)(void *userdata), void *userdata);
+/* 0: none runs. For tests. */
+pid_t output_dir_logger(const OutputDir *d);

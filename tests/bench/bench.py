@@ -280,7 +280,8 @@ def group_b(table, backends):
 def tractor_memory(t):
     status = t.call("supervisor.status")
     return subjects.memory_kib([status["keeper_pid"], status["pid"],
-                                *subjects.children_called(status["keeper_pid"], "tractor-spawner")])
+                                *subjects.children_called(status["keeper_pid"], "tractor-spawner"),
+                                *subjects.children_called(status["pid"], "tractor-logger")])
 
 
 def group_c(table, backends):

@@ -5,6 +5,7 @@ Nothing here polls or sleeps: waiting is for an event of events.subscribe, for a
 wait has a limit that fails the test."""
 
 import contextlib
+import ctypes
 import itertools
 import json
 import os
@@ -22,7 +23,7 @@ LIMIT = float(os.environ.get("TRACTOR_TEST_LIMIT", "20"))
 
 
 def program(name):
-    for folder in ("keeper", "supervisor", "tractorctl"):
+    for folder in ("keeper", "supervisor", "logger", "tractorctl"):
         path = os.path.join(BUILD, "src", folder, name)
         if os.path.exists(path):
             return path
@@ -30,6 +31,28 @@ def program(name):
 
 
 BAD_ACTOR = program("bad-actor")
+
+
+def await_change(path, look):
+    """What look() gives once that is true: asked again at every change of the file, or of the files in the folder."""
+    libc = ctypes.CDLL(None, use_errno=True)
+    fd = libc.inotify_init1(os.O_CLOEXEC | os.O_NONBLOCK)
+    try:
+        # IN_MODIFY | IN_MOVED_TO | IN_CREATE, before the first look
+        assert libc.inotify_add_watch(fd, os.fsencode(path), 0x2 | 0x80 | 0x100) >= 0, os.strerror(ctypes.get_errno())
+        deadline = time.monotonic() + LIMIT
+        while not (found := look()):
+            ready, _, _ = select.select([fd], [], [], max(deadline - time.monotonic(), 0))
+            assert ready, f"{path} did not come to hold what was due"
+            os.read(fd, 65536)
+        return found
+    finally:
+        os.close(fd)
+
+
+def read_text(path):
+    with open(path, errors="replace") as f:
+        return f.read()
 
 
 class RpcError(Exception):
@@ -214,6 +237,31 @@ class Tractor:
 
     def pid(self, path):
         return self.get(path)["pid"]
+
+    def await_log(self, text):
+        """A line of the daemons' own log that is written some time after what made for it."""
+        return await_change(self.log_path, lambda: text in read_text(self.log_path))
+
+    @property
+    def output_folder(self):
+        return os.path.join(self.dir, "state", self.status["instance"])
+
+    def output(self, path):
+        """What an actor has said, where there is no journal: (stream, line), the oldest first."""
+        name = os.path.join(self.output_folder, path[1:].replace("/", "+") + ".log")
+        text = "".join(read_text(n) for n in (name + ".1", name) if os.path.exists(n))
+        return [tuple(line.split(" ", 3)[1:4:2]) for line in text.splitlines()]
+
+    def await_output(self, path, due):
+        return await_change(self.output_folder, lambda: due(self.output(path)))
+
+    def logger(self):
+        """The pid of the process that writes the actors' output."""
+        for pid in open(f"/proc/{self.status['pid']}/task/{self.status['pid']}/children").read().split():
+            with contextlib.suppress(OSError):
+                if open(f"/proc/{pid}/comm").read() == "tractor-logger\n":
+                    return int(pid)
+        return None
 
     def stop(self):
         """Ends it as its owner would, and proves that nothing is left."""

@@ -190,7 +190,7 @@ def identity(backend):
 
 
 def output_files(backend):
-    """Without a journal output goes to a bounded file under the state directory, and the record has the last words."""
+    """Without a journal output goes to bounded files under the state directory, and the record has the last words."""
     if os.path.exists("/run/systemd/journal/stdout"):
         return
     with tractor(backend) as t:
@@ -198,12 +198,10 @@ def output_files(backend):
         t.load(on_give_up="isolate", intensity={"max_restarts": 0, "within_ms": 1000},
                children=[{"name": "x", "exec": ["sh", "-c", "echo hello; echo famous last words >&2; exit 9"]}])
         events.state("/t/x", "failed")
-        folder = os.path.join(t.dir, "state", t.status["instance"])
-        (name,) = os.listdir(folder)
-        assert open(os.path.join(folder, name)).read() == "hello\nfamous last words\n"
-        assert stat.S_IMODE(os.stat(folder).st_mode) == 0o700
-        t.call("supervisor.ping")  # answered after the turn in which the end was logged
-        assert "famous last words" in open(t.log_path).read()
+        t.await_log("last words: famous last words")
+        assert sorted(t.output("/t/x")) == [("stderr", "famous last words"), ("stdout", "hello")], t.output("/t/x")
+        assert os.listdir(t.output_folder) == ["t+x.log"]
+        assert stat.S_IMODE(os.stat(t.output_folder).st_mode) == 0o700
 
 
 def many_values(backend):
