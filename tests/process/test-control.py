@@ -160,7 +160,7 @@ say("$/hello", protocol="tractor/1", name="x", path="/t/x", id="x", pid=os.getpi
 hello = json.loads(f.readline())
 assert hello["method"] == "$/hello" and hello["params"]["protocol"] == "tractor/1", hello
 say("$/status", text="warming up")
-f.write(json.dumps({"jsonrpc": "2.0", "id": 1, "method": "actor.spawn", "params": {}}) + "\\n")
+f.write(json.dumps({"jsonrpc": "2.0", "id": 1, "method": "actor.spawn", "params": {"parent": "/t"}}) + "\\n")
 f.flush()
 assert json.loads(f.readline())["error"]["code"] == -32009
 say("$/ready")
