@@ -133,7 +133,7 @@ def order_follows_dependencies(backend):
         result = apply(t, tree(sleeper("a", umask="077"), sleeper("b", depends=["a", "new"]), sleeper("new", depends=["a"])))
         lists(result, 1, added=["/t/new"], removed=["/t/old", "/t/gone"], restarted=["/t/a", "/t/b"])
         seen = []
-        while "new ready" not in seen or "b ready" not in seen:
+        while not {"new ready", "b ready", "old exited"} <= set(seen):
             e = events.next()
             if e["event"] == "exited" or (e["event"] == "state" and e["to"] in ("starting", "ready")):
                 seen.append(f"{e['path'][3:]} {e.get('to', 'exited')}")
