@@ -389,9 +389,13 @@ static void inherit_names(Manager *m, const Node *node, TreeSpec *spec)
 
         take_identity(spec, known);
         for (size_t i = 0; i < spec->n_children; i++) {
-                _cleanup_free_ char *path = node_path_join(node->path, spec->children[i]->name);
-                Node *child = path ? core_find(m->core, path) : NULL;
+                _cleanup_free_ char *path = NULL;
+                Node *child;
 
+                if (spec->children[i]->resolved)
+                        continue;
+                path = node_path_join(node->path, spec->children[i]->name);
+                child = path ? core_find(m->core, path) : NULL;
                 if (child)
                         inherit_names(m, child, spec->children[i]);
         }

@@ -22,12 +22,16 @@ void applying_failed_at(Applying *a, const char *path, Json *error)
 int applying_check_limits(Applying *a, const TreeSpec *spec, const char *parent)
 {
         Limit limit = cgroup_unenforceable(&spec->limits, a->manager->backend->controllers);
-        _cleanup_free_ char *path = node_path_join(parent, spec->name);
+        bool refused = limit != _LIMIT_INVALID && !spec->limits_optional;
+        _cleanup_free_ char *path = NULL;
         int r = 0;
 
+        if (!refused && spec->n_children == 0)
+                return 0;
+        path = node_path_join(parent, spec->name);
         if (!path)
                 return -ENOMEM;
-        if (limit != _LIMIT_INVALID && !spec->limits_optional) {
+        if (refused) {
                 (void) refuse_home(&a->error, path, -EOPNOTSUPP, limit);
                 return -EOPNOTSUPP;
         }
@@ -58,7 +62,8 @@ static int prepare_item(Applying *a, PlanItem *item)
         }
 }
 
-static int prepare_order(Applying *a, Node *node, const TreeSpec *spec)
+/* Items stand in the order of the children, those to be removed between or behind them. *at: the first below `node`. */
+static int prepare_order(Applying *a, Node *node, const TreeSpec *spec, size_t *at)
 {
         _cleanup_free_ Node **order = calloc(spec->n_children + 1, sizeof(Node *));
         size_t n = 0;
@@ -66,18 +71,20 @@ static int prepare_order(Applying *a, Node *node, const TreeSpec *spec)
 
         if (!order)
                 return -ENOMEM;
-        for (size_t i = 0; i < spec->n_children && r >= 0; i++) {
-                _cleanup_free_ char *path = node_path_join(node->path, spec->children[i]->name);
-                Node *child = path ? core_find(a->manager->core, path) : NULL;
+        for (size_t i = 0; i < spec->n_children && r >= 0;) {
+                const PlanItem *item = &a->plan.items[(*at)++];
 
-                if (!path)
-                        return -ENOMEM;
-                if (!child)
-                        continue; /* it will come in the next round */
-                order[n++] = child;
-                if (child->spec.kind == NODE_SUPERVISOR && spec->children[i]->node.kind == NODE_SUPERVISOR)
-                        r = prepare_order(a, child, spec->children[i]);
+                if (item->action == PLAN_REMOVE)
+                        continue;
+                if (item->node) /* else it will come in the next round */
+                        order[n++] = item->node;
+                if (item->action != PLAN_ADD && item->spec->node.kind == NODE_SUPERVISOR)
+                        r = prepare_order(a, item->node, item->spec, at);
+                i++;
         }
+        while (*at < a->plan.n && a->plan.items[*at].action == PLAN_REMOVE &&
+                        a->plan.items[*at].node->parent == node)
+                (*at)++;
         if (r >= 0)
                 core_change_order(node, order, n);
         return r;
@@ -87,6 +94,7 @@ int applying_prepare(Applying *a, Node *top)
 {
         Manager *m = a->manager;
         const char *depends = NULL;
+        size_t first = 1; /* after the top's own */
         Node *at = NULL;
         int r;
 
@@ -96,7 +104,7 @@ int applying_prepare(Applying *a, Node *top)
         for (size_t i = 0; i < a->plan.n && r >= 0; i++)
                 r = prepare_item(a, &a->plan.items[i]);
         if (r >= 0)
-                r = prepare_order(a, top, a->spec);
+                r = prepare_order(a, top, a->spec, &first);
         if (r < 0)
                 return r;
         r = core_check_changes(m->core, top, &at, &depends);
