@@ -357,14 +357,15 @@ def limits_change_in_place(backend):
 
 
 def pids_max(t, path):
-    """Of the node itself: on scope its slice, on cgroup maybe above the generation's leaf."""
+    """Of the node itself: on scope its slice, on cgroup above the leaves of later generations."""
     folder = "/sys/fs/cgroup" + t.get(path)["cgroup"]
-    for place in (folder, os.path.dirname(folder)):
-        with open(os.path.join(place, "pids.max")) as f:
-            value = f.read().strip()
-        if value != "max":
-            return value
-    return "max"
+    if t.status["backend"] == "scope":
+        subprocess.run(["systemctl", "is-system-running"], stdout=subprocess.DEVNULL)  # it has read what was asked before
+        folder = os.path.dirname(folder)
+    elif t.get(path)["generation"] > 1:
+        folder = os.path.dirname(folder)
+    with open(os.path.join(folder, "pids.max")) as f:
+        return f.read().strip()
 
 
 def command_line(backend):
