@@ -202,9 +202,8 @@ static int set_up(Keeper *k)
                 r = sd_event_add_signal(k->event, NULL, signals[i].signo | SD_EVENT_SIGNAL_PROCMASK,
                                 signals[i].handler, k);
         if (r >= 0 && (prctl(PR_SET_CHILD_SUBREAPER, 1) < 0 || prctl(PR_SET_NAME, "tractord") < 0))
-                r = -errno;
-        if (r >= 0)
-                r = keeper_add_reap_timers(k);
+                return -errno;
+        r = r < 0 ? r : keeper_add_reap_timers(k);
         return r < 0 ? r : watch_owner(k);
 }
 
