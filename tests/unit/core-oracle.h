@@ -367,7 +367,7 @@ static bool o_try_supervisor(Oracle *o)
         o->someone_over = false;
         for (int i = 0; i < o->n; i++) {
                 active += o_active(&o->child[i]);
-                pending += o_active(&o->child[i]) && o->child[i].state != NODE_READY;
+                pending += o_active(&o->child[i]) && (o->child[i].state != NODE_READY || o->child[i].stop);
                 failed += o->child[i].state == NODE_FAILED;
         }
         if ((o->stop || o->closing) && active == 0) {

@@ -279,7 +279,25 @@ static void overtaken(void)
         finish();
 }
 
+/* What is removed in the same step as its supervisor starts anew is not started along. */
+static void removed_below_one_that_starts(void)
+{
+        begin_abc(STRATEGY_ONE_FOR_ONE);
+        ask(EVENT_CANCEL, "/t");
+        exited("/t/a", 0);
+        exited("/t/b", 0);
+        exited("/t/c", 0);
+        CHECK_STATE("/t", "dead");
+        forget();
+        change("/t", CHANGE_RESTART, supervisor(STRATEGY_ONE_FOR_ONE));
+        CHECK_EQ(core_change(core, N("/t/b"), CHANGE_REMOVE, NULL), 0);
+        carry_out("/t");
+        CHECK_NOTES("changed t, removed b, spawn a, spawn c");
+        finish();
+}
+
 TEST_MAIN({ "dependencies", dependencies }, { "what_does_not_run", what_does_not_run },
                 { "watchdog", watchdog }, { "order_and_strategy", order_and_strategy },
                 { "intensity", intensity }, { "added_and_removed", added_and_removed },
-                { "refused", refused }, { "overtaken", overtaken });
+                { "refused", refused }, { "overtaken", overtaken },
+                { "removed_below_one_that_starts", removed_below_one_that_starts });

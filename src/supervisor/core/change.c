@@ -135,12 +135,8 @@ void change_commit(Node *n)
         free(c);
         actor_set_watchdog(n);
         node_recount(n);
-        if (is_supervisor(n)) { /* another strategy opens other gates */
+        if (is_supervisor(n))
                 stop_list_renew(n);
-                CORE_CHILD_FOREACH(child, n)
-                        if (priv(child)->wanted)
-                                kick(child);
-        }
         core_emit(n->core, &(Effect){ .type = EFFECT_CHANGED, .node = n });
 }
 
@@ -164,8 +160,6 @@ static void renew_order(Node *s)
                 priv(c)->index = p->next_index++;
                 if (priv(c)->held || priv(c)->in_group)
                         from = MIN(from, priv(c)->index);
-                if (priv(c)->wanted)
-                        kick(c);
         }
         if (p->group && s->spec.strategy != STRATEGY_ONE_FOR_ALL)
                 p->group_from = from;
@@ -241,7 +235,11 @@ void request_change(Node *top, const Event *e)
                 carry_out_stop(n);
         for (Node *n = top; n; n = subtree_next(top, n)) {
                 carry_out_rest(n);
-                if (is_supervisor(n))
-                        group_check(n);
+                if (!is_supervisor(n))
+                        continue;
+                group_check(n);
+                CORE_CHILD_FOREACH(c, n)
+                        if (priv(c)->wanted) /* another order or strategy opens other gates */
+                                kick(c);
         }
 }

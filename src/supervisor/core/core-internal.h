@@ -57,7 +57,7 @@ typedef enum AfterStop {
 /* What a node counts as in the parent and above. */
 enum {
         COUNT_ACTIVE = 1 << 0,  /* will still do something by itself */
-        COUNT_PENDING = 1 << 1, /* active and not ready */
+        COUNT_PENDING = 1 << 1, /* active and not ready, or not for long */
         COUNT_SIGNIFICANT = 1 << 2,
         COUNT_FAILED = 1 << 3,
         COUNT_LIVE = 1 << 4, /* holds or will hold a process of its own, or restarts a branch */

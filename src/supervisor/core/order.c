@@ -101,6 +101,10 @@ void renew_below(Node *top)
         for (Node *n = subtree_next(top, top); n; n = subtree_next(top, n)) {
                 NodePriv *p = priv(n);
 
+                if (p->removing) { /* in this very step, by a change */
+                        n = subtree_last(n);
+                        continue;
+                }
                 p->wanted = true;
                 p->cancelled = p->restarting = false;
                 p->failures = 0;
@@ -228,6 +232,7 @@ static void mark_stop(Node *n, AfterStop after, uint64_t grace_usec, bool fast)
         }
         depend_block(n);
         line_up(n);
+        node_recount(n);
         kick(n);
 }
 

@@ -74,7 +74,7 @@ static unsigned classify(const Node *n)
                 return 0;
         if (n->state == NODE_NEW ? asked : !is_over(n))
                 c |= COUNT_ACTIVE;
-        if ((c & COUNT_ACTIVE) && n->state != NODE_READY)
+        if ((c & COUNT_ACTIVE) && (n->state != NODE_READY || p->stop_wanted))
                 c |= COUNT_PENDING;
         if ((c & COUNT_ACTIVE) && n->spec.significant)
                 c |= COUNT_SIGNIFICANT;
