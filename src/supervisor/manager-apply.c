@@ -266,7 +266,7 @@ static void fail_round(Applying *a, Node *top, int r)
 
 static bool has_pending(const Node *node)
 {
-        if (node_member(node)->next_spec)
+        if (node_member(node)->next_spec || node_is_changing(node))
                 return true;
         CORE_CHILD_FOREACH(child, node)
                 if (has_pending(child))
