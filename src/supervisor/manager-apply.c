@@ -369,13 +369,18 @@ static bool same_names(char *const *a, char *const *b)
 
 static void take_identity(TreeSpec *to, const TreeSpec *from)
 {
+        gid_t *gids;
+
         if (to->resolved || !from->resolved || !streq_ptr(to->user, from->user) ||
                         !streq_ptr(to->group, from->group) || !same_names(to->groups, from->groups))
                 return;
-        to->gids = calloc(from->n_gids + 1, sizeof(gid_t));
-        if (!to->gids)
+        gids = calloc(from->n_gids + 1, sizeof(gid_t));
+        if (!gids)
                 return; /* looked up, then */
-        memcpy(to->gids, from->gids, from->n_gids * sizeof(gid_t));
+        free(to->gids);
+        to->gids = gids;
+        for (size_t i = 0; i < from->n_gids; i++)
+                to->gids[i] = from->gids[i];
         to->n_gids = from->n_gids;
         to->uid = from->uid;
         to->gid = from->gid;
