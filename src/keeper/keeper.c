@@ -132,10 +132,15 @@ static int on_sigchld(sd_event_source *s, const struct signalfd_siginfo *si, voi
         return 0;
 }
 
-static int on_stop_signal(sd_event_source *s, const struct signalfd_siginfo *si, void *userdata)
+static int on_signal(sd_event_source *s, const struct signalfd_siginfo *si, void *userdata)
 {
         Keeper *k = userdata;
 
+        if (si->ssi_signo == SIGHUP) { /* to a service: its trees are to be read anew */
+                if (!k->embedded && k->supervisor.served)
+                        supervisor_signal(k, SIGHUP);
+                return 0;
+        }
         log_info("stopping on signal %u", si->ssi_signo);
         if (!k->stopping && !k->embedded)
                 (void) sd_notify(0, "STOPPING=1");
@@ -189,20 +194,16 @@ static int set_up(Keeper *k)
         static const struct {
                 int signo;
                 sd_event_signal_handler_t handler;
-        } signals[] = { { SIGCHLD, on_sigchld }, { SIGTERM, on_stop_signal }, { SIGINT, on_stop_signal } };
+        } signals[] = { { SIGCHLD, on_sigchld }, { SIGTERM, on_signal }, { SIGINT, on_signal },
+                { SIGHUP, on_signal } };
         int r = sd_event_new(&k->event);
 
-        if (r < 0)
-                return r;
-        for (size_t i = 0; i < ELEMENTSOF(signals); i++) {
+        for (size_t i = 0; i < ELEMENTSOF(signals) && r >= 0; i++)
                 r = sd_event_add_signal(k->event, NULL, signals[i].signo | SD_EVENT_SIGNAL_PROCMASK,
                                 signals[i].handler, k);
-                if (r < 0)
-                        return r;
-        }
-        if (prctl(PR_SET_CHILD_SUBREAPER, 1) < 0 || prctl(PR_SET_NAME, "tractord") < 0)
+        if (r >= 0 && (prctl(PR_SET_CHILD_SUBREAPER, 1) < 0 || prctl(PR_SET_NAME, "tractord") < 0))
                 return -errno;
-        r = keeper_add_reap_timers(k);
+        r = r < 0 ? r : keeper_add_reap_timers(k);
         return r < 0 ? r : watch_owner(k);
 }
 

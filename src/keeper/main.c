@@ -146,8 +146,7 @@ static int protect(Keeper *k)
         _cleanup_free_ char *text = NULL;
         struct rlimit raised;
 
-        if (signal(SIGPIPE, SIG_IGN) == SIG_ERR || signal(SIGHUP, SIG_IGN) == SIG_ERR ||
-                        getrlimit(RLIMIT_NOFILE, &k->nofile) < 0)
+        if (signal(SIGPIPE, SIG_IGN) == SIG_ERR || getrlimit(RLIMIT_NOFILE, &k->nofile) < 0)
                 return -errno;
         raised = (struct rlimit){ k->nofile.rlim_max, k->nofile.rlim_max };
         (void) setrlimit(RLIMIT_NOFILE, &raised);

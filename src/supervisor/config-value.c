@@ -434,25 +434,34 @@ static int refuse_unknown(Parse *p, const Where *w, const Key *keys, size_t n, u
 static const Key *key_find(const Key *keys, size_t n, const char *name)
 {
         for (size_t i = 0; i < n; i++)
-                if (streq(keys[i].name, name))
+                if (keys[i].name[0] == name[0] && streq(keys[i].name, name))
                         return &keys[i];
         return NULL;
 }
 
-/* Keys are read in the table's order, so that one may build on another (`children` on `strategy`). */
+#define KEYS_MAX 64
+
+/* Keys are read in the table's order, so that one may build on another (`children` on `strategy`). An object has few of
+ * the keys there are, so they are looked up by what it has. */
 int read_object(Parse *p, const Where *w, Json *v, const Key *keys, size_t n, unsigned kinds, void *target)
 {
+        Json *values[KEYS_MAX];
+        bool given[KEYS_MAX] = { false };
         JsonIterator i = { 0 };
         int r;
 
+        assert(n <= KEYS_MAX);
         if (json_type(v) != JSON_OBJECT)
                 return problem_type(p, w, v, "an object");
         while (json_next(v, &i)) {
                 Where at = { .up = w, .key = i.key };
                 const Key *key = key_find(keys, n, i.key);
 
-                if (key && (key->kinds & kinds))
+                if (key && (key->kinds & kinds)) {
+                        given[key - keys] = true;
+                        values[key - keys] = i.value;
                         continue;
+                }
                 r = key ? refuse_misplaced(p, &at, key, kinds) : refuse_unknown(p, &at, keys, n, kinds);
                 if (r < 0)
                         return r;
@@ -460,9 +469,7 @@ int read_object(Parse *p, const Where *w, Json *v, const Key *keys, size_t n, un
         for (size_t k = 0; k < n; k++) {
                 Where at = { .up = w, .key = keys[k].name };
 
-                if (!(keys[k].kinds & kinds) || !json_has(v, keys[k].name))
-                        continue;
-                r = keys[k].read(p, &at, json_get(v, keys[k].name), &keys[k], target);
+                r = given[k] ? keys[k].read(p, &at, values[k], &keys[k], target) : 0;
                 if (r < 0)
                         return r;
         }

@@ -13,31 +13,12 @@
 #include "base/error.h"
 #include "base/log.h"
 #include "base/path.h"
-#include "supervisor/cgroup.h"
 #include "supervisor/events.h"
 #include "supervisor/confine.h"
-#include "supervisor/manager-plan.h"
+#include "supervisor/manager-apply.h"
 #include "supervisor/methods.h"
 #include "supervisor/node-json.h"
 #include "wire/message.h"
-
-struct Applying {
-        Manager *manager; /* weak */
-        TreeSpec *spec;
-        char *path;
-        bool dry_run;
-        Loading *loading; /* weak: while names are looked up, or a tree that is not there yet is loaded */
-        Plan plan;
-        Waiter **waiters; /* weak; NULL: done with */
-        size_t n_waiters, n_waiting;
-        sd_event_source *later; /* the next round, once what made room for it is over */
-        bool clearing;          /* waits for replaced nodes to leave */
-        Json *replaced;         /* paths of those */
-        Json *result;
-        Json *error, *failed; /* the first of a node's, and the paths of all */
-        apply_done_t done;
-        void *userdata;
-};
 
 static Member *top_member(const Applying *a)
 {
@@ -121,15 +102,6 @@ static void applying_finish(Applying *a)
         applying_end(a);
 }
 
-static void note_failure(Applying *a, const char *path, Json *error)
-{
-        (void) json_append(a->failed, json_new_string(path, SIZE_MAX));
-        if (a->error)
-                json_unref(error);
-        else
-                a->error = error;
-}
-
 /* --- awaiting --- */
 
 static void applying_round(Applying *a);
@@ -177,11 +149,11 @@ static bool check_started(Waiter *w, bool removed)
                         return false;
         } else if (!removed && node->state == NODE_FAILED) {
                 (void) node_error(node, &error);
-                note_failure(a, node->path, error);
+                applying_failed_at(a, node->path, error);
         } else if (removed || node->state == NODE_DEAD) {
                 (void) message_error_object(&error, ERROR_ACTOR_STOPPED, NULL,
                                 "%s: was stopped while it started", node->path);
-                note_failure(a, node->path, error);
+                applying_failed_at(a, node->path, error);
         } else {
                 return false;
         }
@@ -219,160 +191,7 @@ static int add_waiters(Applying *a)
         return r;
 }
 
-/* --- checking --- */
-
-/* Limits that this host can't enforce are refused before anything is touched. */
-static int check_limits(Applying *a, const TreeSpec *spec, const char *parent, bool below)
-{
-        Limit limit = cgroup_unenforceable(&spec->limits, a->manager->backend->controllers);
-        _cleanup_free_ char *path = node_path_join(parent, spec->name);
-        int r = 0;
-
-        if (!path)
-                return -ENOMEM;
-        if (limit != _LIMIT_INVALID && !spec->limits_optional) {
-                (void) refuse_home(&a->error, path, -EOPNOTSUPP, limit);
-                return -EOPNOTSUPP;
-        }
-        for (size_t i = 0; i < spec->n_children && below && r >= 0; i++)
-                r = check_limits(a, spec->children[i], path, true);
-        return r;
-}
-
-static int prepare_item(Applying *a, PlanItem *item)
-{
-        Manager *m = a->manager;
-
-        switch (item->action) {
-        case PLAN_UPDATE:
-                return core_change(m->core, item->node, CHANGE_LIVE, &item->spec->node);
-        case PLAN_RESTART:
-                return core_change(m->core, item->node, CHANGE_RESTART, &item->spec->node);
-        case PLAN_REMOVE:
-                return item->replaced ? 0 : core_change(m->core, item->node, CHANGE_REMOVE, NULL);
-        case PLAN_ADD:
-                if (item->replaced)
-                        return 0;
-                if (manager_add_nodes(m, item->parent, item->spec, &item->node, &a->error) < 0)
-                        return -EINVAL;
-                return core_change(m->core, item->node, CHANGE_START, NULL);
-        default:
-                return 0;
-        }
-}
-
-static int prepare_order(Applying *a, Node *node, const TreeSpec *spec)
-{
-        _cleanup_free_ Node **order = calloc(spec->n_children + 1, sizeof(Node *));
-        size_t n = 0;
-        int r = 0;
-
-        if (!order)
-                return -ENOMEM;
-        for (size_t i = 0; i < spec->n_children && r >= 0; i++) {
-                _cleanup_free_ char *path = node_path_join(node->path, spec->children[i]->name);
-                Node *child = path ? core_find(a->manager->core, path) : NULL;
-
-                if (!path)
-                        return -ENOMEM;
-                if (!child)
-                        continue; /* it will come in the next round */
-                order[n++] = child;
-                if (child->spec.kind == NODE_SUPERVISOR && spec->children[i]->node.kind == NODE_SUPERVISOR)
-                        r = prepare_order(a, child, spec->children[i]);
-        }
-        if (r >= 0)
-                core_change_order(node, order, n);
-        return r;
-}
-
-static int prepare(Applying *a, Node *top)
-{
-        Manager *m = a->manager;
-        const char *depends = NULL;
-        Node *at = NULL;
-        int r;
-
-        r = manager_check_room(m, a->plan.n_added, a->spec->name, &a->error);
-        if (r >= 0)
-                r = check_limits(a, a->spec, "/", true);
-        for (size_t i = 0; i < a->plan.n && r >= 0; i++)
-                r = prepare_item(a, &a->plan.items[i]);
-        if (r >= 0)
-                r = prepare_order(a, top, a->spec);
-        if (r < 0)
-                return r;
-        r = core_check_changes(m->core, top, &at, &depends);
-        if (r < 0 && at)
-                (void) message_error_object(&a->error, ERROR_INVALID_PARAMS, NULL, "%s: depends on %s, %s",
-                                at->path, depends,
-                                r == -ELOOP ? "which makes a cycle" : "which is not there");
-        return r;
-}
-
-/* As if nothing had been asked. */
-static void forget(Applying *a, Node *top)
-{
-        core_discard_changes(top);
-        for (size_t i = 0; i < a->plan.n; i++) {
-                PlanItem *item = &a->plan.items[i];
-
-                if (item->action != PLAN_ADD || !item->node)
-                        continue;
-                manager_discard(a->manager, item->node);
-                item->node = NULL;
-        }
-        drop_waiters(a);
-}
-
 /* --- doing --- */
-
-static void change_limits(Applying *a, const PlanItem *item)
-{
-        Member *member = node_member(item->node);
-        Limit limit = _LIMIT_INVALID;
-        Json *shown = NULL, *error = NULL;
-        int r;
-
-        r = member_change_limits(member, item->spec, &limit);
-        if (r < 0) {
-                (void) message_error_object(&error, ERROR_INTERNAL, NULL, "%s: can't set limits: %s",
-                                item->node->path, strerror(-r));
-                note_failure(a, item->node->path, error);
-        } else if (events_wanted(a->manager->events) && limits_to_json(&member->limits, &shown) >= 0)
-                events_publish(a->manager->events, item->node->path, "limits", shown);
-}
-
-static bool limits_differ(const Member *member, const TreeSpec *spec)
-{
-        const Limits *a = &(member->next_spec ?: member->spec)->limits, *b = &spec->limits;
-
-        return a->set != b->set || memcmp(a->values, b->values, sizeof(a->values)) != 0 ||
-               !streq_ptr(a->allowed_cpus, b->allowed_cpus);
-}
-
-/* From here on nothing can fail but a limit. */
-static void carry_out_item(Applying *a, const PlanItem *item)
-{
-        Member *member = node_member(item->node);
-
-        if (item->action == PLAN_REMOVE)
-                return;
-        if (item->action == PLAN_ADD) {
-                events_simple(a->manager->events, item->node, "added");
-                return;
-        }
-        member->spawned = false;
-        if (limits_differ(member, item->spec))
-                change_limits(a, item);
-        if (item->action == PLAN_RESTART || member->next_spec) {
-                tree_spec_unref(member->next_spec);
-                member->next_spec = tree_spec_ref(item->spec);
-        } else {
-                tree_spec_unref(member->spec);
-                member->spec = tree_spec_ref(item->spec);
-        }
-}
 
 static int make_result(Applying *a)
 {
@@ -388,25 +207,13 @@ static int make_result(Applying *a)
         return r;
 }
 
-static int add_members(Applying *a)
-{
-        int r = 0;
-
-        for (size_t i = 0; i < a->plan.n && r >= 0; i++) {
-                PlanItem *item = &a->plan.items[i];
-
-                if (item->action == PLAN_ADD)
-                        r = manager_add_members(a->manager, item->node, item->spec, &a->error);
-        }
-        return r;
-}
-
 /* Those whose names others are to take leave alone, and first. */
 static int clear_names(Applying *a, Node *top)
 {
         int r;
 
-        forget(a, top);
+        drop_waiters(a);
+        applying_forget(a, top);
         a->clearing = true;
         r = add_waiters(a);
         for (size_t i = 0; i < a->plan.n && r >= 0; i++) {
@@ -426,13 +233,13 @@ static int carry_out(Applying *a, Node *top)
         int r;
 
         a->clearing = false;
-        r = add_members(a);
+        r = applying_add_members(a);
         if (r >= 0)
                 r = add_waiters(a);
         if (r < 0)
                 return r;
         for (size_t i = 0; i < a->plan.n; i++)
-                carry_out_item(a, &a->plan.items[i]);
+                applying_carry_out(a, &a->plan.items[i]);
         return 0;
 }
 
@@ -441,7 +248,8 @@ static void fail_round(Applying *a, Node *top, int r)
 {
         Json *result = NULL;
 
-        forget(a, top);
+        drop_waiters(a);
+        applying_forget(a, top);
         not_busy(a);
         if (!a->error)
                 (void) message_error_object(
@@ -458,7 +266,7 @@ static void fail_round(Applying *a, Node *top, int r)
 
 static bool has_pending(const Node *node)
 {
-        if (node_member(node)->next_spec)
+        if (node_member(node)->next_spec || node_is_changing(node))
                 return true;
         CORE_CHILD_FOREACH(child, node)
                 if (has_pending(child))
@@ -492,9 +300,10 @@ static void applying_round(Applying *a)
         if (r >= 0)
                 r = make_result(a);
         if (r >= 0)
-                r = prepare(a, top);
+                r = applying_prepare(a, top);
         if (r >= 0 && a->dry_run) {
-                forget(a, top);
+                drop_waiters(a);
+                applying_forget(a, top);
                 not_busy(a);
                 applying_end(a);
                 return;
@@ -540,10 +349,12 @@ static void on_tree(Node *top, Json *error, void *userdata)
         Applying *a = userdata;
 
         a->loading = NULL;
-        if (top && result_of_load(a) < 0)
+        if (!top)
+                on_names(NULL, error, a);
+        else if (result_of_load(a) < 0)
                 applying_fail(a, ERROR_INTERNAL, "out of memory");
         else
-                on_names(NULL, error, a);
+                applying_end(a);
 }
 
 static bool same_names(char *const *a, char *const *b)
@@ -558,13 +369,18 @@ static bool same_names(char *const *a, char *const *b)
 
 static void take_identity(TreeSpec *to, const TreeSpec *from)
 {
+        gid_t *gids;
+
         if (to->resolved || !from->resolved || !streq_ptr(to->user, from->user) ||
                         !streq_ptr(to->group, from->group) || !same_names(to->groups, from->groups))
                 return;
-        to->gids = calloc(from->n_gids + 1, sizeof(gid_t));
-        if (!to->gids)
+        gids = calloc(from->n_gids + 1, sizeof(gid_t));
+        if (!gids)
                 return; /* looked up, then */
-        memcpy(to->gids, from->gids, from->n_gids * sizeof(gid_t));
+        free(to->gids);
+        to->gids = gids;
+        for (size_t i = 0; i < from->n_gids; i++)
+                to->gids[i] = from->gids[i];
         to->n_gids = from->n_gids;
         to->uid = from->uid;
         to->gid = from->gid;
@@ -578,9 +394,13 @@ static void inherit_names(Manager *m, const Node *node, TreeSpec *spec)
 
         take_identity(spec, known);
         for (size_t i = 0; i < spec->n_children; i++) {
-                _cleanup_free_ char *path = node_path_join(node->path, spec->children[i]->name);
-                Node *child = path ? core_find(m->core, path) : NULL;
+                _cleanup_free_ char *path = NULL;
+                Node *child;
 
+                if (spec->children[i]->resolved)
+                        continue;
+                path = node_path_join(node->path, spec->children[i]->name);
+                child = path ? core_find(m->core, path) : NULL;
                 if (child)
                         inherit_names(m, child, spec->children[i]);
         }
@@ -612,7 +432,7 @@ static void try_load(Applying *a)
         Node *top = NULL, *at = NULL;
         int r;
 
-        r = check_limits(a, a->spec, "/", true);
+        r = applying_check_limits(a, a->spec, "/");
         if (r >= 0)
                 r = manager_add_nodes(m, core_root(m->core), a->spec, &top, &a->error);
         if (r >= 0)

@@ -52,15 +52,38 @@ static int plan_addition(Planner *p, Node *parent, TreeSpec *spec, bool running,
 
 static int plan_node(Planner *p, Node *node, TreeSpec *spec, bool running, bool covered);
 
-static int plan_child(Planner *p, Node *parent, TreeSpec *spec, bool running, bool covered)
+static Node *next_child(const Node *parent, const Node *child)
 {
-        _cleanup_free_ char *path = node_path_join(parent->path, spec->name);
-        Node *node = path ? core_find(p->manager->core, path) : NULL;
-        int r;
+        ListNode *next = child ? child->siblings.next : parent->children.next;
 
-        if (!path)
-                return -ENOMEM;
-        if (!node)
+        return next == &parent->children ? NULL : LIST_ENTRY(next, Node, siblings);
+}
+
+/* Most often it is the one after the last. */
+static int find_child(Planner *p, Node *parent, const char *name, Node **last)
+{
+        Node *node = next_child(parent, *last);
+
+        if (!node || !streq(node->name, name)) {
+                _cleanup_free_ char *path = node_path_join(parent->path, name);
+
+                if (!path)
+                        return -ENOMEM;
+                node = core_find(p->manager->core, path);
+        }
+        if (node)
+                *last = node;
+        return node != NULL;
+}
+
+static int plan_child(Planner *p, Node *parent, TreeSpec *spec, bool running, bool covered, Node **last)
+{
+        int r = find_child(p, parent, spec->name, last);
+        Node *node = *last;
+
+        if (r < 0)
+                return r;
+        if (r == 0)
                 return plan_addition(p, parent, spec, running, covered, false);
         node_member(node)->mark = p->mark;
         if (node->spec.kind == spec->node.kind && !node_is_leaving(node))
@@ -71,10 +94,11 @@ static int plan_child(Planner *p, Node *parent, TreeSpec *spec, bool running, bo
 
 static int plan_children(Planner *p, Node *node, TreeSpec *spec, bool running, bool covered)
 {
+        Node *last = NULL;
         int r = 0;
 
         for (size_t i = 0; i < spec->n_children && r >= 0; i++)
-                r = plan_child(p, node, spec->children[i], running, covered);
+                r = plan_child(p, node, spec->children[i], running, covered, &last);
         CORE_CHILD_FOREACH(c, node)
                 if (r >= 0 && node_member(c)->mark != p->mark && !node_member(c)->spawned &&
                                 !node_is_leaving(c))

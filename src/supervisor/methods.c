@@ -17,7 +17,8 @@ static void method_ping(Request *q)
 
 static int status_features(Json **ret)
 {
-        return json_pack(ret, "[s,s,s,s,s,s]", "trees", "events", "limits", "freeze", "portals", "access");
+        return json_pack(ret, "[s,s,s,s,s,s,s]", "trees", "events", "limits", "freeze", "portals", "access",
+                        "apply");
 }
 
 static void method_status(Request *q)

@@ -59,6 +59,7 @@ int verb_status(Context *c);
 int verb_tree(Context *c);
 int verb_list(Context *c);
 int verb_load(Context *c);
+int verb_apply(Context *c);
 int verb_unload(Context *c);
 int verb_validate(Context *c);
 int verb_spawn(Context *c);

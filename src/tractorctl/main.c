@@ -11,6 +11,7 @@ static int (*const verbs[_VERB_BUILT_MAX])(Context *c) = {
         [VERB_TREE] = verb_tree,
         [VERB_LIST] = verb_list,
         [VERB_LOAD] = verb_load,
+        [VERB_APPLY] = verb_apply,
         [VERB_UNLOAD] = verb_unload,
         [VERB_VALIDATE] = verb_validate,
         [VERB_SPAWN] = verb_spawn,

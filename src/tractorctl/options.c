@@ -8,9 +8,9 @@
 #define ON(v) (UINT32_C(1) << (v))
 #define EVERY_VERB UINT32_MAX
 #define WAITING                                                                                             \
-        (ON(VERB_LOAD) | ON(VERB_UNLOAD) | ON(VERB_SPAWN) | ON(VERB_CANCEL) | ON(VERB_KILL) |               \
-                        ON(VERB_RESTART) | ON(VERB_START) | ON(VERB_FREEZE) | ON(VERB_THAW) |               \
-                        ON(VERB_SET_LIMIT))
+        (ON(VERB_LOAD) | ON(VERB_APPLY) | ON(VERB_UNLOAD) | ON(VERB_SPAWN) | ON(VERB_CANCEL) |              \
+                        ON(VERB_KILL) | ON(VERB_RESTART) | ON(VERB_START) | ON(VERB_FREEZE) |               \
+                        ON(VERB_THAW) | ON(VERB_SET_LIMIT))
 
 static const struct {
         const char *name, *arguments, *help;
@@ -21,6 +21,8 @@ static const struct {
         [VERB_TREE] = { "tree", "[PATH]", "the supervision tree", 0, 1 },
         [VERB_LIST] = { "list", "[GLOB]", "one line a node", 0, 1 },
         [VERB_LOAD] = { "load", "FILE [--no-wait]", "start a tree in the running supervisor", 1, 1 },
+        [VERB_APPLY] = { "apply", "FILE [--dry-run] [--no-wait]", "make the running tree what the file says",
+                        1, 1 },
         [VERB_UNLOAD] = { "unload", "PATH [--no-wait]", "stop a tree and forget it", 1, 1 },
         [VERB_VALIDATE] = { "validate", "FILE", "check a tree file, one line a problem", 1, 1 },
         [VERB_SPAWN] = { "spawn", "PARENT NAME [OPTION…] -- CMD…", "start one more child", 2, 2 },
@@ -38,7 +40,6 @@ static const struct {
 };
 
 static const char *const unbuilt[] = {
-        "apply",
         "top",
         "call",
         "tell",
@@ -118,6 +119,7 @@ static const OptionInfo options[] = {
         { "reason", 0, OPTION_STRING, ON(VERB_CANCEL), FIELD(reason), NULL },
         { "grace-ms", 0, OPTION_GRACE, ON(VERB_CANCEL), 0, NULL },
         { "no-wait", 0, OPTION_FLAG, WAITING, FIELD(no_wait), NULL },
+        { "dry-run", 0, OPTION_FLAG, ON(VERB_APPLY), FIELD(dry_run), NULL },
         { "follow", 'f', OPTION_FLAG, ON(VERB_EVENTS), FIELD(follow), NULL },
         { "socket", 0, OPTION_STRING, EVERY_VERB, FIELD(socket), NULL },
         { "run", 0, OPTION_STRING, EVERY_VERB, FIELD(run), NULL },

@@ -14,6 +14,7 @@ typedef enum Verb {
         VERB_TREE,
         VERB_LIST,
         VERB_LOAD,
+        VERB_APPLY,
         VERB_UNLOAD,
         VERB_VALIDATE,
         VERB_SPAWN,
@@ -48,7 +49,7 @@ typedef struct Options {
         JsonMode json;
         const char *backend, *signal, *reason;
         int64_t grace_ms; /* -1: not given */
-        bool no_wait, follow;
+        bool no_wait, follow, dry_run;
         Json *child;          /* spawn: the child's keys as far as options gave them; else NULL */
         char **args;          /* owned array of weak strings */
         char *const *command; /* what followed "--", NULL-terminated; NULL without */

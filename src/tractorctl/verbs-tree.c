@@ -3,6 +3,7 @@
 #include <unistd.h>
 
 #include "base/path.h"
+#include "tractorctl/apply-view.h"
 #include "tractorctl/context.h"
 #include "tractorctl/daemon.h"
 #include "tractorctl/describe.h"
@@ -144,6 +145,67 @@ int verb_load(Context *c)
         if (!print_json(c, result) && is_chatty(c))
                 puts(json_get_string(result, "path", "?"));
         return CTL_DONE;
+}
+
+static int show_changes(Context *c, Json *result)
+{
+        _cleanup_free_ char *text = NULL;
+
+        if (print_json(c, result))
+                return CTL_DONE;
+        text = apply_view(result, &c->style);
+        if (!text)
+                return fail_errno(c, -ENOMEM);
+        if (c->o->dry_run || is_chatty(c))
+                fputs(text, stdout);
+        if (!*text && is_chatty(c))
+                puts("nothing to change");
+        return CTL_DONE;
+}
+
+/* What was applied before it failed stays, and is told of before the reason. */
+static int apply_failed(Context *c, const Json *error)
+{
+        Json *data = json_get(error, "data");
+        const char *subject = json_string(json_item(json_get(data, "failed"), 0));
+
+        if (json_has(data, "restarted") && c->o->json == JSON_MODE_OFF) {
+                _cleanup_free_ char *text = apply_view(data, &c->style);
+
+                fputs(text ?: "", stdout);
+                (void) fflush(stdout);
+        } else if (json_has(data, "restarted"))
+                (void) print_json(c, data);
+        return fail_error(c, subject ?: c->o->args[0], error);
+}
+
+int verb_apply(Context *c)
+{
+        _cleanup_(pending_dropp) Pending *p = NULL;
+        Json *params = NULL, *dry_run;
+        bool done = false;
+        int r = read_tree(c, stderr, &params);
+
+        if (r != 0)
+                return r;
+        r = context_connect(c);
+        if (r != 0) {
+                json_unref(params);
+                return r;
+        }
+        r = json_pack(&dry_run, "b", c->o->dry_run);
+        if (r >= 0)
+                r = json_set(params, "dry_run", dry_run);
+        if (r >= 0)
+                r = client_start(c->client, "tree.apply", params, &p);
+        else
+                json_unref(params);
+        if (r < 0)
+                return fail_errno(c, r);
+        r = await_outcome(c, p, &done);
+        if (r != 0 || !done)
+                return r;
+        return p->error ? apply_failed(c, p->error) : show_changes(c, p->result);
 }
 
 int verb_unload(Context *c)

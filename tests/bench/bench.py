@@ -1,6 +1,6 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: Apache-2.0
-"""bench.py [--build DIR] [--backend NAME,…] [--only abcd] [--quick] [--cpu N] [--json FILE]
+"""bench.py [--build DIR] [--backend NAME,…] [--only abcde] [--quick] [--cpu N] [--json FILE]
 
 What tractor costs beside the bare floor and beside other supervisors that do the same work in the same run. Only the
 ratios mean anything: samples alternate, so that what else the machine does hits all of them alike. Medians, with minimum
@@ -11,6 +11,7 @@ and maximum.
   b  SIGKILL → the successor's main(), 50 services up, teardown of 50 and of 200; beside s6, runit and a bare cgroup.kill
   c  memory of keeper and supervisor with 50 actors, and an actor's share up to 1000
   d  spawning (and cancelling) with 2000 actors there, beside the same with 100
+  e  tree.apply of 500 children with one changed, and with none; beside one spawn and one restart among those 500
 
 The backend `scope` needs a systemd: unless one is PID 1, a private one is booted for it (root only)."""
 
@@ -30,7 +31,7 @@ def parse():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--build", help="the build to measure (default: $TRACTOR_TEST_BUILD, build-bench, build)")
     parser.add_argument("--backend", default="process,cgroup,scope")
-    parser.add_argument("--only", default="abcd", help="which groups, such as ab")
+    parser.add_argument("--only", default="abcde", help="which groups, such as ab")
     parser.add_argument("--quick", action="store_true", help="a few samples, to try the driver")
     parser.add_argument("--cpu", type=int, help="everything on this CPU: work alone counts, not placement")
     parser.add_argument("--json", metavar="FILE", help="all samples and ratios")
@@ -331,7 +332,47 @@ def group_d(table, backends):
                 table.ratio("d", what, f"{backend} {large}", f"{backend} {small}", aim)
 
 
-GROUPS = {"a": group_a, "b": group_b, "c": group_c, "d": group_d}
+# --- e: a change among many -------------------------------------------------------------------------------------
+
+
+def timed_call(t, method, **params):
+    """From the request, ready to be sent, to its reply."""
+    ident = next(t.main.ids)
+    line = json.dumps({"jsonrpc": "2.0", "id": ident, "method": method, "params": params}).encode() + b"\n"
+    begin = time.monotonic_ns()
+    t.main.sock.sendall(line)
+    t.main.answer(ident)
+    return ms(time.monotonic_ns() - begin)
+
+
+def group_e(table, backends):
+    """The changed child is gone and its successor runs at the reply. The request alone is 60 KiB of JSON."""
+    n = few(500, 50)
+    for backend in backends:
+        say(f"e: a change among {n}, {backend}")
+        with scratch() as inbox, embedded(backend, inbox) as t:
+            file = tree(n)
+            t.call("tree.load", tree=file)
+            inbox.receive(n)
+            t.load("u", children=[])
+            for i in range(few(30, 3)):
+                _, reply, _ = spawn_one(t, inbox, f"b{i}", parent="/u")
+                table.add("e", "spawn → reply", backend, [reply])
+                table.add("e", "restart → reply", backend, [timed_call(t, "actor.restart", path=f"/t/a{i}")])
+                table.add("e", "apply, none changed", backend, [timed_call(t, "tree.apply", tree=file)])
+                file["children"][n // 2]["env"] = {"N": str(i)}
+                table.add("e", "apply, one changed", backend, [timed_call(t, "tree.apply", tree=file)])
+                inbox.receive(2)
+            spawn = table.median("e", "spawn → reply", backend)
+            table.judge("e", "apply, one changed", f"{backend} ÷ one spawn",
+                        table.median("e", "apply, one changed", backend) / spawn, 2)
+            table.judge("e", "apply, none changed", f"{backend} ÷ one spawn",
+                        table.median("e", "apply, none changed", backend) / spawn, None)
+            table.judge("e", "apply, one changed", f"{backend} ÷ one restart",
+                        table.median("e", "apply, one changed", backend) / table.median("e", "restart → reply", backend), None)
+
+
+GROUPS = {"a": group_a, "b": group_b, "c": group_c, "d": group_d, "e": group_e}
 
 
 def measure_in_systemd(table):

@@ -22,7 +22,7 @@ from tractor import BAD_ACTOR, LIMIT, gone, kill, main, program, sleeper, surviv
 KNOWN = {}
 
 CTL = program("tractorctl")
-LATER = ("apply bridge call crashes debug find logs metrics pool reexec stream tasks tell top wait").split()
+LATER = ("bridge call crashes debug find logs metrics pool reexec stream tasks tell top wait").split()
 NEXT = re.compile(r"; (see|try|start|choose|use|give|name|check|run) |usage: ")
 
 

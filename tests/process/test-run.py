@@ -380,7 +380,7 @@ def exit_codes(backend):
     run.ctl("frobnicate", code=2)
     run.ctl("kill", code=2)
     run.ctl("status", "no-path", code=2)
-    for verb in ("apply", "call", "tell", "stream", "find", "wait", "logs", "crashes", "pool", "tasks", "debug",
+    for verb in ("call", "tell", "stream", "find", "wait", "logs", "crashes", "pool", "tasks", "debug",
                  "reexec", "bridge", "metrics", "top"):
         assert "not built yet" in run.ctl(verb, "x", code=1)
     assert "not built yet" in ctl("-H", "host", "list", code=1)

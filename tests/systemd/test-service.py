@@ -100,6 +100,43 @@ def reload_is_harmless():
     assert {p: n["pid"] for p, n in before.items()} == {p: n["pid"] for p, n in after.items()}
 
 
+def reload_changes_what_differs():
+    """SIGHUP of the main process; a wrong file is told of, and touches nothing."""
+    connection, before = serving()
+    events = Events(SYSTEM)
+    with open(f"{TREES}/shop.json") as f:
+        old = f.read()
+    tree = json.loads(old)
+    tree["children"][1]["umask"] = "077"
+    tree["children"].append({"name": "more", "exec": ["sleep", "1000"]})
+    with open(f"{TREES}/shop.json", "w") as f:
+        json.dump(tree, f)
+    with open(f"{TREES}/new.json", "w") as f:
+        json.dump({"tractor": 1, "name": "new", "children": [{"name": "here", "exec": ["sh", "-c", "pwd >where; exec sleep 1000"],
+                                                              "cwd": "/run"}, {"name": "there", "exec": ["sleep", "9"]}]}, f)
+    run("systemctl", "reload", "tractord.service")
+    events.state("/shop/web", "starting")
+    for path in ("/shop/web", "/shop/more", "/new"):
+        while connection.call("tree.get", path=path)["state"] != "ready":
+            events.next()
+    after = serving()[1]
+    assert set(after) == {"/shop/db", "/shop/web", "/shop/more"}, after
+    assert after["/shop/db"]["pid"] == before["/shop/db"]["pid"] and after["/shop/web"]["pid"] != before["/shop/web"]["pid"]
+    assert os.readlink(f"/proc/{connection.call('tree.get', path='/new/there')['pid']}/cwd") == TREES
+    with open(f"{TREES}/shop.json", "w") as f:
+        f.write(old)
+    os.unlink(f"{TREES}/new.json")
+    run("systemctl", "reload", "tractord.service")
+    web = after["/shop/web"]["pid"]
+    while True:
+        shop = serving()[1]
+        if "/shop/more" not in shop and shop["/shop/web"]["state"] == "ready" and shop["/shop/web"]["pid"] != web:
+            break
+        events.next()
+    connection.call("tree.unload", path="/new")  # whose file is gone, which alone does not unload it
+    events.close()
+
+
 def supervisor_killed():
     """In this version its trees end with it; those of the configuration directory are loaded by the successor."""
     connection, shop = serving()
@@ -140,6 +177,7 @@ def for_a_user():
 if __name__ == "__main__":
     install()
     for test in (activated_by_its_socket, hardening_does_not_reach_actors, rules_of_the_machine, reload_is_harmless,
+                 reload_changes_what_differs,
                  supervisor_killed, stopped_in_order, for_a_user):
         print(f"-- {test.__name__}", file=sys.stderr, flush=True)
         test()

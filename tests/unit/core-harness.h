@@ -68,6 +68,9 @@ static inline void take_effects(void)
                 case EFFECT_THAW:
                         NOTE("thaw %s", e.node->name);
                         break;
+                case EFFECT_CHANGED:
+                        NOTE("changed %s", e.node->name);
+                        break;
                 case EFFECT_GIVE_UP:
                         NOTE("give-up %s about %s", e.node->name, e.about->name);
                         break;

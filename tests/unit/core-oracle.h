@@ -42,7 +42,8 @@ typedef struct Oracle {
         unsigned cap; /* how many restarts are remembered: as many as ever were allowed */
         int n;
         OracleChild child[ORACLE_CHILDREN], next_child[ORACLE_CHILDREN];
-        bool changes; /* EVENT_CHANGE is about the supervisor, too: the next four */
+        bool changes;  /* EVENT_CHANGE is about the supervisor, too: the next four */
+        bool changing; /* these will hold once no child is stopping; till then none starts */
         Strategy next_strategy;
         GiveUp next_give_up;
         AutoShutdown next_shutdown;
@@ -215,6 +216,20 @@ static void o_restart(Oracle *o, int i)
                 c->waits = true;
 }
 
+static void o_change_self(Oracle *o)
+{
+        for (int i = 0; i < o->n; i++)
+                if (o->child[i].stop && o->strategy != o->next_strategy)
+                        return;
+        if (!o->changing)
+                return;
+        o->changing = false;
+        o->strategy = o->next_strategy;
+        o->give_up = o->next_give_up;
+        o->shutdown = o->next_shutdown;
+        o->intensity = o->next_intensity;
+}
+
 static void o_become(OracleChild *c)
 {
         const OracleChild *next = c->next;
@@ -237,6 +252,7 @@ static void o_gone(Oracle *o, int i)
 
         o_become(c);
         c->stop = c->asked = c->again = c->leaving = c->left = false;
+        o_change_self(o);
         if (stopped) {
                 c->state = again ? NODE_NEW : NODE_DEAD;
                 o->someone_over |= !again;
@@ -287,7 +303,7 @@ static bool o_try_lose(Oracle *o, const Oracle *before, int i)
         OracleChild *c = &o->child[i];
         bool lost;
 
-        if (!c->waits || !o_open(o))
+        if (!c->waits || !o_open(o) || o->changing)
                 return false;
         o_needs_met(before, c, &lost);
         if (!lost)
@@ -302,7 +318,7 @@ static bool o_try_start(Oracle *o, int i)
         OracleChild *c = &o->child[i];
         bool lost;
 
-        if (!c->waits || !o_open(o) || !o_needs_met(o, c, &lost) || !o_turn(o, i))
+        if (!c->waits || !o_open(o) || o->changing || !o_needs_met(o, c, &lost) || !o_turn(o, i))
                 return false;
         c->waits = c->off = false;
         c->state = NODE_STARTING;
@@ -367,7 +383,7 @@ static bool o_try_supervisor(Oracle *o)
         o->someone_over = false;
         for (int i = 0; i < o->n; i++) {
                 active += o_active(&o->child[i]);
-                pending += o_active(&o->child[i]) && o->child[i].state != NODE_READY;
+                pending += o_active(&o->child[i]) && (o->child[i].state != NODE_READY || o->child[i].stop);
                 failed += o->child[i].state == NODE_FAILED;
         }
         if ((o->stop || o->closing) && active == 0) {
@@ -531,16 +547,12 @@ static void o_change_child(Oracle *o, int i)
 
 static void o_change(Oracle *o)
 {
-        if (o->changes) {
-                o->strategy = o->next_strategy;
-                o->give_up = o->next_give_up;
-                o->shutdown = o->next_shutdown;
-                o->intensity = o->next_intensity;
-        }
+        o->changing |= o->changes;
         for (int i = 0; i < o->n; i++)
                 if (o->child[i].change != CHANGE_NONE)
                         o_change_child(o, i);
         o->changes = false;
+        o_change_self(o);
         for (int i = 0; i < o->n; i++)
                 o->child[i].change = CHANGE_NONE;
 }

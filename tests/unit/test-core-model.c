@@ -28,8 +28,9 @@ static char failure[128];
 static void agree_on_losers(OracleChild *c, const Node *n)
 {
         bool same = c->state == n->state || !is_over(n) || !o_over(c);
+        bool waited = S(n)->was == NODE_NEW ? S(n)->first == n->state : S(n)->first == NODE_NEW;
 
-        if (!same && S(n)->first == n->state && S(n)->was == NODE_NEW && !o_open(&oracle))
+        if (!same && waited && !o_open(&oracle))
                 c->state = n->state;
 }
 

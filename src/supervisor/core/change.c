@@ -74,7 +74,7 @@ int core_change(Core *core, Node *n, Change change, const NodeSpec *spec)
         NodeChange *c = NULL;
         int r = 0;
 
-        if (change == CHANGE_LIVE && priv(n)->becoming)
+        if (change == CHANGE_LIVE && priv(n)->becoming && priv(n)->becoming->deps)
                 change = CHANGE_RESTART;
         if (change == CHANGE_LIVE || change == CHANGE_RESTART) {
                 if (is_supervisor(n))
@@ -106,6 +106,11 @@ void core_change_order(Node *parent, Node *const *children, size_t n)
                         priv(c)->elder = p->youngest;
                         p->youngest = c;
                 }
+        for (Node *c = child_last(parent), *e = p->youngest; c == e; c = sibling_prev(c), e = priv(e)->elder)
+                if (!e || !priv(e)->elder) {
+                        p->youngest = NULL; /* it is that already */
+                        return;
+                }
 }
 
 void core_discard_changes(Node *top)
@@ -135,12 +140,8 @@ void change_commit(Node *n)
         free(c);
         actor_set_watchdog(n);
         node_recount(n);
-        if (is_supervisor(n)) { /* another strategy opens other gates */
+        if (is_supervisor(n))
                 stop_list_renew(n);
-                CORE_CHILD_FOREACH(child, n)
-                        if (priv(child)->wanted)
-                                kick(child);
-        }
         core_emit(n->core, &(Effect){ .type = EFFECT_CHANGED, .node = n });
 }
 
@@ -164,12 +165,65 @@ static void renew_order(Node *s)
                 priv(c)->index = p->next_index++;
                 if (priv(c)->held || priv(c)->in_group)
                         from = MIN(from, priv(c)->index);
-                if (priv(c)->wanted)
-                        kick(c);
         }
         if (p->group && s->spec.strategy != STRATEGY_ONE_FOR_ALL)
                 p->group_from = from;
         stop_list_renew(s);
+}
+
+/* In a chain, old dependencies and a new order may contradict each other, so that each of two waits for the other to
+ * stop. So order and strategy stay what they are while any child is stopping, and meanwhile nothing that may count on the new ones
+ * is started below. */
+static void set_changing(Node *s, bool changing)
+{
+        if (priv(s)->changing == changing)
+                return;
+        priv(s)->changing = changing;
+        s->core->n_changing += changing ? 1 : (size_t) -1;
+}
+
+bool change_settle(Node *s)
+{
+        if (!priv(s)->changing)
+                return false;
+        set_changing(s, false);
+        renew_order(s);
+        if (priv(s)->becoming && !priv(s)->becoming->deps)
+                change_commit(s);
+        for (Node *n = s; n; n = subtree_next(s, n))
+                if (priv(n)->wanted)
+                        kick(n);
+        return true;
+}
+
+bool change_is_open(const Node *n)
+{
+        if (n->core->n_changing == 0)
+                return true;
+        for (n = n->parent; n; n = n->parent)
+                if (priv(n)->changing)
+                        return false;
+        return true;
+}
+
+bool node_is_changing(const Node *n)
+{
+        return priv(n)->changing || priv(n)->becoming;
+}
+
+void change_leave(Node *n)
+{
+        NodePriv *up = n->parent ? priv(n->parent) : NULL;
+
+        set_changing(n, false);
+        change_free(n);
+        if (!up || !up->youngest)
+                return;
+        CORE_CHILD_FOREACH(c, n->parent)
+                if (priv(c)->elder == n)
+                        priv(c)->elder = priv(n)->elder;
+        if (up->youngest == n)
+                up->youngest = priv(n)->elder;
 }
 
 static bool is_at_work(const Node *n)
@@ -192,7 +246,6 @@ static void carry_out_stop(Node *n)
         }
 }
 
-/* Like want_start(), but judged and started together with whatever else is begun in this step. */
 static void begin_start(Node *n)
 {
         NodePriv *p = priv(n);
@@ -204,16 +257,7 @@ static void begin_start(Node *n)
                 return backoff_over(n, NULL);
         if (p->wanted || p->held)
                 return kick(n);
-        if (n->state != NODE_NEW)
-                node_set_state(n, NODE_NEW);
-        renew_below(n);
-        p->wanted = true;
-        if (n->parent && priv(n->parent)->group && p->index >= priv(n->parent)->group_from) {
-                p->wanted = false;
-                p->held = true;
-        }
-        node_recount(n);
-        kick(n);
+        want_start_later(n);
 }
 
 static void carry_out_rest(Node *n)
@@ -230,18 +274,35 @@ static void carry_out_rest(Node *n)
         begin_start(n);
 }
 
+static bool is_other_strategy(const Node *n)
+{
+        const NodePriv *p = priv(n);
+
+        return p->change == CHANGE_LIVE && is_supervisor(n) &&
+               p->becoming->spec.strategy != n->spec.strategy;
+}
+
 void request_change(Node *top, const Event *e)
 {
-        for (Node *n = top; n; n = subtree_next(top, n)) {
-                renew_order(n);
-                if (priv(n)->change == CHANGE_LIVE)
-                        change_commit(n);
-        }
         for (Node *n = subtree_last(top); n; n = subtree_prev(top, n))
                 carry_out_stop(n);
         for (Node *n = top; n; n = subtree_next(top, n)) {
+                if (priv(n)->youngest || is_other_strategy(n))
+                        set_changing(n, true);
+                else if (priv(n)->change == CHANGE_LIVE) {
+                        set_changing(n, false);
+                        change_commit(n);
+                }
+                if (priv(n)->stopping == 0)
+                        (void) change_settle(n);
+        }
+        for (Node *n = top; n; n = subtree_next(top, n)) {
                 carry_out_rest(n);
-                if (is_supervisor(n))
-                        group_check(n);
+                if (!is_supervisor(n))
+                        continue;
+                group_check(n);
+                CORE_CHILD_FOREACH(c, n)
+                        if (priv(c)->wanted) /* another order or strategy opens other gates */
+                                kick(c);
         }
 }

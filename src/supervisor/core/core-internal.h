@@ -57,7 +57,7 @@ typedef enum AfterStop {
 /* What a node counts as in the parent and above. */
 enum {
         COUNT_ACTIVE = 1 << 0,  /* will still do something by itself */
-        COUNT_PENDING = 1 << 1, /* active and not ready */
+        COUNT_PENDING = 1 << 1, /* active and not ready, or not for long */
         COUNT_SIGNIFICANT = 1 << 2,
         COUNT_FAILED = 1 << 3,
         COUNT_LIVE = 1 << 4, /* holds or will hold a process of its own, or restarts a branch */
@@ -112,9 +112,11 @@ typedef struct NodePriv {
         ListNode stop_link;
         uint64_t next_index;
         uint32_t active, pending, significant, failed; /* children counted so */
-        bool closing, close_failed;                    /* ends by its own decision; as `failed`? */
-        bool check_finished;                           /* a child is over */
-        bool group;                                    /* a group restart waits for the next three */
+        uint32_t stopping;                             /* children with stop_wanted */
+        bool changing; /* will have another order or spec once no child is stopping: until then nothing below starts */
+        bool closing, close_failed; /* ends by its own decision; as `failed`? */
+        bool check_finished;        /* a child is over */
+        bool group;                 /* a group restart waits for the next three */
         uint64_t group_from;
         uint32_t group_stopping, group_backoff;
 } NodePriv;
@@ -127,6 +129,7 @@ struct Core {
         uint64_t now;
         uint64_t random;
         uint32_t epoch;
+        size_t n_changing;
         Effect *effects; /* ring */
         size_t effects_cap, effects_head, effects_n;
         Node *corpse; /* owned: removed, the shell was told by the effect taken last */
@@ -235,6 +238,7 @@ void subtree_thaw(Node *top);
 /* order.c */
 void renew_below(Node *top);
 void want_start(Node *n);
+void want_start_later(Node *n);
 void try_start(Node *n);
 bool check_lost(Node *n);
 void try_stop(Node *n);
@@ -260,6 +264,9 @@ bool is_below_actor(const Node *top, const Node *n);
 
 /* change.c */
 void change_commit(Node *n);
+bool change_settle(Node *s); /* no child of s is stopping any more: did that open anything? */
+bool change_is_open(const Node *n);
+void change_leave(Node *n);
 void change_free(Node *n);
 NodeSpec *future_spec(Node *n);
 void request_change(Node *top, const Event *e);

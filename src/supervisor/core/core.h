@@ -283,6 +283,8 @@ bool node_is_active(const Node *node);
 bool node_may_start(const Node *node);
 /* Would a child of it start? */
 bool node_may_start_below(const Node *node);
+/* Has a change of it been carried out that is not true yet? */
+bool node_is_changing(const Node *node);
 /* Is it being removed? */
 bool node_is_leaving(const Node *node);
 /* Did any actor or supervisor below end `failed`? */

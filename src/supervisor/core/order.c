@@ -60,7 +60,7 @@ static void supervisor_start(Node *s)
 
 static bool parent_is_open(const Node *n)
 {
-        return !n->parent || is_running(n->parent);
+        return !n->parent || (is_running(n->parent) && change_is_open(n));
 }
 
 bool check_lost(Node *n)
@@ -101,6 +101,10 @@ void renew_below(Node *top)
         for (Node *n = subtree_next(top, top); n; n = subtree_next(top, n)) {
                 NodePriv *p = priv(n);
 
+                if (p->removing) { /* in this very step, by a change */
+                        n = subtree_last(n);
+                        continue;
+                }
                 p->wanted = true;
                 p->cancelled = p->restarting = false;
                 p->failures = 0;
@@ -129,6 +133,22 @@ void want_start(Node *n)
                 node_set_state(n, NODE_NEW);
         else
                 node_recount(n);
+}
+
+/* The same, but judged and started together with whatever else is to start in this step. */
+void want_start_later(Node *n)
+{
+        NodePriv *p = priv(n), *up = n->parent ? priv(n->parent) : NULL;
+
+        if (n->state != NODE_NEW)
+                node_set_state(n, NODE_NEW);
+        renew_below(n);
+        if (up && up->group && p->index >= up->group_from)
+                p->held = true;
+        else
+                p->wanted = true;
+        node_recount(n);
+        kick(n);
 }
 
 /* Stops */
@@ -219,6 +239,8 @@ static void mark_stop(Node *n, AfterStop after, uint64_t grace_usec, bool fast)
                 grace_usec = n->spec.grace_usec;
         p->after = after;
         p->stop_wanted = true;
+        if (!again && n->parent)
+                priv(n->parent)->stopping++;
         p->grace_usec = again ? MIN(p->grace_usec, grace_usec) : grace_usec;
         p->fast |= fast;
         if (again) {
@@ -228,6 +250,7 @@ static void mark_stop(Node *n, AfterStop after, uint64_t grace_usec, bool fast)
         }
         depend_block(n);
         line_up(n);
+        node_recount(n);
         kick(n);
 }
 
@@ -252,9 +275,10 @@ void node_stopped(Node *n)
 {
         NodePriv *p = priv(n);
         Node *s = n->parent;
-        bool in_group = p->in_group;
+        bool in_group = p->in_group, settled;
 
         p->stop_wanted = p->stop_begun = p->in_group = false;
+        settled = s && --priv(s)->stopping == 0 && change_settle(s);
         depend_unblock(n);
         if (!list_is_empty(&p->stop_link)) {
                 list_unlink(&p->stop_link);
@@ -269,6 +293,8 @@ void node_stopped(Node *n)
                 node_over(n);
         } else if (p->held)
                 node_set_state(n, NODE_NEW);
+        else if (settled)
+                want_start_later(n);
         else
                 want_start(n);
         if (in_group)

@@ -38,6 +38,7 @@ static void supervisor_gone(Node *s)
         NodePriv *p = priv(s);
 
         p->closing = false;
+        (void) change_settle(s);
         change_commit(s);
         if (!p->stop_wanted)
                 return child_ended(s, p->close_failed);

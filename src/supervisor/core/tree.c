@@ -74,7 +74,7 @@ static unsigned classify(const Node *n)
                 return 0;
         if (n->state == NODE_NEW ? asked : !is_over(n))
                 c |= COUNT_ACTIVE;
-        if ((c & COUNT_ACTIVE) && n->state != NODE_READY)
+        if ((c & COUNT_ACTIVE) && (n->state != NODE_READY || p->stop_wanted))
                 c |= COUNT_PENDING;
         if ((c & COUNT_ACTIVE) && n->spec.significant)
                 c |= COUNT_SIGNIFICANT;
@@ -265,6 +265,10 @@ int core_add(Core *core, Node *parent, const NodeSpec *spec, void *userdata, Nod
         priv(n)->depth = priv(parent)->depth + 1;
         priv(n)->index = priv(parent)->next_index++;
         list_append(&parent->children, &n->siblings);
+        if (priv(parent)->changing && priv(parent)->youngest) {
+                priv(n)->elder = priv(parent)->youngest;
+                priv(parent)->youngest = n;
+        }
         if (ret)
                 *ret = n;
         return 0;
@@ -315,7 +319,7 @@ static void node_leave(Node *n)
         p->removed = true;
         p->wanted = p->held = false;
         node_recount(n);
-        change_free(n);
+        change_leave(n);
         depend_unblock(n);
         depend_detach(n);
         list_unlink(&p->dirty);
