@@ -96,7 +96,8 @@ int channel_new(sd_event *event, Peer *peer, const ChannelEvents *events, void *
         SessionOptions options = { .max_line = CHANNEL_MAX_LINE,
                 .limits = { .max_values = CHANNEL_MAX_VALUES },
                 .name = "tractor-supervisor",
-                .path = "/" };
+                .path = "/",
+                .peer_path = peer->path };
         _cleanup_(channel_freep) Channel *c = calloc(1, sizeof(Channel));
         int pair[2], r;
 

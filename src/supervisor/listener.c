@@ -131,6 +131,7 @@ static size_t count_uid(const Listener *l, uid_t uid)
 /* Consumes fd. */
 static int connection_new(Listener *l, int fd)
 {
+        char name[PEER_NAME_SIZE];
         SessionOptions options = { .name = "tractor-supervisor", .path = "/" };
         Connection *c;
         Peer peer;
@@ -159,6 +160,7 @@ static int connection_new(Listener *l, int fd)
         *c = (Connection){ .listener = l, .peer = peer };
         list_init(&c->portals);
         list_init(&c->nurseries);
+        options.peer_path = peer_name(&c->peer, name);
         r = session_new(l->manager->event, fd, &options, &session_vtable, c, &c->session);
         if (r < 0) {
                 peer_done(&c->peer);

@@ -18,7 +18,7 @@ static bool has_child(const Node *node, const char *name)
 void method_tree_get(Request *q)
 {
         Json *depth = json_get(q->params, "depth"), *result = NULL;
-        NodeView view = { .depth = -1 };
+        NodeView view = { .depth = -1, .max_line = session_peer_max_line(call_session(q->call)) };
         Node *node;
 
         if (!request_check(q, "depth", JSON_INTEGER, false) ||

@@ -17,8 +17,8 @@ static void method_ping(Request *q)
 
 static int status_features(Json **ret)
 {
-        return json_pack(ret, "[s,s,s,s,s,s,s]", "trees", "events", "limits", "freeze", "portals", "access",
-                        "apply");
+        return json_pack(ret, "[s,s,s,s,s,s,s,s,s]", "trees", "apply", "events", "limits", "freeze",
+                        "portals", "access", "nurseries", "keys");
 }
 
 static void method_status(Request *q)
@@ -43,6 +43,8 @@ static void method_status(Request *q)
         }
         call_reply(q->call, status, NULL, 0);
 }
+
+static void method_methods(Request *q);
 
 static void method_subscribe(Request *q)
 {
@@ -86,6 +88,7 @@ typedef struct Method {
 } Method;
 
 static const Method methods[] = {
+        { "$/methods", method_methods, SUBJECT_ALL },
         { "supervisor.ping", method_ping, SUBJECT_ALL },
         { "supervisor.status", method_status, SUBJECT_ALL },
         { "tree.get", method_tree_get, SUBJECT_PATH },
@@ -120,6 +123,34 @@ static const Method *find_method(const char *name)
                 if (streq(methods[i].name, name))
                         return &methods[i];
         return NULL;
+}
+
+static int compare_names(const void *a, const void *b)
+{
+        return strcmp(*(const char *const *) a, *(const char *const *) b);
+}
+
+/* What an actor answers, too: the names of what is served, sorted. */
+static void method_methods(Request *q)
+{
+        const char *names[ELEMENTSOF(methods)];
+        Json *result = NULL;
+        size_t n = 0;
+        int r;
+
+        for (size_t i = 0; i < ELEMENTSOF(methods); i++)
+                if (methods[i].handler != method_later && methods[i].handler != method_methods)
+                        names[n++] = methods[i].name;
+        qsort(names, n, sizeof(*names), compare_names);
+        r = json_pack(&result, "[]");
+        for (size_t i = 0; i < n && r >= 0; i++)
+                r = json_append(result, json_new_string(names[i], SIZE_MAX));
+        if (r < 0) {
+                json_unref(result);
+                request_fail_memory(q);
+                return;
+        }
+        call_reply(q->call, result, NULL, 0);
 }
 
 /* What is no path is about everything: the handler tells what is wrong with it to those who may ask that much. */

@@ -12,7 +12,7 @@
 /* Below the protocol's bounds (1 MiB a line, 65 536 values), with room for the envelope and a deep path's frames. */
 #define VIEW_BYTES (900U * 1024)
 #define VIEW_VALUES 60000U
-/* What one node costs without its strings: measured on real trees and rounded up. */
+/* What one node costs without its path and what people write: measured on real trees and rounded up. */
 #define NODE_BYTES 640U
 #define NODE_VALUES 40U
 /* Reading counters costs five small files a node: in a large reply only who asks for usage pays for it. */
@@ -21,7 +21,8 @@
 
 typedef struct ViewState {
         const NodeView *view;
-        size_t bytes, values;
+        size_t bytes, values; /* of all nodes so far */
+        size_t bytes_max;
         bool usage;
 } ViewState;
 
@@ -217,6 +218,44 @@ static int show_node(const ViewState *s, const Node *node, Json *v)
         return r;
 }
 
+static size_t text_bytes(const char *text)
+{
+        size_t n = 0;
+
+        for (const char *p = text ?: ""; *p; p++)
+                n += (unsigned char) *p < 0x20 ? 6 : *p == '"' || *p == '\\' ? 2 : 1;
+        return n;
+}
+
+/* Adds what a node will come to: what people may write into it without bound is counted, the rest estimated. */
+static void add_cost(const ViewState *s, const Node *node, size_t *bytes, size_t *values)
+{
+        const Member *member = node_member(node);
+
+        *bytes += NODE_BYTES + 3 * strlen(node->path);
+        *values += NODE_VALUES;
+        if (!member)
+                return;
+        if (wants(s, "description"))
+                *bytes += text_bytes(member->spec->description);
+        if (wants(s, "status"))
+                *bytes += text_bytes(member->status_text);
+        if (wants(s, "reason"))
+                *bytes += text_bytes(member->trouble);
+        if (wants(s, "labels"))
+                for (JsonIterator i = { 0 }; json_next(member->spec->labels, &i); (*values)++)
+                        *bytes += text_bytes(i.key) + text_bytes(json_string(i.value)) +
+                                  strlen("\"\":\"\",");
+}
+
+static bool has_room(const ViewState *s, const Node *node)
+{
+        size_t bytes = s->bytes, values = s->values;
+
+        add_cost(s, node, &bytes, &values);
+        return bytes <= s->bytes_max && values <= VIEW_VALUES;
+}
+
 static int view_node(ViewState *s, const Node *node, int depth, const char *after, Json **ret);
 
 static int view_children(ViewState *s, const Node *node, int depth, const char *after, Json *v)
@@ -236,7 +275,7 @@ static int view_children(ViewState *s, const Node *node, int depth, const char *
                         skipping = !streq(child->name, after);
                         continue;
                 }
-                if (last && (s->bytes > VIEW_BYTES || s->values > VIEW_VALUES)) {
+                if (last && !has_room(s, child)) {
                         r = json_set(v, "more", json_new_string(last, SIZE_MAX));
                         break;
                 }
@@ -259,8 +298,7 @@ static int view_node(ViewState *s, const Node *node, int depth, const char *afte
         _cleanup_json_ Json *v = NULL;
         int r;
 
-        s->bytes += NODE_BYTES + 3 * strlen(node->path);
-        s->values += NODE_VALUES;
+        add_cost(s, node, &s->bytes, &s->values);
         r = json_pack(&v, "{}");
         if (r >= 0)
                 r = show_node(s, node, v);
@@ -287,7 +325,7 @@ static size_t count_up_to(const Node *node, int depth, size_t limit)
 
 int node_to_json(const Node *node, const NodeView *view, Json **ret)
 {
-        ViewState s = { .view = view };
+        ViewState s = { .view = view, .bytes_max = MIN(VIEW_BYTES, view->max_line / 8 * 7) };
 
         s.usage = count_up_to(node, view->depth, USAGE_NODES + 1) <= USAGE_NODES;
         return view_node(&s, node, view->depth, view->after, ret);

@@ -12,6 +12,7 @@ typedef struct NodeView {
         int depth;          /* -1: the whole subtree; 0: the node alone */
         const char *after;  /* of the top node: only children after this name */
         const Json *fields; /* array of member names to show; NULL: all, usage in small replies only */
+        size_t max_line;    /* of who will read it */
 } NodeView;
 
 /* The state's event members: from, to, generation, restarts, pid?, exit?, reason? */

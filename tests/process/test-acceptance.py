@@ -469,11 +469,35 @@ def tree_get_pages(backend):
         assert pages > 1
 
 
+def tree_get_pages_by_size(backend):
+    """Long descriptions, labels and the asker's own max_line make shorter pages, never an error."""
+    with tractor(backend) as t:
+        words = {"description": "d\u0001\"" * 300, "labels": {f"l{i}": "\\" * 500 for i in range(4)}}
+        for tree in ("t0", "t1"):
+            t.load(name=tree, children=[{"name": f"n{i}", "children": [], **words} for i in range(100)])
+        for max_line in (1 << 20, 64 << 10):
+            c = Connection(t.path)
+            c.send({"jsonrpc": "2.0", "method": "$/hello", "params": {"protocol": "tractor/1", "max_line": max_line}})
+            assert c.receive()["method"] == "$/hello"
+            names, asks = [], [{"path": "/"}]
+            while asks:
+                node = c.call("tree.get", **asks.pop())
+                children = node["children"]
+                names += [n["path"] for n in children if n["path"].count("/") == 2]
+                for n in [node, *children]:
+                    if "more" in n:
+                        asks.append({"path": n["path"], "after": n["more"]})
+                    if n is not node:
+                        names += [m["path"] for m in n["children"]]
+            assert sorted(names) == sorted(f"/t{i}/n{j}" for i in range(2) for j in range(100)), len(names)
+            c.close()
+
+
 if __name__ == "__main__":
     for name, difference in KNOWN.items():
         print(f"known difference, not run: {name}: {difference}", file=sys.stderr)
     tests = [owner_killed, blocked_grandchild, blocked_grandchild_in_run, strategies, stops_in_reverse, restart_types,
              cannot_exec, daemon_stopped_too, ignores_term, journal_names_the_step, depends_and_readiness,
              apply_restarts_the_changed_child, not_built_is_refused_by_name, request_key, request_deadline,
-             request_if_id, event_items, event_stream_start, event_credit, tree_get, tree_get_pages]
+             request_if_id, event_items, event_stream_start, event_credit, tree_get, tree_get_pages, tree_get_pages_by_size]
     main([t for t in tests if t.__name__ not in KNOWN or t.__name__ in sys.argv[1:]])

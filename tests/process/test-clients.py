@@ -171,6 +171,7 @@ def client_methods(backend):
         assert spawned.pid == client.tree("/t/b")["pid"] and spawned.path == "/t/b"
         os.close(pidfd)
         assert [n["path"] for n in tractor.actors(client.tree())] == ["/t/a", "/t/b"]
+        os.close(client.spawn("/t", "p", ["sleep", "1000"], want=["portal"], channel="fd").fds["portal"])
         client.freeze("/t/a")
         assert client.tree("/t/a")["frozen"]
         client.thaw("/t/a")

@@ -157,7 +157,8 @@ class Client:
 
         `want` names descriptors to get with it: "pidfd", "portal"."""
         params = given(parent=parent, name=name, exec=list(exec) if exec else None, want=list(want) or None, **keys)
-        call = self._call("actor.spawn", params, deadline, trees.new_key())
+        # A portal is this connection's: it can't be told again on another.
+        call = self._call("actor.spawn", params, deadline, None if "portal" in want else trees.new_key())
         return Spawned.from_result(call.result, list(want), call.fds)
 
     def cancel(self, path: str, reason: Optional[str] = None, *, grace: Optional[float] = None,
