@@ -194,11 +194,11 @@ static void room_leave(ScopeHome *h)
         job_cancel(&h->scope_job);
         h->adopting = false;
         h->pid = 0;
-        if (h->frozen)
-                (void) cgroup_freeze(b->root.fd, h->cgroup, false);
-        h->frozen = false;
         if (!h->scope)
                 return;
+        if (h->frozen)
+                (void) cgroup_freeze(b->root.fd, h->room, false);
+        h->frozen = false;
         map_remove(&b->scopes, h->scope);
         /* What was asked for may still come to be, around a process that is gone. */
         if (phase == JOB_CALLED || phase == JOB_RUNNING)
@@ -440,14 +440,17 @@ static int scope_home_kill(Home *home)
         return scope_home_signal(home, SIGKILL);
 }
 
+/* Its own processes: nodes below it are frozen and thawed by themselves. */
 static int scope_home_freeze(Home *home, bool frozen)
 {
         ScopeHome *h = (ScopeHome *) home;
         int r;
 
-        r = cgroup_freeze(backend_of(h)->root.fd, h->cgroup, frozen);
+        if (!h->scope)
+                return frozen ? -ESRCH : 0;
+        r = cgroup_freeze(backend_of(h)->root.fd, h->room, frozen);
         if (r == -EACCES || r == -EPERM) {
-                call_freeze_unit(backend_of(h), h->slice, frozen);
+                call_freeze_unit(backend_of(h), h->scope, frozen);
                 r = 0;
         }
         if (r >= 0)

@@ -141,6 +141,10 @@ static int add_node(Manager *m, Node *parent, TreeSpec *spec, Node **ret, Json *
         else if (r == -ESHUTDOWN)
                 (void) message_error_object(
                                 ret_error, ERROR_ACTOR_STOPPED, NULL, "%s is not running", parent->path);
+        else if (r == -ENAMETOOLONG)
+                (void) message_error_object(ret_error, ERROR_UNSUPPORTED, NULL,
+                                "%s/%s: too deep: at most %d levels", parent->path, spec->name,
+                                NODE_DEPTH_MAX);
         return r;
 }
 
@@ -398,20 +402,24 @@ void member_become_next(Member *member)
         member->spec = next;
 }
 
-/* Actor by actor, also for a supervisor: each is thawed by itself when it is to be stopped, and a frozen slice above it
- * would keep it from hearing that. Frozen are those that the core holds for it: one being ended has to hear of that.
- * Thawed is all that is left of a generation, also after its main process. */
+/* Frozen are those that the core holds for it: one being ended has to hear of that. Thawed is all that is left of a
+ * generation, also after its main process. */
+int member_freeze_alone(Member *member, bool frozen)
+{
+        const Node *node = member->node;
+
+        if (node->spec.kind != NODE_ACTOR || !node->alive ||
+                        (frozen && node->state != NODE_STARTING && node->state != NODE_READY))
+                return 0;
+        return member_backend(member)->home_freeze(member->home, frozen);
+}
+
+/* Actor by actor: each is thawed by itself when it is to be stopped, and a frozen slice above it would keep it from
+ * hearing that. */
 int member_freeze(Member *member, bool frozen)
 {
-        Home *home = member->home;
-        int r = 0;
+        int r = member_freeze_alone(member, frozen);
 
-        if (member->node->spec.kind == NODE_ACTOR) {
-                if (!member->node->alive || (frozen && member->node->state != NODE_STARTING &&
-                                                            member->node->state != NODE_READY))
-                        return 0;
-                return home->backend->vtable->home_freeze(home, frozen);
-        }
         CORE_CHILD_FOREACH(child, member->node) {
                 int k = member_freeze(node_member(child), frozen);
 
