@@ -360,6 +360,22 @@ def no_file_s(backend):
         client.close()
 
 
+def limits_that_cannot_be_had(backend):
+    """Refused by name, or left out where that is optional; nothing is left of the refused."""
+    with tractor(backend) as t:
+        t.load(children=[sleeper("a")])
+        client = Client(t.path)
+        if "memory" in t.status["controllers"].split():
+            assert client.call("nursery.open", parent="/t/a", name="n", limits={"MemoryMax": "64M"})
+            assert t.get("/t/a/n")["limits"] == {"MemoryMax": "64M"}
+        else:
+            error = expect_error(-32010, client.call, "nursery.open", parent="/t/a", name="n", limits={"MemoryMax": "64M"})
+            assert "MemoryMax" in error.message, error.message
+            assert "children" not in t.get("/t/a")
+            client.call("nursery.open", parent="/t/a", name="n", limits={"MemoryMax": "64M"}, limits_optional=True)
+        client.close()
+
+
 def killed_client(backend):
     """An owner that is killed is one whose connection ends."""
     with tractor(backend) as t:
@@ -428,5 +444,5 @@ def out_of_descriptors(backend):
 if __name__ == "__main__":
     main([of_a_client, one_cancels_all, of_an_actor, closed_by_its_actor, deep, stopped_from_above, owner_lost_while_closing,
           spawn_while_stopping, of_a_client_in_its_own, failure_is_its_owners, who_is_told, freezing,
-          opened_below_a_frozen_actor, not_before_it_runs, no_file_s, killed_client, stop_with_all_of_it,
+          opened_below_a_frozen_actor, not_before_it_runs, no_file_s, limits_that_cannot_be_had, killed_client, stop_with_all_of_it,
           out_of_descriptors])
