@@ -223,12 +223,42 @@ int manager_check_room(const Manager *m, size_t n, const char *name, Json **ret_
         return -EDQUOT;
 }
 
+static size_t count_below(const Node *node, size_t limit)
+{
+        size_t n = 0;
+
+        CORE_CHILD_FOREACH(child, node) {
+                if (n >= limit)
+                        break;
+                n += 1 + count_below(child, limit - n);
+        }
+        return n;
+}
+
+/* The topmost actor answers for all that lies below it. */
+static int check_room_below_actor(const Node *parent, size_t n, Json **ret_error)
+{
+        const Node *actor = NULL;
+
+        for (const Node *a = parent; a; a = a->parent)
+                if (a->spec.kind == NODE_ACTOR)
+                        actor = a;
+        if (!actor || count_below(actor, MANAGER_NODES_BELOW_ACTOR) + n <= MANAGER_NODES_BELOW_ACTOR)
+                return 0;
+        (void) message_error_object(ret_error, ERROR_LIMIT_EXCEEDED, NULL,
+                        "%s: more than %d actors and supervisors below an actor are not served", actor->path,
+                        MANAGER_NODES_BELOW_ACTOR);
+        return -EDQUOT;
+}
+
 int manager_add(Manager *m, Node *parent, TreeSpec *spec, Node **ret, Json **ret_error)
 {
         const char *depends = NULL;
         Node *top = NULL, *at = NULL;
         int r = manager_check_room(m, count_nodes(spec), spec->name, ret_error);
 
+        if (r >= 0)
+                r = check_room_below_actor(parent, count_nodes(spec), ret_error);
         if (r >= 0)
                 r = manager_add_nodes(m, parent, spec, &top, ret_error);
         if (r >= 0)

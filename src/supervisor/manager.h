@@ -30,6 +30,8 @@
 #define ACTOR_ID_SIZE 17
 /* Of all trees together. Far above what one machine runs, and far below what would use its memory up. */
 #define MANAGER_NODES_MAX 20000
+/* Of all that an actor, and whatever runs below it, has opened and spawned: it may not use up what is there for others. */
+#define MANAGER_NODES_BELOW_ACTOR 4096
 
 typedef struct Manager Manager;
 typedef struct Member Member;

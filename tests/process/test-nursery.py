@@ -11,7 +11,7 @@ import time
 
 sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", "harness"))
 from peers import Client, ask, echo  # noqa: E402
-from tractor import LIMIT, expect_error, gone, kill, main, sleeper, tractor  # noqa: E402
+from tractor import LIMIT, RpcError, expect_error, gone, kill, main, sleeper, tractor  # noqa: E402
 
 
 def removed(events, path):
@@ -332,8 +332,8 @@ def not_before_it_runs(backend):
             assert one.answer(child)["path"] == f"/t/a{i}"
             try:
                 two.answer(opened)
-            except Exception as e:
-                assert e.code in (-32002, -32004), e
+            except RpcError as error:
+                assert error.code in (-32002, -32004), error
                 refused += 1
         assert all(c["state"] == "ready" for c in t.get("/t")["children"])
         print(f"   {refused} of 20 were refused", file=sys.stderr)
@@ -373,6 +373,44 @@ def limits_that_cannot_be_had(backend):
             assert "MemoryMax" in error.message, error.message
             assert "children" not in t.get("/t/a")
             client.call("nursery.open", parent="/t/a", name="n", limits={"MemoryMax": "64M"}, limits_optional=True)
+        client.close()
+
+
+def bounds(backend):
+    """An actor can't use up what is there for others, nor hide its tree from them by its depth."""
+    with tractor(backend) as t:
+        t.load(children=[sleeper("a"), sleeper("b")])
+        client = Client(t.path)
+        path, deep = "/t/a", 0
+        try:
+            for deep in range(64):
+                client.call("nursery.open", parent=path, name="n")
+                path += "/n"
+        except RpcError as error:
+            assert error.code == -32010, error
+            deep -= 1
+        assert deep > 5
+        node, levels = t.get("/"), 0
+        while node.get("children"):
+            node, levels = node["children"][0], levels + 1
+        assert levels == min(deep + 3, 30), (levels, deep)
+        assert t.get(path)["state"] == "ready"
+        # By hundreds, so that neither side's buffers fill.
+        opened, refused = deep + 1, 0
+        while not refused:
+            idents = [client.request("nursery.open", {"parent": "/t/a/n"}) for _ in range(100)]
+            for ident in idents:
+                try:
+                    client.answer(ident)
+                    opened += 1
+                except RpcError as error:
+                    assert error.code == -32011, error
+                    refused += 1
+        assert opened == 4096, (opened, deep)
+        client.call("nursery.open", parent="/t", name="n")
+        assert t.call("supervisor.ping") == {}
+        t.call("actor.restart", path="/t/a")
+        assert "children" not in t.get("/t/a")
         client.close()
 
 
@@ -444,5 +482,5 @@ def out_of_descriptors(backend):
 if __name__ == "__main__":
     main([of_a_client, one_cancels_all, of_an_actor, closed_by_its_actor, deep, stopped_from_above, owner_lost_while_closing,
           spawn_while_stopping, of_a_client_in_its_own, failure_is_its_owners, who_is_told, freezing,
-          opened_below_a_frozen_actor, not_before_it_runs, no_file_s, limits_that_cannot_be_had, killed_client, stop_with_all_of_it,
+          opened_below_a_frozen_actor, not_before_it_runs, no_file_s, limits_that_cannot_be_had, bounds, killed_client, stop_with_all_of_it,
           out_of_descriptors])
