@@ -36,6 +36,16 @@ static void watch_memory(ScopeHome *h)
                                 backend_of(h)->watcher, h->cgroup, memory_changed, h, &h->memory_watch);
 }
 
+static int freeze_room(ScopeHome *h, bool frozen)
+{
+        int r = cgroup_freeze(backend_of(h)->root.fd, h->room, frozen);
+
+        if (r != -EACCES && r != -EPERM)
+                return r;
+        call_freeze_unit(backend_of(h), h->scope, frozen);
+        return 0;
+}
+
 static void adopted(ScopeHome *h, int r, const char *why)
 {
         _cleanup_free_ char *copy = why ? strdup(why) : NULL; /* the home may go meanwhile */
@@ -43,6 +53,8 @@ static void adopted(ScopeHome *h, int r, const char *why)
         h->adopting = false;
         if (r >= 0)
                 watch_memory(h);
+        if (r >= 0 && h->frozen)
+                (void) freeze_room(h, true); /* asked for before it was there */
         backend_of(h)->events->adopted(h->userdata, r, copy);
 }
 
@@ -448,11 +460,9 @@ static int scope_home_freeze(Home *home, bool frozen)
 
         if (!h->scope)
                 return frozen ? -ESRCH : 0;
-        r = cgroup_freeze(backend_of(h)->root.fd, h->room, frozen);
-        if (r == -EACCES || r == -EPERM) {
-                call_freeze_unit(backend_of(h), h->scope, frozen);
-                r = 0;
-        }
+        r = freeze_room(h, frozen);
+        if (r == -ENOENT)
+                r = 0; /* not there yet: frozen once it is */
         if (r >= 0)
                 h->frozen = frozen;
         return r;

@@ -263,9 +263,13 @@ def who_is_told(backend):
 
 def is_frozen(t, backend, path):
     if backend == "process":
-        return open(f"/proc/{t.pid(path)}/stat").read().rsplit(")", 1)[1].split()[0] == "T"
+        pid = t.get(path).get("pid")
+        return bool(pid) and open(f"/proc/{pid}/stat").read().rsplit(")", 1)[1].split()[0] == "T"
     mount = next(line.split()[1] for line in open("/proc/mounts") if line.split()[2] == "cgroup2")
-    return "frozen 1" in open(f"{mount}{t.get(path)['cgroup']}/cgroup.events").read().splitlines()
+    try:
+        return "frozen 1" in open(f"{mount}{t.get(path)['cgroup']}/cgroup.events").read().splitlines()
+    except FileNotFoundError:
+        return False
 
 
 def until_frozen(t, backend, frozen, *paths):
@@ -302,6 +306,26 @@ def freezing(backend):
         assert gone(pid)
         portal.close()
         client.close()
+
+
+def frozen_before_it_is_there(backend):
+    """A frozen branch is frozen whole: whoever is just on the way there as well."""
+    with tractor(backend) as t:
+        t.load(children=[sleeper("a")])
+        one, hits = t.connect(), 0
+        for i in range(10):
+            spawning = one.request("actor.spawn", {"parent": "/t", **sleeper(f"x{i}")})
+            try:
+                t.call("actor.freeze", path=f"/t/x{i}")
+                hits += 1
+            except RpcError as error:
+                assert error.code == -32004, error
+                one.answer(spawning)
+                continue
+            until_frozen(t, backend, True, f"/t/x{i}")
+            t.call("actor.thaw", path=f"/t/x{i}")
+            one.answer(spawning)
+        print(f"   {hits} of 10 while they came", file=sys.stderr)
 
 
 def opened_below_a_frozen_actor(backend):
@@ -482,5 +506,5 @@ def out_of_descriptors(backend):
 if __name__ == "__main__":
     main([of_a_client, one_cancels_all, of_an_actor, closed_by_its_actor, deep, stopped_from_above, owner_lost_while_closing,
           spawn_while_stopping, of_a_client_in_its_own, failure_is_its_owners, who_is_told, freezing,
-          opened_below_a_frozen_actor, not_before_it_runs, no_file_s, limits_that_cannot_be_had, bounds, killed_client, stop_with_all_of_it,
+          frozen_before_it_is_there, opened_below_a_frozen_actor, not_before_it_runs, no_file_s, limits_that_cannot_be_had, bounds, killed_client, stop_with_all_of_it,
           out_of_descriptors])
