@@ -1,18 +1,36 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include <errno.h>
 
+#include "base/error.h"
 #include "base/usec.h"
 #include "supervisor/events.h"
 #include "supervisor/node-json.h"
 #include "supervisor/nursery.h"
+#include "wire/message.h"
+
+static int check_quota(const Peer *owner, Json **ret_error)
+{
+        unsigned n = 0;
+
+        if (owner->kind != PEER_CLIENT)
+                return 0;
+        LIST_FOREACH(i, owner->opened)
+                n++;
+        if (n < NURSERIES_PER_CLIENT)
+                return 0;
+        (void) message_error_object(ret_error, ERROR_LIMIT_EXCEEDED, NULL,
+                        "this connection has %u nurseries; close some, or use another one", n);
+        return -EDQUOT;
+}
 
 int nursery_open(Manager *m, Node *parent, TreeSpec *spec, const Peer *owner, Node **ret, Json **ret_error)
 {
         Member *member;
-        int r;
+        int r = check_quota(owner, ret_error);
 
         spec->node.stays = true;
-        r = manager_add(m, parent, spec, ret, ret_error);
+        if (r >= 0)
+                r = manager_add(m, parent, spec, ret, ret_error);
         tree_spec_unref(spec);
         if (r < 0)
                 return r;

@@ -400,6 +400,20 @@ def limits_that_cannot_be_had(backend):
         client.close()
 
 
+def open_many(client, parent):
+    """By hundreds, so that neither side's buffers fill, until it is refused."""
+    opened, refused = 0, 0
+    while not refused:
+        for ident in [client.request("nursery.open", {"parent": parent}) for _ in range(100)]:
+            try:
+                client.answer(ident)
+                opened += 1
+            except RpcError as error:
+                assert error.code == -32011, error
+                refused += 1
+    return opened
+
+
 def bounds(backend):
     """An actor can't use up what is there for others, nor hide its tree from them by its depth."""
     with tractor(backend) as t:
@@ -419,23 +433,21 @@ def bounds(backend):
             node, levels = node["children"][0], levels + 1
         assert levels == min(deep + 3, 30), (levels, deep)
         assert t.get(path)["state"] == "ready"
-        # By hundreds, so that neither side's buffers fill.
-        opened, refused = deep + 1, 0
-        while not refused:
-            idents = [client.request("nursery.open", {"parent": "/t/a/n"}) for _ in range(100)]
-            for ident in idents:
-                try:
-                    client.answer(ident)
-                    opened += 1
-                except RpcError as error:
-                    assert error.code == -32011, error
-                    refused += 1
-        assert opened == 4096, (opened, deep)
-        client.call("nursery.open", parent="/t", name="n")
+        clients = [client]
+        opened = deep + 1 + open_many(client, "/t/a/n")
+        assert opened == 1024, opened
+        while opened < 4096:
+            clients.append(Client(t.path))
+            more = open_many(clients[-1], "/t/a/n")
+            opened += more
+            assert more == 1024 or opened == 4096, (more, opened)
+        clients[-1].call("nursery.close", path="/t/a/n")
+        clients[-1].call("nursery.open", parent="/t", name="n")
         assert t.call("supervisor.ping") == {}
         t.call("actor.restart", path="/t/a")
         assert "children" not in t.get("/t/a")
-        client.close()
+        for each in clients:
+            each.close()
 
 
 def killed_client(backend):
