@@ -72,7 +72,7 @@ static Node *add_at(Seen *s, Node *parent, NodeSpec spec, Node *const *targets)
                         depends[i] = targets[i]->path;
                 spec.depends = depends;
         }
-        *s = (Seen){ .deadline = USEC_INFINITY };
+        *s = (Seen){ .deadline = USEC_INFINITY, .came = step_number };
         CHECK_EQ(core_add(core, parent, &spec, s, &s->node), 0);
         return s->node;
 }

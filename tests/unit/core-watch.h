@@ -23,6 +23,7 @@ typedef struct Seen {
         uint64_t deadline;
         uint32_t spawns, ends;
         unsigned stopping_since, marked_since; /* steps; 0: not */
+        unsigned came;                         /* the step before */
         uint64_t times[WATCH_RESTARTS];        /* restarts counted against this node's window */
         unsigned n_times;
 } Seen;
@@ -170,11 +171,17 @@ static bool began_before(const Node *b, const Node *d)
         return is_supervisor(b) && S(b)->stopping_since > 0 && S(b)->stopping_since < marked;
 }
 
+/* Was `d` being stopped before there was a `b`, though it names one? */
+static bool never_met(const Node *b, const Node *d)
+{
+        return S(d)->marked_since > 0 && S(d)->marked_since <= S(b)->came;
+}
+
 /* Must `d` be gone before `n` is asked, when all of `top` is being stopped? Not if a branch n is in was being stopped
  * alone, and then d as well. */
 static bool goes_before(const Node *d, const Node *n, const Node *top)
 {
-        for (const Node *b = n; b != top && !began_before(b, d); b = b->parent)
+        for (const Node *b = n; b != top && !began_before(b, d) && !never_met(b, d); b = b->parent)
                 for (const Node *a = d; a != top; a = a->parent)
                         if (depends_on(a, b))
                                 return true;
