@@ -115,13 +115,12 @@ static void room_leave(CgroupHome *h)
 
         h->watch = cgroup_watch_free(h->watch);
         h->room_fd = safe_close(h->room_fd);
-        if (h->frozen) {
-                /* Nobody is left to be thawed, but the next generation would be born frozen. */
-                (void) cgroup_freeze(b->root.fd, h->path, false);
-                h->frozen = false;
-        }
         if (!h->room)
                 return;
+        /* Nobody is left to be thawed, but what is made there next would be born frozen. */
+        if (h->frozen)
+                (void) cgroup_freeze(b->root.fd, h->room, false);
+        h->frozen = false;
         if (!h->room_over && in_own_directory(h))
                 (void) cgroup_kill(b->root.fd, h->room);
         else if (!h->room_over)
@@ -193,13 +192,17 @@ static int move_to_leaf(CgroupBackend *b, CgroupHome *h)
         r = make_leaf(h, 1, &leaf);
         if (r < 0)
                 return r;
-        r = cgroup_move_all(b->root.fd, h->path, leaf);
+        r = h->frozen ? cgroup_freeze(b->root.fd, leaf, true) : 0;
+        if (r >= 0)
+                r = cgroup_move_all(b->root.fd, h->path, leaf);
         fd = r < 0 ? r : open_room(b, leaf);
         if (fd < 0) {
                 (void) cgroup_move_all(b->root.fd, leaf, h->path);
                 (void) cgroup_remove(b->root.fd, leaf);
                 return fd;
         }
+        if (h->frozen)
+                (void) cgroup_freeze(b->root.fd, h->path, false);
         safe_close(h->room_fd);
         h->room_fd = fd;
         free(h->room);
@@ -390,12 +393,15 @@ static int cgroup_home_kill(Home *home)
         return place_of(h) ? cgroup_kill(backend_of(h)->root.fd, place_of(h)) : -ESRCH;
 }
 
+/* Its own processes: nodes below it are frozen and thawed by themselves. */
 static int cgroup_home_freeze(Home *home, bool frozen)
 {
         CgroupHome *h = (CgroupHome *) home;
         int r;
 
-        r = cgroup_freeze(backend_of(h)->root.fd, h->path, frozen);
+        if (!h->room)
+                return frozen ? -ESRCH : 0;
+        r = cgroup_freeze(backend_of(h)->root.fd, h->room, frozen);
         if (r >= 0)
                 h->frozen = frozen;
         return r;

@@ -36,6 +36,16 @@ static void watch_memory(ScopeHome *h)
                                 backend_of(h)->watcher, h->cgroup, memory_changed, h, &h->memory_watch);
 }
 
+static int freeze_room(ScopeHome *h, bool frozen)
+{
+        int r = cgroup_freeze(backend_of(h)->root.fd, h->room, frozen);
+
+        if (r != -EACCES && r != -EPERM)
+                return r;
+        call_freeze_unit(backend_of(h), h->scope, frozen);
+        return 0;
+}
+
 static void adopted(ScopeHome *h, int r, const char *why)
 {
         _cleanup_free_ char *copy = why ? strdup(why) : NULL; /* the home may go meanwhile */
@@ -43,6 +53,8 @@ static void adopted(ScopeHome *h, int r, const char *why)
         h->adopting = false;
         if (r >= 0)
                 watch_memory(h);
+        if (r >= 0 && h->frozen)
+                (void) freeze_room(h, true); /* asked for before it was there */
         backend_of(h)->events->adopted(h->userdata, r, copy);
 }
 
@@ -194,11 +206,11 @@ static void room_leave(ScopeHome *h)
         job_cancel(&h->scope_job);
         h->adopting = false;
         h->pid = 0;
-        if (h->frozen)
-                (void) cgroup_freeze(b->root.fd, h->cgroup, false);
-        h->frozen = false;
         if (!h->scope)
                 return;
+        if (h->frozen)
+                (void) cgroup_freeze(b->root.fd, h->room, false);
+        h->frozen = false;
         map_remove(&b->scopes, h->scope);
         /* What was asked for may still come to be, around a process that is gone. */
         if (phase == JOB_CALLED || phase == JOB_RUNNING)
@@ -440,16 +452,17 @@ static int scope_home_kill(Home *home)
         return scope_home_signal(home, SIGKILL);
 }
 
+/* Its own processes: nodes below it are frozen and thawed by themselves. */
 static int scope_home_freeze(Home *home, bool frozen)
 {
         ScopeHome *h = (ScopeHome *) home;
         int r;
 
-        r = cgroup_freeze(backend_of(h)->root.fd, h->cgroup, frozen);
-        if (r == -EACCES || r == -EPERM) {
-                call_freeze_unit(backend_of(h), h->slice, frozen);
-                r = 0;
-        }
+        if (!h->scope)
+                return frozen ? -ESRCH : 0;
+        r = freeze_room(h, frozen);
+        if (r == -ENOENT)
+                r = 0; /* not there yet: frozen once it is */
         if (r >= 0)
                 h->frozen = frozen;
         return r;

@@ -81,6 +81,7 @@ static void on_end(Session *s, void *userdata)
         Channel *c = userdata;
 
         c->session = c->peer.session = session_free(s);
+        drop_kept(c); /* who waits at their other ends sees it */
 }
 
 static const SessionVtable vtable = {

@@ -251,7 +251,10 @@ static void fail_round(Applying *a, Node *top, int r)
         drop_waiters(a);
         applying_forget(a, top);
         not_busy(a);
-        if (!a->error)
+        if (!a->error && r == -EEXIST)
+                (void) message_error_object(&a->error, ERROR_ALREADY_EXISTS, NULL,
+                                "%s: a name in it is that of a nursery, opened at run time", a->path);
+        else if (!a->error)
                 (void) message_error_object(
                                 &a->error, ERROR_INTERNAL, NULL, "%s: %s", a->path, strerror(-r));
         if (json_length(a->replaced) > 0 &&

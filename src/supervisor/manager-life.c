@@ -269,6 +269,8 @@ static void life_running(Life *life)
         if (!member)
                 return;
         (void) free_and_strdup(&member->trouble, NULL);
+        if (member->node->frozen)
+                (void) member_freeze_alone(member, true); /* asked for before there was anything to freeze */
         events_spawned(member->manager->events, member->node, life->pid);
         manager_log_started(member->manager, member->node);
         member_check_waiters(member, false);

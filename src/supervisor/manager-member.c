@@ -141,6 +141,10 @@ static int add_node(Manager *m, Node *parent, TreeSpec *spec, Node **ret, Json *
         else if (r == -ESHUTDOWN)
                 (void) message_error_object(
                                 ret_error, ERROR_ACTOR_STOPPED, NULL, "%s is not running", parent->path);
+        else if (r == -ENAMETOOLONG)
+                (void) message_error_object(ret_error, ERROR_UNSUPPORTED, NULL,
+                                "%s/%s: too deep: at most %d levels", parent->path, spec->name,
+                                NODE_DEPTH_MAX);
         return r;
 }
 
@@ -219,12 +223,42 @@ int manager_check_room(const Manager *m, size_t n, const char *name, Json **ret_
         return -EDQUOT;
 }
 
+static size_t count_below(const Node *node, size_t limit)
+{
+        size_t n = 0;
+
+        CORE_CHILD_FOREACH(child, node) {
+                if (n >= limit)
+                        break;
+                n += 1 + count_below(child, limit - n);
+        }
+        return n;
+}
+
+/* The topmost actor answers for all that lies below it. */
+static int check_room_below_actor(const Node *parent, size_t n, Json **ret_error)
+{
+        const Node *actor = NULL;
+
+        for (const Node *a = parent; a; a = a->parent)
+                if (a->spec.kind == NODE_ACTOR)
+                        actor = a;
+        if (!actor || count_below(actor, MANAGER_NODES_BELOW_ACTOR) + n <= MANAGER_NODES_BELOW_ACTOR)
+                return 0;
+        (void) message_error_object(ret_error, ERROR_LIMIT_EXCEEDED, NULL,
+                        "%s: more than %d actors and supervisors below an actor are not served", actor->path,
+                        MANAGER_NODES_BELOW_ACTOR);
+        return -EDQUOT;
+}
+
 int manager_add(Manager *m, Node *parent, TreeSpec *spec, Node **ret, Json **ret_error)
 {
         const char *depends = NULL;
         Node *top = NULL, *at = NULL;
         int r = manager_check_room(m, count_nodes(spec), spec->name, ret_error);
 
+        if (r >= 0)
+                r = check_room_below_actor(parent, count_nodes(spec), ret_error);
         if (r >= 0)
                 r = manager_add_nodes(m, parent, spec, &top, ret_error);
         if (r >= 0)
@@ -398,20 +432,24 @@ void member_become_next(Member *member)
         member->spec = next;
 }
 
-/* Actor by actor, also for a supervisor: each is thawed by itself when it is to be stopped, and a frozen slice above it
- * would keep it from hearing that. Frozen are those that the core holds for it: one being ended has to hear of that.
- * Thawed is all that is left of a generation, also after its main process. */
+/* Frozen are those that the core holds for it: one being ended has to hear of that. Thawed is all that is left of a
+ * generation, also after its main process. */
+int member_freeze_alone(Member *member, bool frozen)
+{
+        const Node *node = member->node;
+
+        if (node->spec.kind != NODE_ACTOR || !node->alive ||
+                        (frozen && node->state != NODE_STARTING && node->state != NODE_READY))
+                return 0;
+        return member_backend(member)->home_freeze(member->home, frozen);
+}
+
+/* Actor by actor: each is thawed by itself when it is to be stopped, and a frozen slice above it would keep it from
+ * hearing that. */
 int member_freeze(Member *member, bool frozen)
 {
-        Home *home = member->home;
-        int r = 0;
+        int r = member_freeze_alone(member, frozen);
 
-        if (member->node->spec.kind == NODE_ACTOR) {
-                if (!member->node->alive || (frozen && member->node->state != NODE_STARTING &&
-                                                            member->node->state != NODE_READY))
-                        return 0;
-                return home->backend->vtable->home_freeze(home, frozen);
-        }
         CORE_CHILD_FOREACH(child, member->node) {
                 int k = member_freeze(node_member(child), frozen);
 

@@ -85,6 +85,8 @@ static int plan_child(Planner *p, Node *parent, TreeSpec *spec, bool running, bo
                 return r;
         if (r == 0)
                 return plan_addition(p, parent, spec, running, covered, false);
+        if (node->spec.stays)
+                return -EEXIST; /* a nursery is its owner's */
         node_member(node)->mark = p->mark;
         if (node->spec.kind == spec->node.kind && !node_is_leaving(node))
                 return plan_node(p, node, spec, running, covered);
@@ -148,7 +150,7 @@ static int plan_node(Planner *p, Node *node, TreeSpec *spec, bool running, bool 
 int plan_make(Manager *m, Node *top, TreeSpec *spec, Plan *ret)
 {
         Planner p = { .manager = m, .plan = ret, .mark = ++m->next_mark };
-        int r = plan_node(&p, top, spec, node_may_start(top), false);
+        int r = top->spec.stays ? -EEXIST : plan_node(&p, top, spec, node_may_start(top), false);
 
         if (r < 0)
                 plan_done(ret);

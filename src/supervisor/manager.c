@@ -87,7 +87,7 @@ static void manager_handle(Manager *m, const Effect *e)
                 life_stop(node_member(e->node), e->rung);
                 break;
         case EFFECT_THAW:
-                (void) member_freeze(node_member(e->node), false);
+                (void) member_freeze_alone(node_member(e->node), false);
                 break;
         case EFFECT_TIMER:
                 if (node_member(e->node))

@@ -30,6 +30,8 @@
 #define ACTOR_ID_SIZE 17
 /* Of all trees together. Far above what one machine runs, and far below what would use its memory up. */
 #define MANAGER_NODES_MAX 20000
+/* Of all that an actor, and whatever runs below it, has opened and spawned: it may not use up what is there for others. */
+#define MANAGER_NODES_BELOW_ACTOR 4096
 
 typedef struct Manager Manager;
 typedef struct Member Member;
@@ -89,12 +91,13 @@ struct Member {
         char *canceller, *cancel_reason; /* while it stops because a request said so, else NULL */
         ListNode waiters;
         ListNode opened;        /* among its owner's, of a nursery that a client has opened */
-        Session *owner;         /* weak; that client's */
+        Session *owner;         /* weak; that client's; NULL once it is gone */
         ListNode served, held;  /* portals of this generation, at either end */
         Registered *registered; /* its names, while it is ready */
         uint64_t command_key;   /* of the readiness command under way; 0: none */
         uint64_t mark;          /* of the last plan that knew it */
         bool spawned;           /* at run time: no tree file's */
+        bool of_client;         /* a nursery that a client has opened */
         bool busy;              /* a tree that is being loaded or changed */
 };
 
@@ -203,7 +206,9 @@ int member_set_limits(Member *member, const Limits *limits, Limit *ret_limit);
 int member_change_limits(Member *member, const TreeSpec *to, Limit *ret_limit);
 /* EFFECT_CHANGED */
 void member_become_next(Member *member);
+/* It and all below; only it. */
 int member_freeze(Member *member, bool frozen);
+int member_freeze_alone(Member *member, bool frozen);
 
 static inline const BackendVtable *member_backend(const Member *member)
 {

@@ -112,6 +112,17 @@ static void on_spawn_cancel(Call *call, void *userdata)
                 loading_cancel(spawn->loading);
 }
 
+static int copy_pidfd(const Life *life, int *ret)
+{
+        int fd = fcntl(life->pidfd, F_DUPFD_CLOEXEC, 3), r = fd < 0 ? -errno : fd_check_reserve(fd);
+
+        if (r >= 0)
+                *ret = fd;
+        else
+                safe_close(fd);
+        return r;
+}
+
 /* In the order they were asked for. What can't be had makes the answer an error; the child is there all the same. */
 static int open_wanted(const Spawn *spawn, Member *member, int *fds, size_t *n_fds)
 {
@@ -122,8 +133,8 @@ static int open_wanted(const Spawn *spawn, Member *member, int *fds, size_t *n_f
                         r = portal_connect(member, spawn->peer, true, &fds[*n_fds]);
                 else if (!member->life)
                         r = -ESRCH;
-                else if ((fds[*n_fds] = fcntl(member->life->pidfd, F_DUPFD_CLOEXEC, 3)) < 0)
-                        r = -errno;
+                else
+                        r = copy_pidfd(member->life, &fds[*n_fds]);
                 if (r < 0)
                         return r;
                 (*n_fds)++;

@@ -2,20 +2,35 @@
 #include <errno.h>
 
 #include "base/error.h"
+#include "base/path.h"
 #include "supervisor/events.h"
 #include "supervisor/methods.h"
 #include "supervisor/nursery.h"
 
 /* nursery.open, nursery.close. */
 
+/* Below an actor it is the running program's: one that is not there yet, or not any more, owns nothing, and its room may
+ * be about to be entered. */
+static bool may_own(const Node *node)
+{
+        const Member *member = node_member(node);
+
+        if (!member)
+                return true;
+        if (node->spec.kind == NODE_ACTOR && !(member->life && member->life->phase == LIFE_RUNNING))
+                return false;
+        return node_may_start_below(node);
+}
+
 static Node *requested_parent(Request *q)
 {
         Node *parent;
 
         if (!json_has(q->params, "parent") && q->peer->kind == PEER_ACTOR)
-                return container_of(q->peer->held, Member, held)->node;
-        parent = request_node(q, "parent");
-        if (parent && node_member(parent) && !node_may_start_below(parent)) {
+                parent = container_of(q->peer->held, Member, held)->node;
+        else
+                parent = request_node(q, "parent");
+        if (parent && !may_own(parent)) {
                 call_fail(q->call, ERROR_ACTOR_STOPPED, NULL, "%s is %s: nothing can be opened below it",
                                 parent->path, node_state_to_string(parent->state));
                 return NULL;
@@ -55,13 +70,25 @@ static int parse(Request *q, const char *name, TreeSpec **ret, Json **ret_error)
         return r;
 }
 
-static int choose_name(Request *q, char **ret)
+/* One of ours is free, whatever others have chosen. */
+static int choose_name(Request *q, const Node *parent, char **ret)
 {
         const char *given = json_get_string(q->params, "name", NULL);
 
-        *ret = given ? strdup(given)
-                     : xasprintf("nursery-%llu", (unsigned long long) ++q->manager->next_nursery);
-        return *ret ? 0 : -ENOMEM;
+        for (;;) {
+                _cleanup_free_ char *path = NULL;
+
+                *ret = given ? strdup(given)
+                             : xasprintf("nursery-%llu", (unsigned long long) ++q->manager->next_nursery);
+                if (!*ret || given)
+                        return *ret ? 0 : -ENOMEM;
+                path = node_path_join(parent->path, *ret);
+                if (path && !core_find(q->manager->core, path))
+                        return 0;
+                free(TAKE_PTR(*ret));
+                if (!path)
+                        return -ENOMEM;
+        }
 }
 
 void method_nursery_open(Request *q)
@@ -80,7 +107,7 @@ void method_nursery_open(Request *q)
                                 "children: a nursery is opened empty; fill it by actor.spawn");
                 return;
         }
-        r = choose_name(q, &name);
+        r = choose_name(q, parent, &name);
         if (r >= 0)
                 r = parse(q, name, &spec, &error);
         if (r >= 0)

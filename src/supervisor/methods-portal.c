@@ -36,6 +36,11 @@ static void fail_portal(Call *call, const Node *node, int r)
         case -ENOBUFS:
                 call_fail(call, ERROR_MAILBOX_FULL, data, "%s: does not read what it is told", path);
                 break;
+        case -EMFILE:
+        case -ENFILE:
+                call_fail(call, ERROR_LIMIT_EXCEEDED, data,
+                                "%s: the supervisor is out of descriptors; try again later", path);
+                break;
         case -EPIPE:
         case -EOPNOTSUPP:
                 call_fail(call, ERROR_ACTOR_STOPPED, data, "%s: has closed its channel", path);
@@ -81,17 +86,20 @@ static void hand_over(Call *call, const Peer *peer, Node *node, int fd)
 static void give_away(Call *call, const Peer *peer, Node *node)
 {
         const char *why = session_handover_refused(call_session(call), call);
-        int fd;
+        int fd, r;
 
         if (why) {
                 call_fail(call, ERROR_INVALID_REQUEST, NULL, "actor.attach has to stand alone: %s", why);
                 return;
         }
         fd = fcntl(stream_fd(session_stream(call_session(call))), F_DUPFD_CLOEXEC, 3);
-        if (fd < 0)
-                fail_portal(call, node, -errno);
-        else
+        r = fd < 0 ? -errno : fd_check_reserve(fd);
+        if (r >= 0) {
                 hand_over(call, peer, node, fd);
+                return;
+        }
+        safe_close(fd);
+        fail_portal(call, node, r);
 }
 
 /* Over with it, or does it wait? */

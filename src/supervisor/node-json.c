@@ -12,6 +12,8 @@
 /* Below the protocol's bounds (1 MiB a line, 65 536 values), with room for the envelope and a deep path's frames. */
 #define VIEW_BYTES (900U * 1024)
 #define VIEW_VALUES 60000U
+/* Two levels of JSON for one of the tree, of which a line may have 64, with the envelope and what a node holds. */
+#define VIEW_LEVELS 30
 /* What one node costs without its path and what people write: measured on real trees and rounded up. */
 #define NODE_BYTES 640U
 #define NODE_VALUES 40U
@@ -297,7 +299,7 @@ static int view_children(ViewState *s, const Node *node, int depth, const char *
                         r = json_set(v, "more", json_new_string(last, SIZE_MAX));
                         break;
                 }
-                r = view_node(s, child, depth < 0 ? -1 : depth - 1, NULL, &c);
+                r = view_node(s, child, depth - 1, NULL, &c);
                 if (r >= 0)
                         r = json_append(children, c);
                 if (r < 0)
@@ -336,17 +338,18 @@ static size_t count_up_to(const Node *node, int depth, size_t limit)
                 CORE_CHILD_FOREACH(child, node) {
                         if (n >= limit)
                                 break;
-                        n += count_up_to(child, depth < 0 ? -1 : depth - 1, limit - n);
+                        n += count_up_to(child, depth - 1, limit - n);
                 }
         return n;
 }
 
 int node_to_json(const Node *node, const NodeView *view, Json **ret)
 {
+        int depth = view->depth < 0 ? VIEW_LEVELS : MIN(view->depth, VIEW_LEVELS);
         ViewState s = { .view = view, .bytes_max = MIN(VIEW_BYTES, view->max_line / 8 * 7) };
 
-        s.usage = count_up_to(node, view->depth, USAGE_NODES + 1) <= USAGE_NODES;
-        return view_node(&s, node, view->depth, view->after, ret);
+        s.usage = count_up_to(node, depth, USAGE_NODES + 1) <= USAGE_NODES;
+        return view_node(&s, node, depth, view->after, ret);
 }
 
 static int actor_error(const Node *node, Json **ret)

@@ -1,24 +1,43 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include <errno.h>
 
+#include "base/error.h"
 #include "base/usec.h"
 #include "supervisor/events.h"
 #include "supervisor/node-json.h"
 #include "supervisor/nursery.h"
+#include "wire/message.h"
+
+static int check_quota(const Peer *owner, Json **ret_error)
+{
+        unsigned n = 0;
+
+        if (owner->kind != PEER_CLIENT)
+                return 0;
+        LIST_FOREACH(i, owner->opened)
+                n++;
+        if (n < NURSERIES_PER_CLIENT)
+                return 0;
+        (void) message_error_object(ret_error, ERROR_LIMIT_EXCEEDED, NULL,
+                        "this connection has %u nurseries; close some, or use another one", n);
+        return -EDQUOT;
+}
 
 int nursery_open(Manager *m, Node *parent, TreeSpec *spec, const Peer *owner, Node **ret, Json **ret_error)
 {
         Member *member;
-        int r;
+        int r = check_quota(owner, ret_error);
 
         spec->node.stays = true;
-        r = manager_add(m, parent, spec, ret, ret_error);
+        if (r >= 0)
+                r = manager_add(m, parent, spec, ret, ret_error);
         tree_spec_unref(spec);
         if (r < 0)
                 return r;
         member = node_member(*ret);
         member->spawned = true;
-        if (owner->kind == PEER_CLIENT) {
+        member->of_client = owner->kind == PEER_CLIENT;
+        if (member->of_client) {
                 member->owner = owner->session;
                 list_append(owner->opened, &member->opened);
         }
@@ -29,6 +48,9 @@ int nursery_open(Manager *m, Node *parent, TreeSpec *spec, const Peer *owner, No
 
 void nurseries_lose_owner(ListNode *opened)
 {
+        /* The end of one may be that of another: none is told any more. */
+        LIST_FOREACH(i, opened)
+                LIST_ENTRY(i, Member, opened)->owner = NULL;
         while (!list_is_empty(opened)) {
                 Member *member = LIST_ENTRY(opened->next, Member, opened);
                 Event event = { .type = EVENT_REMOVE,
@@ -38,7 +60,6 @@ void nurseries_lose_owner(ListNode *opened)
                         .fast = true };
 
                 list_unlink(&member->opened);
-                member->owner = NULL;
                 manager_step(member->manager, &event);
         }
 }
@@ -51,13 +72,24 @@ static int describe(const Node *node, Json **ret)
         return r < 0 ? r : json_pack(ret, "{path:s, id:s, exit:o}", node->path, node_member(node)->id, exit);
 }
 
+/* The actor whose main process ends it: the next above, also of a nursery that is part of another. */
+static const Member *owning_actor(const Node *nursery)
+{
+        const Node *n = nursery->parent;
+
+        while (n && n->spec.kind != NODE_ACTOR)
+                n = n->parent;
+        return n ? node_member(n) : NULL;
+}
+
 static void tell(const Node *nursery, const Node *node)
 {
         const Member *member = node_member(nursery);
-        Member *actor = nursery->parent->spec.kind == NODE_ACTOR ? node_member(nursery->parent) : NULL;
+        const Member *actor = member->of_client ? NULL : owning_actor(nursery);
         Json *params = NULL;
 
-        if (!actor && !(member->owner && session_said_hello(member->owner)))
+        if (!(actor && channel_said_hello(actor->channel)) &&
+                        !(member->owner && session_said_hello(member->owner)))
                 return;
         if (describe(node, &params) < 0)
                 return;

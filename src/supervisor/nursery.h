@@ -8,6 +8,9 @@
 #include "supervisor/manager.h"
 #include "supervisor/peer.h"
 
+/* Of one client: all of them may have to go in one turn. */
+#define NURSERIES_PER_CLIENT 1024U
+
 /* Consumes spec. On failure nothing is left; *ret_error may be a protocol error object. */
 int nursery_open(Manager *m, Node *parent, TreeSpec *spec, const Peer *owner, Node **ret, Json **ret_error);
 /* The owner is gone, with the list of what it has opened: all of that is stopped, fast, and removed. */

@@ -39,7 +39,7 @@ static Portal *portal_add(Member *server)
         return p;
 }
 
-/* The record of this pair of peers, however many connections they have. */
+/* The record of this pair of peers, however many connections they have: 1 when it was there. */
 static int portal_get(Member *server, const Peer *holder, Portal **ret)
 {
         unsigned n = 0;
@@ -49,7 +49,7 @@ static int portal_get(Member *server, const Peer *holder, Portal **ret)
                 p = LIST_ENTRY(i, Portal, held);
                 if (p->server == server) {
                         *ret = p;
-                        return 0;
+                        return 1;
                 }
                 if (++n >= PORTALS_PER_HOLDER)
                         return -EDQUOT;
@@ -75,17 +75,26 @@ static int describe_peer(const Peer *peer, Json **ret)
                         (int64_t) peer->uid, (int) peer->pid);
 }
 
-int portal_connect(Member *server, const Peer *holder, bool keeps, int *ret_fd)
+static int make_pair(int pair[static 2])
+{
+        int r;
+
+        if (socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, pair) < 0)
+                return -errno;
+        r = fd_check_reserve(MAX(pair[0], pair[1]));
+        if (r < 0)
+                close_many(pair, 2);
+        return r;
+}
+
+static int open_portal(Member *server, const Peer *holder, bool keeps, int *ret_fd)
 {
         Json *params = NULL, *peer = NULL;
         int pair[2], r;
-        Portal *p;
 
-        r = portal_get(server, holder, &p);
+        r = make_pair(pair);
         if (r < 0)
                 return r;
-        if (socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, pair) < 0)
-                return -errno;
         r = describe_peer(holder, &peer);
         if (r >= 0)
                 r = json_pack(&params, "{peer:o}", peer);
@@ -101,6 +110,19 @@ int portal_connect(Member *server, const Peer *holder, bool keeps, int *ret_fd)
         return 0;
 }
 
+int portal_connect(Member *server, const Peer *holder, bool keeps, int *ret_fd)
+{
+        Portal *p;
+        int known = portal_get(server, holder, &p), r;
+
+        if (known < 0)
+                return known;
+        r = open_portal(server, holder, keeps, ret_fd);
+        if (r < 0 && !known)
+                portal_free(p);
+        return r;
+}
+
 /* The client is gone, or the actor has shut the connection down: there is nobody to have a last word with. */
 static int on_hangup(sd_event_source *source, int fd, uint32_t revents, void *userdata)
 {
@@ -109,13 +131,28 @@ static int on_hangup(sd_event_source *source, int fd, uint32_t revents, void *us
         return 0;
 }
 
-/* Without a descriptor for it the client hears an EOF and no more. */
-static void keep_last_word(Portal *p, int fd)
+static size_t count_kept(const Member *server)
 {
+        size_t n = 0;
+
+        LIST_FOREACH(i, &server->served)
+                n += LIST_ENTRY(i, Portal, served)->fd >= 0;
+        return n;
+}
+
+/* Without a descriptor for it the client hears an EOF and no more. NULL: so it is. */
+static Portal *keep_last_word(Member *server, int fd)
+{
+        Portal *p = count_kept(server) < LAST_WORDS_MAX ? portal_add(server) : NULL;
+
+        if (!p)
+                return NULL;
         p->fd = fcntl(fd, F_DUPFD_CLOEXEC, 3);
-        if (p->fd < 0 || fd_check_reserve(p->fd) < 0 ||
-                        sd_event_add_io(p->server->manager->event, &p->hangup, p->fd, 0, on_hangup, p) < 0)
-                portal_free(p);
+        if (p->fd >= 0 && fd_check_reserve(p->fd) >= 0 &&
+                        sd_event_add_io(server->manager->event, &p->hangup, p->fd, 0, on_hangup, p) >= 0)
+                return p;
+        portal_free(p);
+        return NULL;
 }
 
 static int accept_params(const Peer *client, int64_t last_id, bool said_hello, size_t max_line, Json **ret)
@@ -140,15 +177,15 @@ int portal_attach(Member *server, const Peer *client, int fd, int64_t last_id, b
         Portal *p;
         int r;
 
-        p = said_hello ? portal_add(server) : NULL;
-        if (p)
-                keep_last_word(p, fd);
+        p = said_hello ? keep_last_word(server, fd) : NULL;
         r = accept_params(client, last_id, said_hello, max_line, &params);
-        if (r < 0) {
+        if (r < 0)
                 safe_close(fd);
-                return r;
-        }
-        return channel_tell(server->channel, "$/accept", params, fd, false);
+        else
+                r = channel_tell(server->channel, "$/accept", params, fd, false);
+        if (r < 0 && p)
+                portal_free(p); /* nobody has it: the client is to see its end */
+        return r;
 }
 
 /* --- ends --- */

@@ -15,11 +15,13 @@
 
 /* Actors that one peer may hold portals to. */
 #define PORTALS_PER_HOLDER 1024U
+/* Connections that clients gave away to one actor, of which we keep a descriptor. The clients of further ones hear an EOF. */
+#define LAST_WORDS_MAX 1024U
 
 typedef struct Portal Portal;
 
 /* A new connection to the member's actor, which hears of it by $/accept as soon as it can. *ret_fd is the holder's
- * end. -EOPNOTSUPP: it has no channel; -EDQUOT: PORTALS_PER_HOLDER; -EBUSY: too many wait for its hello. */
+ * end. -EOPNOTSUPP: it has no channel; -EDQUOT: PORTALS_PER_HOLDER; -EBUSY: too many wait for its hello; -EMFILE. */
 int portal_connect(Member *server, const Peer *holder, bool keeps, int *ret_fd);
 /* Hands a client's connection over: `fd` (consumed, on failure too) is it. */
 int portal_attach(Member *server, const Peer *client, int fd, int64_t last_id, bool said_hello,

@@ -28,6 +28,7 @@ struct Stream {
         size_t out_start, out_end, out_size; /* unwritten bytes are out[out_start, out_end) */
         uint64_t written;                    /* position of out[out_start] in the stream */
         ListNode out_fds;
+        size_t n_out_fds; /* how many of them */
         size_t output_max;
         uint64_t stall_usec, progress; /* when the peer last took something */
         uint32_t events;               /* asked of epoll */

@@ -10,10 +10,15 @@
 
 #define WRITES_PER_TURN 8
 #define QUEUE_FACTOR 4
+/* Lines with descriptors that wait to be taken: beyond this the peer is over its quota, and what asks for more is refused. A
+ * line is short, but each descriptor is one that somebody else can't have. */
+#define FDS_MAX 32U
+#define FDS_REFUSED 1024U
 
-static void drop_fds(OutFds *f)
+static void drop_fds(Stream *s, OutFds *f)
 {
         list_unlink(&f->node);
+        s->n_out_fds--;
         close_many(f->fds, f->n);
         free(f);
 }
@@ -21,7 +26,7 @@ static void drop_fds(OutFds *f)
 void stream_drop_output(Stream *s)
 {
         while (!list_is_empty(&s->out_fds))
-                drop_fds(LIST_ENTRY(s->out_fds.next, OutFds, node));
+                drop_fds(s, LIST_ENTRY(s->out_fds.next, OutFds, node));
         free(s->out);
         s->out = NULL;
         s->out_start = s->out_end = s->out_size = 0;
@@ -91,7 +96,7 @@ int stream_write_chunk(Stream *s)
         if (k <= 0)
                 return 0;
         if (now)
-                drop_fds(first);
+                drop_fds(s, first);
         s->out_start += (size_t) k;
         if (s->out_start == s->out_end) {
                 free(TAKE_PTR(s->out));
@@ -100,11 +105,16 @@ int stream_write_chunk(Stream *s)
         return s->out != NULL;
 }
 
+static bool is_half_full(const Stream *s)
+{
+        return stream_queued(s) > s->output_max / 2 || s->n_out_fds > FDS_MAX / 2;
+}
+
 void stream_write_turn(Stream *s)
 {
         for (unsigned i = 0; i < WRITES_PER_TURN && stream_write_chunk(s) > 0; i++)
                 ;
-        if (!s->was_above || stream_queued(s) > s->output_max / 2)
+        if (!s->was_above || is_half_full(s))
                 return;
         s->was_above = s->choked = false;
         if (s->vtable->on_drained)
@@ -136,9 +146,9 @@ static int queue_line(Stream *s, const char *text, size_t n, size_t skip)
                 memcpy(s->out + s->out_end, text + skip, n - skip);
         s->out_end += n + 1 - skip;
         s->out[s->out_end - 1] = '\n';
-        if (stream_queued(s) > s->output_max / 2)
+        if (is_half_full(s))
                 s->was_above = true;
-        if (stream_queued(s) > s->output_max && !s->choked) {
+        if ((stream_queued(s) > s->output_max || s->n_out_fds > FDS_MAX) && !s->choked) {
                 s->choked = true;
                 s->progress = now_usec(CLOCK_MONOTONIC);
         }
@@ -158,6 +168,7 @@ static int queue_fds(Stream *s, const int *fds, size_t n)
         f->n = n;
         memcpy(f->fds, fds, n * sizeof(int));
         list_append(&s->out_fds, &f->node);
+        s->n_out_fds++;
         return 0;
 }
 
@@ -174,7 +185,8 @@ static int send_line(Stream *s, const char *text, size_t n, const int *fds, size
                 return -E2BIG;
         if (stream_queued(s) == 0)
                 k = send_some(s, iov, ELEMENTSOF(iov), fds, n_fds);
-        else if (stream_queued(s) + n + 1 > QUEUE_FACTOR * s->output_max)
+        else if (stream_queued(s) + n + 1 > QUEUE_FACTOR * s->output_max ||
+                        (n_fds > 0 && s->n_out_fds >= FDS_REFUSED))
                 return -ENOBUFS;
         if (k < 0) {
                 write_failed(s, (int) k);
@@ -198,7 +210,7 @@ static int send_line(Stream *s, const char *text, size_t n, const int *fds, size
                 OutFds *f = LIST_ENTRY(s->out_fds.prev, OutFds, node);
 
                 f->n = 0;
-                drop_fds(f);
+                drop_fds(s, f);
         }
         return r;
 }

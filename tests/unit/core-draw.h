@@ -8,6 +8,8 @@
 #include "core-oracle.h"
 #include "core-watch.h"
 
+#define FOREST_NODES 16 /* at the start: the others come */
+
 static Core *core;
 static uint64_t rng, now;
 static bool flat;
@@ -50,22 +52,34 @@ static NodeSpec draw_actor(void)
                 .significant = chance(30) };
 }
 
-static Node *add_node(Node *parent, NodeSpec spec, Node *const *targets)
+/* One whose node is gone is taken again, but by nurseries alone: the oracle's children are those that come first. */
+static Seen *free_seen(bool reused)
+{
+        for (int i = 0; reused && i < n_seen; i++)
+                if (!seen[i].node)
+                        return &seen[i];
+        return n_seen < WATCH_NODES ? &seen[n_seen++] : NULL;
+}
+
+static Node *add_at(Seen *s, Node *parent, NodeSpec spec, Node *const *targets)
 {
         char name[8], *depends[3] = { NULL };
-        Seen *s = &seen[n_seen];
 
-        snprintf(name, sizeof(name), "n%d", n_seen);
+        snprintf(name, sizeof(name), "n%d", (int) (s - seen));
         spec.name = name;
         if (targets) {
                 for (size_t i = 0; i < 2 && targets[i]; i++)
                         depends[i] = targets[i]->path;
                 spec.depends = depends;
         }
-        *s = (Seen){ .deadline = USEC_INFINITY };
+        *s = (Seen){ .deadline = USEC_INFINITY, .came = step_number };
         CHECK_EQ(core_add(core, parent, &spec, s, &s->node), 0);
-        n_seen++;
         return s->node;
+}
+
+static Node *add_node(Node *parent, NodeSpec spec, Node *const *targets)
+{
+        return add_at(free_seen(false), parent, spec, targets);
 }
 
 /* Up to two dependencies on what was made before; in a single supervisor that isn't a chain, now and then on one
@@ -125,7 +139,7 @@ static Node *draw_parent(void)
 /* Trees of every shape below the root; nodes right below it are supervisors, as the shell has it. */
 static void make_forest(void)
 {
-        int n = 2 + (int) draw(WATCH_NODES - 2);
+        int n = 2 + (int) draw(FOREST_NODES - 2);
 
         while (n_seen < n) {
                 Node *parent = draw_parent(), *targets[2];

@@ -8,19 +8,22 @@
 #include "supervisor/core/core-internal.h"
 #include "test.h"
 
-#define WATCH_NODES 16
+#define WATCH_NODES 22
 #define WATCH_RESTARTS 64
 
 typedef struct Seen {
         Node *node; /* NULL: removed */
         NodeState state;
         bool alive, exited;
+        bool hollow;          /* gone, but for the nurseries below it */
+        bool own, ended;      /* its end, if it comes in this step, was not asked for; it came */
         bool requested;       /* a request by hand may be behind its stop */
         NodeState was, first; /* before this step; entered first in it, _INVALID: none */
         StopRung rung;
         uint64_t deadline;
         uint32_t spawns, ends;
         unsigned stopping_since, marked_since; /* steps; 0: not */
+        unsigned came;                         /* the step before */
         uint64_t times[WATCH_RESTARTS];        /* restarts counted against this node's window */
         unsigned n_times;
 } Seen;
@@ -71,6 +74,37 @@ static bool alive_inside(const Node *top)
         return false;
 }
 
+static bool has_children(const Node *n)
+{
+        for (int i = 0; i < n_seen; i++)
+                if (seen[i].node && seen[i].node->parent == n)
+                        return true;
+        return false;
+}
+
+/* The actor whose nursery n is part of. */
+static Node *owner_of(const Node *n)
+{
+        Node *a = n->parent;
+
+        while (a && is_supervisor(a))
+                a = a->parent;
+        return a;
+}
+
+/* Of an actor nothing is left of its own: it has ended once nothing of its nurseries is left either. */
+static void watch_end(Node *n)
+{
+        Seen *s = S(n);
+
+        s->hollow = has_children(n);
+        if (s->hollow)
+                return;
+        s->alive = s->exited = false;
+        s->ended = true;
+        s->ends++;
+}
+
 static Node *dependency(const Node *n, size_t i)
 {
         return priv(n)->deps[i].target;
@@ -80,8 +114,11 @@ static Node *dependency(const Node *n, size_t i)
 
 static void watch_start(Node *n)
 {
-        for (const Node *a = n->parent; a; a = a->parent)
+        const Node *a = n->parent;
+
+        for (; a && is_supervisor(a); a = a->parent)
                 CHECK(state_of(a) == NODE_STARTING || state_of(a) == NODE_READY);
+        CHECK(!a || (S(a)->alive && !S(a)->exited)); /* in its nursery goes on what began while it lived */
         for (size_t i = 0; i < priv(n)->n_deps; i++) {
                 const Node *d = dependency(n, i);
 
@@ -109,6 +146,7 @@ static void watch_spawn(Node *n)
         CHECK(!s->alive && n->spec.kind == NODE_ACTOR);
         CHECK_EQ(s->state, NODE_STARTING);
         CHECK_EQ(s->spawns, s->ends);
+        CHECK(!has_children(n));
         s->spawns++;
         s->alive = true;
         s->exited = false;
@@ -133,25 +171,33 @@ static bool began_before(const Node *b, const Node *d)
         return is_supervisor(b) && S(b)->stopping_since > 0 && S(b)->stopping_since < marked;
 }
 
+/* Was `d` being stopped before there was a `b`, though it names one? */
+static bool never_met(const Node *b, const Node *d)
+{
+        return S(d)->marked_since > 0 && S(d)->marked_since <= S(b)->came;
+}
+
 /* Must `d` be gone before `n` is asked, when all of `top` is being stopped? Not if a branch n is in was being stopped
  * alone, and then d as well. */
 static bool goes_before(const Node *d, const Node *n, const Node *top)
 {
-        for (const Node *b = n; b != top && !began_before(b, d); b = b->parent)
+        for (const Node *b = n; b != top && !began_before(b, d) && !never_met(b, d); b = b->parent)
                 for (const Node *a = d; a != top; a = a->parent)
                         if (depends_on(a, b))
                                 return true;
         return false;
 }
 
+/* What goes on in an actor's nursery is not held to the order outside, nor the other way round. */
 static void watch_ask(const Node *n)
 {
-        for (const Node *top = n->parent; top; top = top->parent) {
+        for (const Node *top = n->parent; top && is_supervisor(top); top = top->parent) {
                 if (state_of(top) != NODE_STOPPING)
                         continue;
                 for (int i = 0; i < n_seen; i++)
                         if (seen[i].node && seen[i].alive && seen[i].node != n &&
-                                        is_inside(seen[i].node, top))
+                                        is_inside(seen[i].node, top) &&
+                                        owner_of(seen[i].node) == owner_of(n))
                                 CHECK(!goes_before(seen[i].node, n, top));
         }
         if (state_of(n->parent) == NODE_STOPPING || S(n)->requested)
@@ -165,7 +211,7 @@ static void watch_stop(Node *n, StopRung rung)
 {
         Seen *s = S(n);
 
-        CHECK(s->alive);
+        CHECK(s->alive && !s->hollow);
         CHECK_EQ(s->state, NODE_STOPPING);
         CHECK(rung > s->rung || (rung == s->rung && rung != RUNG_ASK));
         CHECK(rung != RUNG_ASK || !s->exited);
@@ -184,7 +230,7 @@ static void watch_state(const Effect *e)
         CHECK_EQ(s->state, e->from);
         s->state = e->to;
         s->stopping_since = e->to == NODE_STOPPING ? step_number : 0;
-        if (s->first == _NODE_STATE_INVALID)
+        if (s->first == _NODE_STATE_INVALID || s->first == NODE_STOPPING) /* on the way */
                 s->first = e->to;
         if (e->to == NODE_STARTING)
                 watch_start(n);
@@ -210,6 +256,8 @@ static void watch_removed(Node *n)
         CHECK_EQ(S(n)->spawns, S(n)->ends);
         S(n)->node = NULL;
         S(n)->deadline = USEC_INFINITY;
+        if (S(n->parent) && S(n->parent)->hollow)
+                watch_end(n->parent);
 }
 
 static void watch_effect(const Effect *e)
@@ -255,6 +303,20 @@ static void watch_restart(Node *n)
         for (unsigned i = 0; i < w->n_times; i++)
                 recent += n->core->now - w->times[i] <= s->spec.intensity.within_usec;
         CHECK(recent <= s->spec.intensity.max_restarts);
+}
+
+/* Who has lost its owner is on its way out, with short rungs. */
+static void watch_lost(const Node *n)
+{
+        const Node *owner = owner_of(n);
+        const Seen *s = S(n);
+
+        if (!owner || !S(owner)->alive || !S(owner)->exited || is_over(n))
+                return;
+        CHECK(priv(n)->stop_wanted && s->state != NODE_NEW && s->state != NODE_BACKOFF);
+        /* one outside that depends on it, and stops as well, goes before it */
+        if (priv(n)->stop_begun && !s->exited && (s->rung == RUNG_ASK || s->rung == RUNG_TERM))
+                CHECK(s->deadline <= n->core->now + 300000);
 }
 
 /* After each step */
@@ -332,6 +394,7 @@ static void watch_rest(Core *core)
                 CHECK_EQ(priv(s->node)->deadline, s->deadline);
                 if (is_supervisor(s->node))
                         watch_counts(s->node);
+                watch_lost(s->node);
         }
         for (int i = 0; quiet && i < n_seen; i++)
                 if (seen[i].node)

@@ -175,6 +175,25 @@ static void order_and_strategy(void)
         finish();
 }
 
+/* One that comes while a new order waits has its place in it, and leaves none behind when it is not taken after all. */
+static void not_taken(void)
+{
+        Node *late;
+
+        begin_abc(STRATEGY_REST_FOR_ONE);
+        ask(EVENT_RESTART, "/t/c");
+        CHECK_NOTES("ask c");
+        core_change_order(N("/t"), (Node *[]){ N("/t/c") }, 1);
+        change("/t", CHANGE_LIVE, supervisor(STRATEGY_REST_FOR_ONE));
+        carry_out("/t");
+        CHECK_NOTES("");
+        late = add("/t", "late", actor(RESTART_PERMANENT));
+        core_discard(core, late);
+        exited("/t/c", 0);
+        CHECK(N("/t")->children.next == &N("/t/c")->siblings);
+        finish();
+}
+
 /* More may be allowed than before: what was counted then still counts. */
 static void intensity(void)
 {
@@ -298,6 +317,7 @@ static void removed_below_one_that_starts(void)
 
 TEST_MAIN({ "dependencies", dependencies }, { "what_does_not_run", what_does_not_run },
                 { "watchdog", watchdog }, { "order_and_strategy", order_and_strategy },
-                { "intensity", intensity }, { "added_and_removed", added_and_removed },
-                { "refused", refused }, { "overtaken", overtaken },
+                { "not-taken", not_taken }, { "intensity", intensity },
+                { "added_and_removed", added_and_removed }, { "refused", refused },
+                { "overtaken", overtaken },
                 { "removed_below_one_that_starts", removed_below_one_that_starts });

@@ -3,7 +3,8 @@
  * effect, and where the tree is a single supervisor with actors, an oracle of its own (core-oracle.h) predicts every
  * state. Each sequence runs twice and must give the same effects. In the end all is stopped, within bounds.
  *
- * Meanwhile trees are changed as they run: nodes of any state get another spec, leave, come, change places.
+ * Meanwhile trees are changed as they run: nodes of any state get another spec, leave, come, change places; and in forests
+ * nurseries are opened below actors and anywhere else, filled, closed, and lose their owners.
  *
  *      test-core-model [SEED [SEQUENCES]]      TRACTOR_SEED=… does the same
  *
@@ -78,7 +79,6 @@ static void step(Event e)
 {
         Seen *s = S(e.node);
         size_t room = core->effects_cap;
-        bool own = s && s->alive && !priv(e.node)->stop_wanted, ended = false;
         Effect effect;
 
         e.now = now;
@@ -86,17 +86,19 @@ static void step(Event e)
         for (int i = 0; i < n_seen; i++) {
                 seen[i].first = _NODE_STATE_INVALID;
                 seen[i].was = seen[i].state;
+                seen[i].ended = false;
+                seen[i].own = seen[i].node && seen[i].alive && !priv(seen[i].node)->stop_wanted;
         }
         if (verbose)
                 say(&e);
-        if (s && s->alive &&
-                        ((e.type == EVENT_EXITED && !s->exited && !e.populated) ||
-                                        (e.type == EVENT_EMPTY && s->exited))) {
-                s->alive = s->exited = false;
-                s->ends++;
-                ended = true;
-        } else if (s && s->alive && e.type == EVENT_EXITED)
+        if (s && s->alive && !s->hollow &&
+                        (e.type == EVENT_EXITED || (e.type == EVENT_EMPTY && s->exited))) {
+                bool gone = e.type == EVENT_EMPTY || (!s->exited && !e.populated);
+
                 s->exited = true;
+                if (gone)
+                        watch_end(e.node);
+        }
         if (e.type == EVENT_CANCEL || e.type == EVENT_RESTART || e.type == EVENT_REMOVE)
                 for (int i = 0; i < n_seen; i++)
                         seen[i].requested |= seen[i].node && is_inside(seen[i].node, e.node);
@@ -111,8 +113,10 @@ static void step(Event e)
                         say_effect(&effect);
                 watch_effect(&effect);
         }
-        if (ended && own && s->node && !is_nursery(e.node->parent) && e.node->parent->parent)
-                watch_restart(e.node);
+        for (int i = 0; i < n_seen; i++)
+                if (seen[i].ended && seen[i].own && seen[i].node && !is_nursery(seen[i].node->parent) &&
+                                seen[i].node->parent->parent)
+                        watch_restart(seen[i].node);
         watch_rest(core);
         if (flat)
                 compare();
@@ -127,6 +131,15 @@ static bool takes_more(const Node *s)
 }
 
 /* The world outside */
+
+/* Part of one, or one itself. */
+static bool in_nursery(const Node *n)
+{
+        for (; n; n = n->parent)
+                if (n->spec.stays)
+                        return true;
+        return false;
+}
 
 static Event exit_event(Node *n)
 {
@@ -288,7 +301,7 @@ static void add_some(Node *top)
                 NodeSpec spec = chance(25) ? draw_supervisor() : draw_actor();
 
                 if (!parent || !is_inside(parent, top) || !is_supervisor(parent) || !takes_more(parent) ||
-                                chance(70))
+                                in_nursery(parent) || chance(70))
                         continue;
                 draw_targets(targets, 0);
                 CHECK_EQ(core_change(core, add_node(parent, spec, targets), CHANGE_START, NULL), 0);
@@ -319,7 +332,7 @@ static void change_forest(void)
         for (int i = 0; i < before; i++) {
                 Node *n = seen[i].node;
 
-                if (!n || !is_inside(n, top))
+                if (!n || !is_inside(n, top) || in_nursery(n))
                         continue;
                 if (chance(15))
                         change_node(n);
@@ -338,13 +351,61 @@ static void change_forest(void)
         forget_new(before);
 }
 
+/* Nurseries */
+
+static bool may_open_below(const Node *n)
+{
+        if (n == core_root(core) || !takes_more(n))
+                return false;
+        for (const Node *a = is_supervisor(n) ? owner_of(n) : n; a; a = owner_of(a))
+                if (!S(a)->alive || S(a)->exited || (a->state != NODE_STARTING && a->state != NODE_READY))
+                        return false;
+        return true;
+}
+
+/* What comes at run time is linked and started alone; on what it depends is anyone's guess. */
+static void come(Node *parent, NodeSpec spec)
+{
+        Node *targets[2], *at;
+        const char *depends;
+        Seen *s;
+
+        draw_targets(targets, 0);
+        s = free_seen(true);
+        if (!s)
+                return;
+        (void) add_at(s, parent, spec, chance(30) ? targets : NULL);
+        if (core_link(core, s->node, &at, &depends) >= 0)
+                return step((Event){ .type = EVENT_START, .node = s->node });
+        core_discard(core, s->node);
+        s->node = NULL;
+}
+
+static void nursery(Node *n)
+{
+        NodeSpec spec = draw_supervisor();
+
+        spec.stays = true;
+        if (!may_open_below(n))
+                return;
+        if (!is_supervisor(n))
+                return come(n, spec);
+        if (n->spec.stays && chance(20)) /* closed, or by a client that is gone */
+                return step((Event){ .type = EVENT_REMOVE,
+                                .node = n,
+                                .grace_usec = USEC_INFINITY,
+                                .fast = chance(50) });
+        if (in_nursery(n) || chance(20))
+                come(n, chance(20) ? spec : draw_actor());
+}
+
 static void life(Node *n)
 {
         const Seen *s = S(n);
 
         if (!s || is_supervisor(n))
                 return;
-        if (s->exited)
+        if (s->exited && (!s->hollow || chance(10)))
                 step((Event){ .type = EVENT_EMPTY, .node = n });
         else if (s->state == NODE_STARTING && chance(60))
                 step((Event){ .type = EVENT_READY, .node = n });
@@ -369,6 +430,8 @@ static void one_event(void)
                 return request(draw_node());
         if (chance(7))
                 return flat ? change_flat() : change_forest();
+        if (!flat && chance(25))
+                return nursery(draw_node());
         life(draw_node());
 }
 
@@ -384,7 +447,7 @@ static void stop_all(void)
 
                 CHECK(++steps <= 3 * WATCH_NODES);
                 for (int i = 0; i < n_seen && !s; i++)
-                        if (seen[i].node && seen[i].alive && seen[i].rung >= RUNG_ASK)
+                        if (seen[i].node && seen[i].alive && !seen[i].hollow && seen[i].rung >= RUNG_ASK)
                                 s = &seen[i];
                 CHECK(s); /* else nobody is asked and all wait for each other */
                 if (s->exited)

@@ -85,6 +85,44 @@ static void fails_alone(void)
         finish();
 }
 
+/* One that a client has opened among actors: nothing but what is above it starts it again. */
+static void does_not_restart(void)
+{
+        set_up(STRATEGY_ONE_FOR_ONE, RESTART_PERMANENT);
+        add("/t", "m", nursery(STRATEGY_ONE_CANCELS_ALL));
+        start("/t/m");
+        add("/t/m", "z", actor(RESTART_TEMPORARY));
+        start("/t/m/z");
+        killed("/t/m/z");
+        CHECK_NOTES("spawn z");
+        CHECK_STATE("/t/m", "failed");
+        CHECK_EQ(N("/t/m")->restarts, 0);
+        CHECK_STATE("/t", "ready");
+        ask(EVENT_RESTART, "/t/m");
+        CHECK_NOTES("spawn z");
+        finish();
+}
+
+/* Who waits for what it had opened is not asked again, whatever it had been asked before. */
+static void nothing_left_to_hurry(void)
+{
+        set_up(STRATEGY_ONE_FOR_ONE, RESTART_PERMANENT);
+        ask(EVENT_CANCEL, "/t/a");
+        CHECK_NOTES("ask a");
+        exited("/t/a", 0);
+        CHECK_NOTES("ask y, ask x");
+        ask(EVENT_CANCEL, "/t/a");
+        CHECK_EQ(deadline("/t/a"), USEC_INFINITY);
+        ask(EVENT_REMOVE, "/t");
+        CHECK_EQ(deadline("/t/a"), USEC_INFINITY);
+        CHECK_NOTES("ask b");
+        exited("/t/a/n/x", 0);
+        exited("/t/a/n/y", 0);
+        CHECK_STATE("/t/a", "dead");
+        CHECK_NOTES("removed y, removed x, removed n");
+        finish();
+}
+
 /* The successor starts when nothing of the dead one's is left. */
 static void owner_dies(void)
 {
@@ -212,7 +250,8 @@ static void frozen_with_its_owner(void)
 }
 
 TEST_MAIN({ "who-may-be-below", who_may_be_below }, { "stays-without-children", stays_without_children },
-                { "fails-alone", fails_alone }, { "owner-dies", owner_dies },
+                { "fails-alone", fails_alone }, { "does-not-restart", does_not_restart },
+                { "nothing-left-to-hurry", nothing_left_to_hurry }, { "owner-dies", owner_dies },
                 { "owner-leaves-more", owner_leaves_more }, { "stopped-from-above", stopped_from_above },
                 { "group-and-removal", group_and_removal }, { "dies-before-its-turn", dies_before_its_turn },
                 { "frozen-with-its-owner", frozen_with_its_owner });

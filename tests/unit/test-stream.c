@@ -508,6 +508,39 @@ static void descriptors_go_out(void)
         tear_down(&f);
 }
 
+/* A peer that takes none has few of ours under way, however short their lines are. */
+static void descriptors_are_bounded(void)
+{
+        unsigned sent = 0;
+        char buf[4096];
+        Fixture f;
+        int r;
+
+        set_up(&f, 0);
+        do {
+                int fd = new_fd();
+
+                r = stream_send_line(f.stream, "x", 1, &fd, 1);
+                CHECK(++sent < 4096);
+        } while (r == 0);
+        CHECK_EQ(r, -ENOBUFS);
+        say(&f, "not read\n"); /* nor is it served any more */
+        run(&f);
+        CHECK_EQ(f.n_lines, 0);
+        for (bool more = true; more;) {
+                int fds[SCM_FDS_MAX];
+                size_t n = ELEMENTSOF(fds);
+
+                more = recv_fds(f.peer, buf, sizeof(buf), fds, &n, 0) > 0;
+                if (more)
+                        close_many(fds, n);
+                run(&f);
+        }
+        CHECK_EQ(f.n_lines, 1);
+        CHECK(f.drained);
+        tear_down(&f);
+}
+
 static void descriptors_are_consumed(void)
 {
         int fds[] = { new_fd(), new_fd() }, copy[] = { fds[0], fds[1] };
@@ -562,5 +595,6 @@ TEST_MAIN({ "lines_both_ways", lines_both_ways },
                 { "unclaimed_descriptors", unclaimed_descriptors },
                 { "too_many_descriptors", too_many_descriptors },
                 { "descriptors_go_out", descriptors_go_out },
+                { "descriptors_are_bounded", descriptors_are_bounded },
                 { "descriptors_are_consumed", descriptors_are_consumed },
                 { "failing_by_hand", failing_by_hand }, { "bad_descriptor", bad_descriptor });

@@ -160,6 +160,34 @@ def fork_bomb_is_contained(backend):
         assert t.pid("/t/calm") == calm
 
 
+def limits_of_a_nursery_hold_for_all_below(backend):
+    """Below an actor, opened at run time: what is in it dies of it, and neither the actor nor its other nursery."""
+    with tractor(backend) as t:
+        t.load(children=[sleeper("a")])
+        events, owner = t.events(), t.connect()
+        owner.call("nursery.open", parent="/t/a", name="small", strategy="one_cancels_one", limits=SMALL)
+        owner.call("nursery.open", parent="/t/a", name="few", strategy="one_cancels_one", limits={"TasksMax": 30})
+        modest = owner.call("actor.spawn", parent="/t/a/small", **sleeper("modest"))["pid"]
+        calm = owner.call("actor.spawn", parent="/t/a/few", **sleeper("calm"))["pid"]
+        actor = t.pid("/t/a")
+        owner.call("actor.spawn", parent="/t/a/small", name="hog", exec=HOG)
+        assert events.wait(is_exit("/t/a/small/hog"))["exit"]["cause"] == "oom"
+        for i in range(2):
+            owner.call("actor.spawn", parent="/t/a/few", name=f"bomb{i}", grace_ms=300,
+                       exec=["bash", "-c", "bomb() { bomb & bomb; }; bomb 2>/dev/null"])
+        deadline = time.monotonic() + LIMIT
+        while (tasks := t.get("/t/a/few")["usage"]["tasks"]) < 30:
+            assert time.monotonic() < deadline, f"the bombs did not reach their limit, only {tasks}"
+        for _ in range(20):
+            assert t.get("/t/a/few")["usage"]["tasks"] <= 30
+        owner.call("actor.set_limits", path="/t/a/small", limits={"MemoryMax": "16M"})
+        assert t.get("/t/a/small")["limits"]["MemoryMax"] == "16M"
+        assert (t.pid("/t/a"), t.pid("/t/a/small/modest"), t.pid("/t/a/few/calm")) == (actor, modest, calm)
+        owner.close()
+        events.wait(lambda e: e["event"] == "removed" and e["path"] == "/t/a/few")
+        assert t.pid("/t/a") == actor
+
+
 def cpu_used(t, path, seconds):
     """CPU per wall-clock time over a while: the one thing here that is a matter of time."""
     cpu, start = t.get(path)["usage"]["cpu_us"], time.monotonic()
@@ -181,4 +209,4 @@ def cpu_quota_holds_and_can_be_changed(backend):
 if __name__ == "__main__":
     main([oom_is_told_every_time, sigkill_is_not_oom, another_process_killed_for_memory_is_not_oom,
           oom_after_another_process_s_is_told, oom_is_told_of_each_start, limit_of_a_branch_holds_for_all_below,
-          fork_bomb_is_contained, cpu_quota_holds_and_can_be_changed, supervisors_are_spared])
+          fork_bomb_is_contained, limits_of_a_nursery_hold_for_all_below, cpu_quota_holds_and_can_be_changed, supervisors_are_spared])

@@ -35,6 +35,7 @@ bool nurseries_left(Node *actor)
         if (actor->state != NODE_STOPPING)
                 node_set_state(actor, NODE_STOPPING);
         p->exited = true;
-        node_arm(actor, USEC_INFINITY); /* each has its own ladder */
+        p->rung = RUNG_NONE; /* nothing of its own is left to be hurried: each has its own ladder */
+        node_arm(actor, USEC_INFINITY);
         return true;
 }

@@ -187,10 +187,10 @@ void group_leave(Node *n)
 /* Judging an end */
 
 /* A one-time job that is done is done, whatever its restart type. Supervisors are transient; those right below the
- * root are trees, which fail alone. */
+ * root are trees, which fail alone, and those opened at run time are their owner's to judge. */
 static bool wants_restart(const Node *n, bool failure)
 {
-        if (is_nursery(n->parent) || priv(n)->cancelled)
+        if (is_nursery(n->parent) || priv(n)->cancelled || n->spec.stays)
                 return false;
         if (is_supervisor(n))
                 return failure && n->parent->parent && is_supervisor(n->parent);

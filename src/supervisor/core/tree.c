@@ -347,6 +347,7 @@ void core_discard(Core *core, Node *top)
         for (Node *n = subtree_last(top), *prev; n; n = prev) {
                 prev = subtree_prev(top, n);
                 assert(n->state == NODE_NEW && n->generation == 0 && !priv(n)->wanted);
+                change_leave(n); /* it may have its place in an order to come */
                 node_free(n);
                 core->n_nodes--;
         }
