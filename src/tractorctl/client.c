@@ -27,6 +27,8 @@ struct Client {
         ClientAbort aborted;
         int (*reconnect)(bool first, void *userdata);
         void *userdata;
+        void (*on_notification)(const Message *m, void *userdata);
+        void *notified;
 };
 
 static void on_end(Session *s, void *userdata)
@@ -42,7 +44,17 @@ static void on_request(Session *s, Call *call, const Message *m, void *userdata)
         call_fail(call, ERROR_METHOD_NOT_FOUND, NULL, "tractorctl serves no methods");
 }
 
-static const SessionVtable session_vtable = { .on_request = on_request, .on_end = on_end };
+static void on_notification(Session *s, const Message *m, void *userdata)
+{
+        Client *c = userdata;
+
+        if (c->on_notification)
+                c->on_notification(m, c->notified);
+}
+
+static const SessionVtable session_vtable = {
+        .on_request = on_request, .on_notification = on_notification, .on_end = on_end
+};
 
 static void pending_free(Pending *p)
 {
@@ -51,6 +63,8 @@ static void pending_free(Pending *p)
         json_unref(p->error);
         json_unref(p->params);
         free(p->method);
+        if (p->has_fd)
+                (void) safe_close(p->fd);
         free(p);
 }
 
@@ -87,6 +101,9 @@ static void on_reply(Json *result, Json *error, int *fds, size_t n_fds, void *us
         p->done = true;
         p->result = result ? json_ref(result) : NULL;
         p->error = error ? json_ref(error) : NULL;
+        p->has_fd = n_fds > 0;
+        if (n_fds > 0)
+                p->fd = TAKE_FD(fds[0]);
 }
 
 static void on_started(Json *value, void *userdata)
@@ -292,21 +309,21 @@ int client_subscribe(Client *c, const char *path, void (*on_item)(Json *item, ui
 
 /* The ping makes sure that the peer's hello has come (dialogs and keys need it) and that somebody is there at all: the
  * listening socket may be the keeper's, with no supervisor behind it yet. */
-static int greet(Client *c)
+static int greet(Client *c, uint64_t timeout)
 {
         _cleanup_(pending_dropp) Pending *p = NULL;
         int r = client_start(c, "supervisor.ping", NULL, &p);
 
         if (r < 0)
                 return r;
-        r = client_wait(c, p, HELLO_TIMEOUT_USEC);
+        r = client_wait(c, p, timeout);
         if (r < 0)
                 return r;
         return is_lost(p->error) ? -ECONNRESET : 0;
 }
 
 /* Consumes fd. */
-static int connect_session(Client *c, int fd)
+static int connect_session(Client *c, int fd, uint64_t hello_timeout)
 {
         const SessionOptions so = { .name = "tractorctl", .connector = true, .hello = true };
         int r;
@@ -318,7 +335,7 @@ static int connect_session(Client *c, int fd)
         if (r < 0)
                 return r;
         c->greeting = true;
-        r = greet(c);
+        r = greet(c, hello_timeout);
         c->greeting = false;
         return r;
 }
@@ -336,7 +353,7 @@ int client_new(const ClientOptions *options, Client **ret)
         c->aborted = options->aborted;
         c->reconnect = options->reconnect;
         c->userdata = options->userdata;
-        r = connect_session(c, TAKE_FD(fd));
+        r = connect_session(c, TAKE_FD(fd), options->hello_timeout ?: HELLO_TIMEOUT_USEC);
         if (r < 0)
                 return r;
         *ret = TAKE_PTR(c);
@@ -386,7 +403,7 @@ static int reconnect(Client *c)
                 first = false;
                 r = fd;
                 if (fd >= 0) {
-                        r = connect_session(c, fd);
+                        r = connect_session(c, fd, HELLO_TIMEOUT_USEC);
                         limit = RECONNECT_LIMIT_USEC;
                 }
                 if (r >= 0)
@@ -402,12 +419,48 @@ static int reconnect(Client *c)
         }
 }
 
+void client_on_notification(Client *c, void (*handler)(const Message *m, void *userdata), void *userdata)
+{
+        c->on_notification = handler;
+        c->notified = userdata;
+}
+
+int client_connect_actor(Client *c, const char *path, int *ret_fd, Json **reterr)
+{
+        _cleanup_(pending_dropp) Pending *p = NULL;
+        Json *params;
+        int r = json_pack(&params, "{path:s}", path);
+
+        if (r >= 0)
+                r = client_start(c, "actor.connect", params, &p);
+        if (r >= 0)
+                r = client_wait(c, p, USEC_INFINITY);
+        if (r < 0)
+                return r;
+        if (p->error) {
+                *reterr = TAKE_PTR(p->error);
+                return 0;
+        }
+        if (!p->has_fd)
+                return -EBADMSG;
+        p->has_fd = false;
+        *ret_fd = TAKE_FD(p->fd);
+        return 0;
+}
+
 /* --- trees that don't fit one reply --- */
 
-static int get_node(Client *c, const char *path, int depth, const char *after, Json **ret, Json **reterr)
+typedef struct Look {
+        const char *path;
+        int depth;
+        const Json *fields;
+} Look;
+
+static int get_node(Client *c, const Look *look, const char *path, int depth, const char *after, Json **ret,
+                Json **reterr)
 {
         Json *params;
-        int r = json_pack(&params, "{path:s, after:s?}", path, after);
+        int r = json_pack(&params, "{path:s, after:s?, fields:O?}", path, after, look->fields);
 
         if (r < 0)
                 return r;
@@ -433,7 +486,7 @@ static bool has_more(const Json *node)
 }
 
 /* Appends to node's children those behind its last one, reply after reply. */
-static int fetch_more(Client *c, Json *node, int depth, unsigned *budget, Json **reterr)
+static int fetch_more(Client *c, const Look *look, Json *node, int depth, unsigned *budget, Json **reterr)
 {
         const char *path = json_get_string(node, "path", "/");
         Json *children = json_get(node, "children");
@@ -449,7 +502,7 @@ static int fetch_more(Client *c, Json *node, int depth, unsigned *budget, Json *
 
                 (*budget)--;
                 name = name ? strrchr(name, '/') : NULL;
-                r = get_node(c, path, depth, name ? name + 1 : NULL, &page, reterr);
+                r = get_node(c, look, path, depth, name ? name + 1 : NULL, &page, reterr);
                 if (r < 0 || *reterr)
                         return r;
                 rest = json_get(page, "children");
@@ -466,31 +519,31 @@ static int fetch_more(Client *c, Json *node, int depth, unsigned *budget, Json *
 }
 
 /* Depth of recursion: the reply's, which the parser bounded. */
-static int complete(Client *c, Json *node, int depth, unsigned *budget, Json **reterr)
+static int complete(Client *c, const Look *look, Json *node, int depth, unsigned *budget, Json **reterr)
 {
         Json *children;
-        int r = fetch_more(c, node, depth, budget, reterr);
+        int r = fetch_more(c, look, node, depth, budget, reterr);
 
         if (r < 0 || *reterr)
                 return r;
         children = json_get(node, "children");
         for (size_t i = 0; i < json_length(children); i++) {
-                r = complete(c, json_item(children, i), depth < 0 ? -1 : depth - 1, budget, reterr);
+                r = complete(c, look, json_item(children, i), depth < 0 ? -1 : depth - 1, budget, reterr);
                 if (r < 0 || *reterr)
                         return r;
         }
         return 0;
 }
 
-static int get_tree_once(Client *c, const char *path, int depth, bool *ret_paged, Json **ret, Json **reterr)
+static int get_tree_once(Client *c, const Look *look, bool *ret_paged, Json **ret, Json **reterr)
 {
         _cleanup_json_ Json *node = NULL;
         unsigned budget = MORE_MAX;
-        int r = get_node(c, path, depth, NULL, &node, reterr);
+        int r = get_node(c, look, look->path, look->depth, NULL, &node, reterr);
 
         if (r < 0 || *reterr)
                 return r;
-        r = complete(c, node, depth, &budget, reterr);
+        r = complete(c, look, node, look->depth, &budget, reterr);
         *ret_paged = budget < MORE_MAX;
         if (r < 0 || *reterr)
                 return r;
@@ -499,15 +552,22 @@ static int get_tree_once(Client *c, const char *path, int depth, bool *ret_paged
 }
 
 /* A child that the next page was to begin after may have left meanwhile: the protocol has the reader begin anew. */
-int client_get_tree(Client *c, const char *path, int depth, Json **ret, Json **reterr)
+int client_get_fields(Client *c, const char *path, int depth, const Json *fields, Json **ret, Json **reterr)
 {
+        const Look look = { .path = path, .depth = depth, .fields = fields };
+
         for (unsigned tries = 0;; tries++) {
                 bool paged = false;
-                int r = get_tree_once(c, path, depth, &paged, ret, reterr);
+                int r = get_tree_once(c, &look, &paged, ret, reterr);
 
                 if (r < 0 || !*reterr || !paged || tries >= BEGIN_ANEW_MAX ||
                                 json_get_integer(*reterr, "code", 0) != ERROR_NO_SUCH_ACTOR)
                         return r;
                 *reterr = json_unref(*reterr);
         }
+}
+
+int client_get_tree(Client *c, const char *path, int depth, Json **ret, Json **reterr)
+{
+        return client_get_fields(c, path, depth, NULL, ret, reterr);
 }

@@ -22,6 +22,8 @@ typedef struct Pending {
         ListNode link;
         bool done, started, dropped;
         Json *result, *error; /* one of them once done */
+        int fd;               /* the first that came with the result */
+        bool has_fd;
         void (*on_item)(Json *item, uint64_t lost, void *userdata);
         void *userdata;
         /* What can be repeated: NULL where it can't be, as all below. */
@@ -42,6 +44,7 @@ typedef struct ClientOptions {
          * that has lasted too long. `first`: of such a row. */
         int (*reconnect)(bool first, void *userdata);
         void *userdata;
+        uint64_t hello_timeout; /* microseconds; 0: ten seconds */
 } ClientOptions;
 
 /* Says hello and returns once the supervisor has answered a ping: -ETIMEDOUT, -ECONNRESET otherwise. */
@@ -64,5 +67,12 @@ int client_wait(Client *c, Pending *p, uint64_t timeout);
 /* start, wait, drop: 0 with *ret, or with *reterr set and *ret untouched; negative errno for our own faults. */
 int client_call(Client *c, const char *method, Json *params, Json **ret, Json **reterr);
 
+/* A connection to the actor at `path`, once that is ready; how it ends is then told by $/peer_exited. */
+int client_connect_actor(Client *c, const char *path, int *ret_fd, Json **reterr);
+/* What the supervisor tells unasked. */
+void client_on_notification(Client *c, void (*handler)(const Message *m, void *userdata), void *userdata);
+
 /* The whole node at `path` ("/" for all), with what a first reply left out fetched and put in its place. */
 int client_get_tree(Client *c, const char *path, int depth, Json **ret, Json **reterr);
+/* The same, with these members alone (an array of names; NULL: all that come unasked). */
+int client_get_fields(Client *c, const char *path, int depth, const Json *fields, Json **ret, Json **reterr);

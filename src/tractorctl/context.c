@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include <errno.h>
+#include <signal.h>
 #include <stdarg.h>
 #include <unistd.h>
 
@@ -7,10 +8,17 @@
 #include "base/usec.h"
 #include "tractorctl/context.h"
 #include "tractorctl/describe.h"
+#include "tractorctl/progress.h"
+#include "tractorctl/remote.h"
+
+/* A supervisor that ended is replaced by its keeper at once; longer than this nobody waits for one. */
+#define FOLLOW_RETRY_USEC (10 * USEC_PER_SEC)
+#define FOLLOW_INTERVAL_USEC (50 * USEC_PER_MSEC)
 
 void context_done(Context *c)
 {
         c->client = client_free(c->client);
+        remote_done(c);
         c->event = sd_event_unref(c->event);
         free(TAKE_PTR(c->socket));
 }
@@ -32,6 +40,8 @@ int fail(const Context *c, int code, const char *format, ...)
 
 int fail_errno(const Context *c, int r)
 {
+        if (r == -ECANCELED && c->interrupts > 0)
+                return CTL_INTERRUPTED;
         if (r == -ECONNRESET || r == -EPIPE)
                 return fail(c, CTL_NO_SUPERVISOR,
                                 "the connection to the supervisor was lost; try 'tractorctl ping'");
@@ -118,7 +128,7 @@ int fail_error(const Context *c, const char *subject, const Json *error)
         return fail(c, code, "%s%s%s; %s", subject ?: "", subject ? ": " : "", text, hint);
 }
 
-static int connect_code(int r)
+int connect_code(int r)
 {
         switch (r) {
         case -EACCES:
@@ -144,26 +154,95 @@ static int reconnect(bool first, void *userdata)
         return connect_to(c->socket);
 }
 
+int context_dial(Context *c, int *ret_fd, char **reterr)
+{
+        *reterr = NULL;
+        free(TAKE_PTR(c->socket));
+        if (!c->o->host)
+                return locate_connect(c->o, &c->surroundings, ret_fd, &c->socket, reterr);
+        c->socket = strdup(c->o->host);
+        return c->socket ? remote_connect(c, ret_fd, reterr) : -ENOMEM;
+}
+
+static bool is_interrupted(void *userdata)
+{
+        return ((const Context *) userdata)->interrupts > 0;
+}
+
 int context_connect(Context *c)
 {
         _cleanup_free_ char *error = NULL;
         int r, fd = -EBADF;
 
-        r = locate_connect(c->o, &c->surroundings, &fd, &c->socket, &error);
+        r = context_dial(c, &fd, &error);
         if (r < 0)
                 return fail(c, connect_code(r), "%s", error ?: strerror(-r));
-        r = client_new(
-                        &(ClientOptions){
-                                        .event = c->event, .fd = fd, .reconnect = reconnect, .userdata = c },
+        /* Over ssh, somebody might be asked for a password each time. */
+        r = client_new(&(ClientOptions){ .event = c->event,
+                                       .fd = fd,
+                                       .hello_timeout = c->o->host ? USEC_INFINITY : 0,
+                                       .aborted = is_interrupted,
+                                       .reconnect = c->o->host ? NULL : reconnect,
+                                       .userdata = c },
                         &c->client);
-        if (r == -ENOMEM)
+        if (r == -ENOMEM || (r == -ECANCELED && c->interrupts > 0))
                 return fail_errno(c, r);
+        if (r < 0 && c->o->host)
+                return remote_failed(c);
         if (r < 0)
                 return fail(c, CTL_NO_SUPERVISOR,
                                 "no supervisor to talk to at %s: it does not answer: %s; try 'tractorctl "
                                 "ping'",
                                 c->socket, strerror(-r));
         return 0;
+}
+
+int context_connect_again(Context *c)
+{
+        uint64_t end = now_usec(CLOCK_MONOTONIC) + FOLLOW_RETRY_USEC;
+        int r = -ECONNREFUSED;
+
+        c->client = client_free(c->client);
+        if (c->o->host)
+                return fail_errno(c, -ECONNRESET);
+        while (now_usec(CLOCK_MONOTONIC) < end && c->interrupts == 0) {
+                int fd = connect_to(c->socket);
+
+                r = fd < 0 ? fd : client_new(&(ClientOptions){ .event = c->event, .fd = fd }, &c->client);
+                if (r >= 0)
+                        return 0;
+                if (r == -ENOENT) /* removed: it ended for good */
+                        break;
+                (void) sd_event_run(c->event, FOLLOW_INTERVAL_USEC);
+        }
+        return fail(c, CTL_NO_SUPERVISOR,
+                        "the supervisor at %s is gone: %s; start one with 'tractorctl run TREE'", c->socket,
+                        strerror(-r));
+}
+
+static int on_signal(sd_event_source *s, const struct signalfd_siginfo *si, void *userdata)
+{
+        Context *c = userdata;
+
+        c->interrupts++;
+        c->signo = (int) si->ssi_signo;
+        return 0;
+}
+
+int context_watch_signals(Context *c)
+{
+        static const int signals[] = { SIGINT, SIGTERM };
+        sigset_t set;
+        int r = 0;
+
+        (void) sigemptyset(&set);
+        for (size_t i = 0; i < ELEMENTSOF(signals); i++)
+                (void) sigaddset(&set, signals[i]);
+        if (sigprocmask(SIG_BLOCK, &set, NULL) < 0)
+                r = -errno;
+        for (size_t i = 0; r >= 0 && i < ELEMENTSOF(signals); i++)
+                r = sd_event_add_signal(c->event, NULL, signals[i], on_signal, c);
+        return r < 0 ? fail_errno(c, r) : 0;
 }
 
 int context_call(Context *c, const char *method, Json *params, Json **ret)
@@ -201,13 +280,13 @@ int print_table(const Context *c, Table *t, int r)
         return r < 0 ? fail_errno(c, r) : CTL_DONE;
 }
 
-int await_outcome(Context *c, Pending *p, bool *ret_done)
+int await_outcome(Context *c, const char *path, Pending *p, bool *ret_done)
 {
         _cleanup_(pending_dropp) Pending *ping = NULL;
         int r;
 
         if (!c->o->no_wait) {
-                r = client_wait(c->client, p, USEC_INFINITY);
+                r = progress_wait(c, path, p);
         } else {
                 /* Requests are taken in order: what would be refused at once has been when this is answered. */
                 r = client_start(c->client, "supervisor.ping", NULL, &ping);

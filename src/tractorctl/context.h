@@ -19,6 +19,7 @@ enum {
         CTL_NOT_FOUND,
         CTL_DENIED,
         CTL_NO_SUPERVISOR,
+        CTL_INTERRUPTED = 130, /* by a signal that was awaited; main() ends by the same */
 };
 
 typedef struct Context {
@@ -27,13 +28,24 @@ typedef struct Context {
         Style style;
         sd_event *event;
         Client *client;
-        char *socket; /* where client is connected to */
+        char *socket; /* where client is connected to; with -H the host */
+        pid_t remotes[2];
+        size_t n_remotes;    /* remote.h */
+        unsigned interrupts; /* SIGINT and SIGTERM, once they are watched */
+        int signo;
 } Context;
 
 void context_done(Context *c);
 
+/* A socket to the supervisor that is meant. Negative errno with *reterr the sentence to print, or NULL. */
+int context_dial(Context *c, int *ret_fd, char **reterr);
+int connect_code(int r); /* the exit code for that */
 /* 0 or an exit code, with the line printed. */
 int context_connect(Context *c);
+/* After the connection was lost: the same socket, answered by a successor. */
+int context_connect_again(Context *c);
+/* From here on SIGINT and SIGTERM are counted, and end a wait with -ECANCELED, instead of ending the process. */
+int context_watch_signals(Context *c);
 /* One request and its result: 0 with *ret, or an exit code with the line printed. Consumes params. */
 int context_call(Context *c, const char *method, Json *params, Json **ret);
 
@@ -66,12 +78,22 @@ int verb_spawn(Context *c);
 int verb_on_paths(Context *c); /* cancel kill restart start freeze thaw */
 int verb_set_limit(Context *c);
 int verb_events(Context *c);
+int verb_top(Context *c);
+int verb_logs(Context *c);
+int verb_find(Context *c);
+int verb_wait(Context *c);
+int verb_call(Context *c);
+int verb_tell(Context *c);
+int verb_stream(Context *c);
+int verb_bridge(Context *c);
 int verb_ping(Context *c);
 int verb_version(Context *c);
 int verb_help(Context *c);
 
-/* Requests whose reply is the outcome. With --no-wait only what was refused at once is an error: *ret_done says
- * whether the reply has come. */
-int await_outcome(Context *c, Pending *p, bool *ret_done);
+/* Requests about `path` whose reply is the outcome. With --no-wait only what was refused at once is an error:
+ * *ret_done says whether the reply has come. */
+int await_outcome(Context *c, const char *path, Pending *p, bool *ret_done);
 /* Waits until what was started at `path` is ready, or has ended for good. An exit code. */
 int await_settled(Context *c, const char *path);
+/* What was waited for is `node`, and has not gone well. */
+int fail_settled(Context *c, const char *path, const Json *node);

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include <errno.h>
 #include <locale.h>
+#include <signal.h>
 
 #include "base/log.h"
 #include "tractorctl/context.h"
@@ -23,6 +24,14 @@ static int (*const verbs[_VERB_BUILT_MAX])(Context *c) = {
         [VERB_THAW] = verb_on_paths,
         [VERB_SET_LIMIT] = verb_set_limit,
         [VERB_EVENTS] = verb_events,
+        [VERB_TOP] = verb_top,
+        [VERB_LOGS] = verb_logs,
+        [VERB_FIND] = verb_find,
+        [VERB_WAIT] = verb_wait,
+        [VERB_CALL] = verb_call,
+        [VERB_TELL] = verb_tell,
+        [VERB_STREAM] = verb_stream,
+        [VERB_BRIDGE] = verb_bridge,
         [VERB_PING] = verb_ping,
         [VERB_VERSION] = verb_version,
         [VERB_HELP] = verb_help,
@@ -38,11 +47,6 @@ static int dispatch(Context *c)
                 return fail(c, CTL_FAILED,
                                 "not built yet in this version (Unsupported, -32010); "
                                 "see 'tractorctl help' for what is");
-        if (c->o->host)
-                return fail(c, CTL_FAILED,
-                                "-H %s: not built yet in this version (Unsupported, -32010); "
-                                "try 'ssh %s tractorctl %s'",
-                                c->o->host, c->o->host, c->o->verb_name);
         r = sd_event_new(&c->event);
         return r < 0 ? fail_errno(c, r) : verbs[c->o->verb](c);
 }
@@ -56,6 +60,20 @@ static int finish(const Context *c, int code)
                 return fail(c, CTL_FAILED, "can't write the output: %s; check what it goes to",
                                 strerror(errno));
         return code;
+}
+
+/* So that a shell that waits for us ends its loop, too. */
+static void end_by_signal(Context *c)
+{
+        int signo = c->signo;
+        sigset_t set;
+
+        context_done(c);
+        (void) signal(signo, SIG_DFL);
+        (void) sigemptyset(&set);
+        (void) sigaddset(&set, signo);
+        (void) raise(signo);
+        (void) sigprocmask(SIG_UNBLOCK, &set, NULL);
 }
 
 int main(int argc, char **argv)
@@ -76,5 +94,8 @@ int main(int argc, char **argv)
         if (r < 0)
                 return fail(&c, r == -ENOMEM ? CTL_FAILED : CTL_USAGE, "%s%s", error ?: strerror(-r),
                                 error && !strstr(error, "tractorctl ") ? "; see 'tractorctl help'" : "");
-        return finish(&c, dispatch(&c));
+        r = finish(&c, dispatch(&c));
+        if (r == CTL_INTERRUPTED && c.signo > 0)
+                end_by_signal(&c);
+        return r;
 }

@@ -2,9 +2,11 @@
 #include <errno.h>
 #include <stdio.h>
 
+#include "base/usec.h"
 #include "tractorctl/options.h"
 
 #define MANY SIZE_MAX
+#define SECONDS_MAX 1e9
 #define ON(v) (UINT32_C(1) << (v))
 #define EVERY_VERB UINT32_MAX
 #define WAITING                                                                                             \
@@ -34,32 +36,34 @@ static const struct {
         [VERB_THAW] = { "thaw", "PATH…", "give it back", 1, MANY },
         [VERB_SET_LIMIT] = { "set-limit", "PATH KEY=VALUE…", "change limits while it runs", 2, MANY },
         [VERB_EVENTS] = { "events", "[-f] [PATH]", "the state as events; -f: follow what happens", 0, 1 },
+        [VERB_TOP] = { "top", "[PATH] [-n N] [-d S]", "live: CPU, memory, tasks, pressure, restarts", 0, 1 },
+        [VERB_LOGS] = { "logs", "[-f] [-n N] PATH", "what an actor wrote, across its restarts", 1, 1 },
+        [VERB_FIND] = { "find", "NAME", "an actor by its name", 1, 1 },
+        [VERB_WAIT] = { "wait", "PATH [--for ready|gone] [--timeout S]", "until it is, there yet or not", 1,
+                        1 },
+        [VERB_CALL] = { "call", "PATH METHOD [JSON]", "ask an actor, print its result", 2, 3 },
+        [VERB_TELL] = { "tell", "PATH METHOD [JSON]", "notify an actor", 2, 3 },
+        [VERB_STREAM] = { "stream", "PATH METHOD [JSON]", "a line an item; stdin's lines go up", 2, 3 },
+        [VERB_BRIDGE] = { "bridge", "", "stdin and stdout are the control socket", 0, 0 },
         [VERB_PING] = { "ping", "", "ask for a sign of life", 0, 0 },
         [VERB_VERSION] = { "version", "", "of this program and of the supervisor", 0, 0 },
         [VERB_HELP] = { "help", "", "this text", 0, MANY },
 };
 
 static const char *const unbuilt[] = {
-        "top",
-        "call",
-        "tell",
-        "stream",
-        "find",
-        "wait",
-        "logs",
         "crashes",
         "pool",
         "tasks",
         "debug",
         "reexec",
-        "bridge",
         "metrics",
 };
 
 typedef enum OptionKind {
-        OPTION_FLAG,   /* bool at `offset` */
-        OPTION_STRING, /* const char * at `offset` */
-        OPTION_GRACE,
+        OPTION_FLAG,    /* bool at `offset` */
+        OPTION_STRING,  /* const char * at `offset` */
+        OPTION_NUMBER,  /* int64_t at `offset`, not negative */
+        OPTION_SECONDS, /* microseconds, uint64_t at `offset` */
         OPTION_JSON,
         /* The rest are the child's keys, named by `key`. */
         OPTION_CHILD_STRING,
@@ -117,10 +121,15 @@ static const OptionInfo options[] = {
         { "backend", 0, OPTION_STRING, ON(VERB_RUN), FIELD(backend), NULL },
         { "signal", 's', OPTION_STRING, ON(VERB_KILL), FIELD(signal), NULL },
         { "reason", 0, OPTION_STRING, ON(VERB_CANCEL), FIELD(reason), NULL },
-        { "grace-ms", 0, OPTION_GRACE, ON(VERB_CANCEL), 0, NULL },
+        { "grace-ms", 0, OPTION_NUMBER, ON(VERB_CANCEL), FIELD(grace_ms), NULL },
         { "no-wait", 0, OPTION_FLAG, WAITING, FIELD(no_wait), NULL },
         { "dry-run", 0, OPTION_FLAG, ON(VERB_APPLY), FIELD(dry_run), NULL },
-        { "follow", 'f', OPTION_FLAG, ON(VERB_EVENTS), FIELD(follow), NULL },
+        { "follow", 'f', OPTION_FLAG, ON(VERB_EVENTS) | ON(VERB_LOGS), FIELD(follow), NULL },
+        { "lines", 'n', OPTION_NUMBER, ON(VERB_LOGS), FIELD(number), NULL },
+        { "number", 'n', OPTION_NUMBER, ON(VERB_TOP), FIELD(number), NULL },
+        { "delay", 'd', OPTION_SECONDS, ON(VERB_TOP), FIELD(delay), NULL },
+        { "for", 0, OPTION_STRING, ON(VERB_WAIT), FIELD(wait_for), NULL },
+        { "timeout", 0, OPTION_SECONDS, ON(VERB_WAIT), FIELD(timeout), NULL },
         { "socket", 0, OPTION_STRING, EVERY_VERB, FIELD(socket), NULL },
         { "run", 0, OPTION_STRING, EVERY_VERB, FIELD(run), NULL },
         { "host", 'H', OPTION_STRING, EVERY_VERB, FIELD(host), NULL },
@@ -203,6 +212,18 @@ static int parse_integer(const OptionInfo *i, const char *value, int64_t *ret, c
         if (errno != 0 || end == value || *end != 0)
                 return REFUSE("--%s wants a whole number, not '%s'", i->name, value);
         *ret = n;
+        return 0;
+}
+
+/* "2", "0.5"; a day's worth of seconds and more is still below the bound. */
+static int parse_seconds(const OptionInfo *i, const char *value, uint64_t *ret, char **reterr)
+{
+        char *end;
+        double v = strtod(value, &end);
+
+        if (end == value || *end != 0 || strspn(value, "0123456789.") != strlen(value) || v > SECONDS_MAX)
+                return REFUSE("--%s wants seconds, such as 2 or 0.5, not '%s'", i->name, value);
+        *ret = (uint64_t) (v * USEC_PER_SEC);
         return 0;
 }
 
@@ -371,11 +392,13 @@ static int option_apply(Options *o, const OptionInfo *i, const char *value, char
                 return 0;
         case OPTION_JSON:
                 return parse_json_mode(o, value, reterr);
-        case OPTION_GRACE:
-                r = parse_integer(i, value, &o->grace_ms, reterr);
-                if (r == 0 && o->grace_ms < 0)
-                        return REFUSE("--grace-ms can't be negative");
+        case OPTION_NUMBER:
+                r = parse_integer(i, value, (int64_t *) (void *) field, reterr);
+                if (r == 0 && *(int64_t *) (void *) field < 0)
+                        return REFUSE("--%s can't be negative", i->name);
                 return r;
+        case OPTION_SECONDS:
+                return parse_seconds(i, value, (uint64_t *) (void *) field, reterr);
         default:
                 return child_option(o, i, value, reterr);
         }
@@ -439,15 +462,18 @@ static int take_word(Options *o, char *word, char **reterr)
 /* What can only be judged once all has been read. */
 static int check_whole(const Options *o, char **reterr)
 {
-        unsigned places = !!o->socket + !!o->run + !!o->host + o->user + o->system;
+        unsigned places = !!o->socket + !!o->run + o->user + o->system;
 
         if (o->help || o->verb == VERB_HELP || o->verb == VERB_UNBUILT)
                 return 0;
         if (o->verb < 0)
                 return REFUSE("no verb given; see 'tractorctl help'");
         if (places > 1)
-                return REFUSE("only one of --socket, --run, --user, --system and -H can be given");
-        if (o->verb == VERB_RUN && places > !!o->socket)
+                return REFUSE("only one of --socket, --run, --user and --system can be given");
+        /* ssh would take it for an option of its own. */
+        if (o->host && (o->host[0] == '-' || strpbrk(o->host, " \t\n")))
+                return REFUSE("-H wants [USER@]HOST, not '%s'", o->host);
+        if (o->verb == VERB_RUN && (o->host || places > !!o->socket))
                 return REFUSE("'run' starts a supervisor of its own: of these options only --socket fits");
         if (o->n_args < verbs[o->verb].min || o->n_args > verbs[o->verb].max)
                 return REFUSE("usage: tractorctl %s", verb_synopsis(o->verb));
@@ -456,6 +482,8 @@ static int check_whole(const Options *o, char **reterr)
         if (o->backend && !streq(o->backend, "scope") && !streq(o->backend, "cgroup") &&
                         !streq(o->backend, "process"))
                 return REFUSE("--backend wants scope, cgroup or process, not '%s'", o->backend);
+        if (o->wait_for && !streq(o->wait_for, "ready") && !streq(o->wait_for, "gone"))
+                return REFUSE("--for wants ready or gone, not '%s'", o->wait_for);
         for (size_t i = 1; o->verb == VERB_SET_LIMIT && i < o->n_args; i++)
                 if (!strchr(o->args[i], '=') || o->args[i][0] == '=')
                         return REFUSE("a limit is written KEY=VALUE, not '%s'", o->args[i]);
@@ -464,7 +492,7 @@ static int check_whole(const Options *o, char **reterr)
 
 int options_parse(int argc, char *const *argv, Options *ret, char **reterr)
 {
-        Options o = { .verb = _VERB_INVALID, .grace_ms = -1 };
+        Options o = { .verb = _VERB_INVALID, .grace_ms = -1, .number = -1, .timeout = USEC_INFINITY };
         bool words_only = false;
         int r = 0;
 
@@ -513,8 +541,8 @@ char *options_help(void)
 
         if (!f)
                 return NULL;
-        fputs("tractorctl [--user|--system|--socket PATH|--run NAME] [--json=pretty|short|off] [-q] VERB "
-              "…\n\n",
+        fputs("tractorctl [-H [USER@]HOST] [--user|--system|--socket PATH|--run NAME] "
+              "[--json=pretty|short|off]\n    [-q] VERB …\n\n",
                         f);
         for (Verb v = 0; v < _VERB_BUILT_MAX; v++)
                 put_verb(f, v);

@@ -26,6 +26,14 @@ typedef enum Verb {
         VERB_THAW,
         VERB_SET_LIMIT,
         VERB_EVENTS,
+        VERB_TOP,
+        VERB_LOGS,
+        VERB_FIND,
+        VERB_WAIT,
+        VERB_CALL,
+        VERB_TELL,
+        VERB_STREAM,
+        VERB_BRIDGE,
         VERB_PING,
         VERB_VERSION,
         VERB_HELP,
@@ -50,9 +58,12 @@ typedef struct Options {
         const char *backend, *signal, *reason;
         int64_t grace_ms; /* -1: not given */
         bool no_wait, follow, dry_run;
-        Json *child;          /* spawn: the child's keys as far as options gave them; else NULL */
-        char **args;          /* owned array of weak strings */
-        char *const *command; /* what followed "--", NULL-terminated; NULL without */
+        const char *wait_for;    /* "ready" or "gone"; NULL: not given */
+        int64_t number;          /* logs: lines; top: screens; -1: not given */
+        uint64_t timeout, delay; /* microseconds; USEC_INFINITY, 0: not given */
+        Json *child;             /* spawn: the child's keys as far as options gave them; else NULL */
+        char **args;             /* owned array of weak strings */
+        char *const *command;    /* what followed "--", NULL-terminated; NULL without */
         size_t n_args, args_cap;
 } Options;
 

@@ -275,3 +275,40 @@ int table_print(const Table *t, const Style *style)
                 puts(*l);
         return 0;
 }
+
+static bool is_plain(const char *word)
+{
+        return *word &&
+               strspn(word, "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789_-./=:@") ==
+                               strlen(word);
+}
+
+char *shell_quote(char *const *words)
+{
+        char *text = NULL;
+        size_t n = 0;
+        FILE *f = open_memstream(&text, &n);
+
+        if (!f)
+                return NULL;
+        for (size_t i = 0; words[i]; i++) {
+                if (i > 0)
+                        fputc(' ', f);
+                if (is_plain(words[i])) {
+                        fputs(words[i], f);
+                        continue;
+                }
+                fputc('\'', f);
+                for (const char *s = words[i]; *s; s++)
+                        if (*s == '\'')
+                                fputs("'\\''", f);
+                        else
+                                fputc(*s, f);
+                fputc('\'', f);
+        }
+        if (fclose(f) != 0) {
+                free(text);
+                return NULL;
+        }
+        return text;
+}

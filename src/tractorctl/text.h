@@ -59,3 +59,6 @@ int table_add(Table *t, Hue hue, const char *text);
 /* One string a line, the head included on a terminal. */
 int table_render(const Table *t, const Style *style, char ***ret);
 int table_print(const Table *t, const Style *style);
+
+/* The words as one command for a shell. NULL: out of memory. */
+char *shell_quote(char *const *words);

@@ -345,6 +345,60 @@ int tree_view_details(const Json *object, const Style *style, Table *ret)
         return add_children(ret, object);
 }
 
+static int add_unready(const Json *node, Table *t)
+{
+        const char *path = json_get_string(node, "path", "?"), *state = json_get_string(node, "state", "?");
+        const Json *children = json_get(node, "children");
+        int r = 0;
+
+        if (!streq(path, "/") && !streq(state, "ready") && !streq(state, "dead") &&
+                        !streq(state, "failed")) {
+                char buf[TEXT_MAX];
+
+                r = table_add(t, HUE_PLAIN, path);
+                if (r >= 0)
+                        r = table_add(t, state_hue(state), state);
+                if (r >= 0)
+                        r = table_add(t, HUE_PLAIN,
+                                        text_duration(buf, json_get_integer(node, "since_ms", -1)));
+                if (r >= 0)
+                        r = add_cause(t, node);
+        }
+        for (size_t i = 0; r >= 0 && i < json_length(children); i++)
+                r = add_unready(json_item(children, i), t);
+        return r;
+}
+
+int tree_view_unready(const Json *node, const Style *style, char ***ret)
+{
+        static const char *const head[] = { "WAITING FOR", "STATE", "SINCE", "WHY" };
+        Table t;
+        int r;
+
+        table_init(&t, head, ELEMENTSOF(head));
+        r = add_unready(node, &t);
+        *ret = NULL;
+        if (r >= 0 && t.n > 0)
+                r = table_render(&t, style, ret);
+        table_done(&t);
+        return r;
+}
+
+Settled tree_settled(const Json *node)
+{
+        const char *state = json_get_string(node, "state", "");
+        const Json *exit = json_get(node, "exit");
+
+        if (streq(state, "ready"))
+                return SETTLED_WELL;
+        if (streq(state, "failed"))
+                return SETTLED_FAILED;
+        if (!streq(state, "dead"))
+                return SETTLED_NOT_YET;
+        /* One that ended as it should; a supervisor has no exit of its own. */
+        return !exit || json_get_integer(exit, "code", -1) == 0 ? SETTLED_WELL : SETTLED_FAILED;
+}
+
 bool tree_is_active(const Json *node)
 {
         static const char *const active[] = { "starting", "ready", "stopping", "backoff" };

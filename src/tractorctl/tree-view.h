@@ -18,6 +18,17 @@ int tree_view_matching(const Json *node, const char *glob, Json **ret);
 /* Two columns, key and value; also for supervisor.status. Numbers with their units for a terminal, bare elsewhere. */
 int tree_view_details(const Json *object, const Style *style, Table *ret);
 
+/* One line a node that is on its way to something: its path, its state, and what it waits for. NULL: none. */
+int tree_view_unready(const Json *node, const Style *style, char ***ret);
+
+typedef enum Settled {
+        SETTLED_NOT_YET,
+        SETTLED_WELL, /* ready, or ended as it should */
+        SETTLED_FAILED,
+} Settled;
+/* Has what was started there come to something? NULL: not there yet. */
+Settled tree_settled(const Json *node);
+
 /* Is any actor of it alive, starting or in backoff? */
 bool tree_is_active(const Json *node);
 /* The path of the first node that ended `failed`, an actor's where there is one; NULL: none. Borrowed. */

@@ -7,32 +7,14 @@
 #include "base/usec.h"
 #include "tractorctl/context.h"
 #include "tractorctl/describe.h"
+#include "tractorctl/glob.h"
+#include "tractorctl/progress.h"
+#include "tractorctl/tree-view.h"
 
 /* How often the connection may be lost over one wait. */
 #define WATCHES_MAX 8U
 
 /* --- until it has come to something --- */
-
-typedef enum Settled {
-        SETTLED_NOT_YET,
-        SETTLED_WELL,
-        SETTLED_FAILED,
-} Settled;
-
-static Settled judge(const Json *node)
-{
-        const char *state = json_get_string(node, "state", "");
-        const Json *exit = json_get(node, "exit");
-
-        if (streq(state, "ready"))
-                return SETTLED_WELL;
-        if (streq(state, "failed"))
-                return SETTLED_FAILED;
-        if (!streq(state, "dead"))
-                return SETTLED_NOT_YET;
-        /* One that ended as it should; a supervisor has no exit of its own. */
-        return !exit || json_get_integer(exit, "code", -1) == 0 ? SETTLED_WELL : SETTLED_FAILED;
-}
 
 static void note_item(Json *item, uint64_t lost, void *userdata)
 {
@@ -41,7 +23,7 @@ static void note_item(Json *item, uint64_t lost, void *userdata)
         *news = true;
 }
 
-static int report_failed(Context *c, const char *path, const Json *node)
+int fail_settled(Context *c, const char *path, const Json *node)
 {
         const char *state = json_get_string(node, "state", "?"), *reason;
         _cleanup_free_ char *exit = describe_exit(json_get(node, "exit"));
@@ -65,11 +47,11 @@ static int look(Context *c, const char *path, bool *ret_settled, int *ret_code)
                 *ret_code = fail_error(c, path, error);
                 return 0;
         }
-        switch (judge(node)) {
+        switch (tree_settled(node)) {
         case SETTLED_WELL:
                 break;
         case SETTLED_FAILED:
-                *ret_code = report_failed(c, path, node);
+                *ret_code = fail_settled(c, path, node);
                 break;
         case SETTLED_NOT_YET:
                 *ret_settled = false;
@@ -78,19 +60,16 @@ static int look(Context *c, const char *path, bool *ret_settled, int *ret_code)
         return 0;
 }
 
-static int wait_for_news(Context *c, const Pending *subscription, bool *news)
+static int wait_for_news(Context *c, const char *path, const Pending *subscription, bool *news)
 {
-        while (!*news) {
-                int r;
+        Progress progress = { .c = c, .path = path };
+        int r = 0;
 
-                if (client_lost(c->client) || subscription->done)
-                        return -ECONNRESET;
-                r = sd_event_run(c->event, USEC_INFINITY);
-                if (r < 0)
-                        return r;
-        }
+        while (r >= 0 && !*news)
+                r = client_lost(c->client) || subscription->done ? -ECONNRESET : progress_turn(&progress);
+        progress_done(&progress);
         *news = false;
-        return 0;
+        return r;
 }
 
 /* Looks until it has settled: an exit code in *ret_code. The first look comes before the events that tell when to look
@@ -111,7 +90,7 @@ static int watch(Context *c, const char *path, int *ret_code)
         while (r >= 0 && !settled) {
                 r = look(c, path, &settled, ret_code);
                 if (r >= 0 && !settled)
-                        r = wait_for_news(c, subscription, &news);
+                        r = wait_for_news(c, path, subscription, &news);
         }
         return r;
 }
@@ -128,17 +107,20 @@ int await_settled(Context *c, const char *path)
 
 /* --- verbs of the form VERB PATH… --- */
 
-static const struct {
+typedef struct MethodInfo {
         Verb verb;
         const char *method;
         bool settles; /* the reply may come before the outcome */
-} methods[] = {
-        { VERB_CANCEL, "actor.cancel", false },
-        { VERB_KILL, "actor.kill", false },
-        { VERB_RESTART, "actor.restart", true },
-        { VERB_START, "actor.restart", true },
-        { VERB_FREEZE, "actor.freeze", false },
-        { VERB_THAW, "actor.thaw", false },
+        GlobKind kind;
+} MethodInfo;
+
+static const MethodInfo methods[] = {
+        { VERB_CANCEL, "actor.cancel", false, GLOB_TOPMOST },
+        { VERB_KILL, "actor.kill", false, GLOB_ACTORS },
+        { VERB_RESTART, "actor.restart", true, GLOB_TOPMOST },
+        { VERB_START, "actor.restart", true, GLOB_INACTIVE },
+        { VERB_FREEZE, "actor.freeze", false, GLOB_TOPMOST },
+        { VERB_THAW, "actor.thaw", false, GLOB_TOPMOST },
 };
 
 static int add_integer(Json *object, const char *key, int64_t value)
@@ -216,7 +198,7 @@ static int finish_one(Context *c, const char *path, Pending *p, bool settles)
         int r;
 
         if (p) {
-                r = await_outcome(c, p, &done);
+                r = await_outcome(c, path, p, &done);
                 if (r != 0)
                         return r;
                 if (done && p->error)
@@ -232,25 +214,64 @@ static int finish_one(Context *c, const char *path, Pending *p, bool settles)
         return 0;
 }
 
-/* All are asked before any is waited for: they end side by side. The first code that isn't 0 is the verb's. */
-static int on_paths(Context *c, const char *method, bool settles)
+/* Nothing is to be started when all that matches is running. */
+static bool runs(const Json *tree, const char *pattern, GlobKind kind)
 {
-        size_t n = c->o->n_args;
-        Pending **pending = calloc(n, sizeof(Pending *));
-        int *codes = calloc(n, sizeof(int)), code = CTL_DONE;
+        _cleanup_(strv_freep) char **all = NULL;
 
+        return kind == GLOB_INACTIVE && glob_expand(tree, pattern, GLOB_TOPMOST, &all) >= 0 && all;
+}
+
+/* The paths that the arguments stand for. 0 or an exit code. */
+static int expand(Context *c, GlobKind kind, char ***paths)
+{
+        _cleanup_json_ Json *tree = NULL, *error = NULL;
+        int r = 0;
+
+        for (size_t i = 0; r >= 0 && i < c->o->n_args; i++) {
+                size_t before = *paths ? strv_length(*paths) : 0;
+
+                if (!glob_is(c->o->args[i])) {
+                        r = strv_append(paths, c->o->args[i]);
+                        continue;
+                }
+                if (!tree)
+                        r = client_get_tree(c->client, "/", -1, &tree, &error);
+                if (r >= 0 && error)
+                        return fail_error(c, "/", error);
+                if (r >= 0)
+                        r = glob_expand(tree, c->o->args[i], kind, paths);
+                if (r >= 0 && (*paths ? strv_length(*paths) : 0) == before &&
+                                !runs(tree, c->o->args[i], kind))
+                        return fail(c, CTL_NOT_FOUND, "nothing matches '%s'; see 'tractorctl list '%s''",
+                                        c->o->args[i], c->o->args[i]);
+        }
+        return r < 0 ? fail_errno(c, r) : 0;
+}
+
+/* All are asked before any is waited for: they end side by side. The first code that isn't 0 is the verb's. */
+static int on_paths(Context *c, const MethodInfo *m)
+{
+        _cleanup_(strv_freep) char **paths = NULL;
+        _cleanup_free_ Pending **pending = NULL;
+        _cleanup_free_ int *codes = NULL;
+        int code = expand(c, m->kind, &paths);
+        size_t n = paths ? strv_length(paths) : 0;
+
+        if (code != 0 || n == 0)
+                return code;
+        pending = calloc(n, sizeof(Pending *));
+        codes = calloc(n, sizeof(int));
         if (!pending || !codes)
-                code = fail_errno(c, -ENOMEM);
-        for (size_t i = 0; pending && codes && i < n; i++)
-                codes[i] = start_one(c, c->o->args[i], method, &pending[i]);
-        for (size_t i = 0; pending && codes && i < n; i++) {
+                return fail_errno(c, -ENOMEM);
+        for (size_t i = 0; i < n; i++)
+                codes[i] = start_one(c, paths[i], m->method, &pending[i]);
+        for (size_t i = 0; i < n; i++) {
                 if (codes[i] == 0)
-                        codes[i] = finish_one(c, c->o->args[i], pending[i], settles);
+                        codes[i] = finish_one(c, paths[i], pending[i], m->settles);
                 pending_drop(pending[i]);
                 code = code ?: codes[i];
         }
-        free(pending);
-        free(codes);
         return code;
 }
 
@@ -262,7 +283,7 @@ int verb_on_paths(Context *c)
                 return r;
         for (size_t i = 0; i < ELEMENTSOF(methods); i++)
                 if (methods[i].verb == c->o->verb)
-                        return on_paths(c, methods[i].method, methods[i].settles);
+                        return on_paths(c, &methods[i]);
         return fail_errno(c, -EINVAL);
 }
 
@@ -390,7 +411,7 @@ int verb_spawn(Context *c)
                 r = client_start(c->client, "actor.spawn", params, &p);
         if (r < 0)
                 return fail_errno(c, r);
-        r = await_outcome(c, p, &done);
+        r = await_outcome(c, path, p, &done);
         if (r != 0 || !done)
                 return r;
         if (p->error)

@@ -6,10 +6,6 @@
 #include "tractorctl/context.h"
 #include "tractorctl/describe.h"
 
-/* A supervisor that ended is replaced by its keeper at once; longer than this nobody waits for one. */
-#define FOLLOW_RETRY_USEC (10 * USEC_PER_SEC)
-#define FOLLOW_INTERVAL_USEC (50 * USEC_PER_MSEC)
-
 int verb_help(Context *c)
 {
         _cleanup_free_ char *text = options_help();
@@ -44,7 +40,7 @@ static Json *ask_status(Context *c)
         Json *status = NULL, *reply_error = NULL;
         int fd = -EBADF;
 
-        if (locate_connect(c->o, &c->surroundings, &fd, &c->socket, &error) < 0)
+        if (context_dial(c, &fd, &error) < 0)
                 return NULL;
         if (client_new(&(ClientOptions){ .event = c->event, .fd = fd }, &c->client) < 0)
                 return NULL;
@@ -140,28 +136,6 @@ static int follow(Context *c, const char *path)
         return 0;
 }
 
-/* The same socket, answered by a successor. */
-static int connect_again(Context *c)
-{
-        uint64_t end = now_usec(CLOCK_MONOTONIC) + FOLLOW_RETRY_USEC;
-        int r = -ECONNREFUSED;
-
-        c->client = client_free(c->client);
-        while (now_usec(CLOCK_MONOTONIC) < end) {
-                int fd = connect_to(c->socket);
-
-                r = fd < 0 ? fd : client_new(&(ClientOptions){ .event = c->event, .fd = fd }, &c->client);
-                if (r >= 0)
-                        return 0;
-                if (r == -ENOENT) /* removed: it ended for good */
-                        break;
-                (void) sd_event_run(c->event, FOLLOW_INTERVAL_USEC);
-        }
-        return fail(c, CTL_NO_SUPERVISOR,
-                        "the supervisor at %s is gone: %s; start one with 'tractorctl run TREE'", c->socket,
-                        strerror(-r));
-}
-
 int verb_events(Context *c)
 {
         const char *path = c->o->n_args > 0 ? c->o->args[0] : "/";
@@ -174,7 +148,7 @@ int verb_events(Context *c)
         for (;;) {
                 r = follow(c, path);
                 if (r == 0)
-                        r = connect_again(c);
+                        r = context_connect_again(c);
                 if (r != 0)
                         return r;
         }

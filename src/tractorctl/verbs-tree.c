@@ -111,8 +111,16 @@ static int read_tree(Context *c, FILE *problems, Json **ret)
         return r < 0 ? fail_errno(c, r) : 0;
 }
 
+/* Of the tree that the parameters are about. */
+static int tree_path(const Context *c, const Json *params, char **ret)
+{
+        *ret = xasprintf("/%s", json_get_string(json_get(params, "tree"), "name", ""));
+        return *ret ? 0 : fail_errno(c, -ENOMEM);
+}
+
 /* Starts the request and waits for its outcome; *ret is NULL when --no-wait left it running. */
-static int call_and_wait(Context *c, const char *subject, const char *method, Json *params, Json **ret)
+static int call_and_wait(Context *c, const char *subject, const char *path, const char *method, Json *params,
+                Json **ret)
 {
         _cleanup_(pending_dropp) Pending *p = NULL;
         bool done = false;
@@ -120,7 +128,7 @@ static int call_and_wait(Context *c, const char *subject, const char *method, Js
 
         if (r < 0)
                 return fail_errno(c, r);
-        r = await_outcome(c, p, &done);
+        r = await_outcome(c, path, p, &done);
         if (r != 0 || !done)
                 return r;
         if (p->error)
@@ -132,6 +140,7 @@ static int call_and_wait(Context *c, const char *subject, const char *method, Js
 int verb_load(Context *c)
 {
         _cleanup_json_ Json *params = NULL, *result = NULL;
+        _cleanup_free_ char *path = NULL;
         int r = read_tree(c, stderr, &params);
 
         if (r != 0)
@@ -139,7 +148,10 @@ int verb_load(Context *c)
         r = context_connect(c);
         if (r != 0)
                 return r;
-        r = call_and_wait(c, c->o->args[0], "tree.load", TAKE_PTR(params), &result);
+        r = tree_path(c, params, &path);
+        if (r != 0)
+                return r;
+        r = call_and_wait(c, c->o->args[0], path, "tree.load", TAKE_PTR(params), &result);
         if (r != 0 || !result)
                 return r;
         if (!print_json(c, result) && is_chatty(c))
@@ -182,13 +194,16 @@ static int apply_failed(Context *c, const Json *error)
 int verb_apply(Context *c)
 {
         _cleanup_(pending_dropp) Pending *p = NULL;
+        _cleanup_free_ char *path = NULL;
         Json *params = NULL, *dry_run;
         bool done = false;
         int r = read_tree(c, stderr, &params);
 
         if (r != 0)
                 return r;
-        r = context_connect(c);
+        r = tree_path(c, params, &path);
+        if (r == 0)
+                r = context_connect(c);
         if (r != 0) {
                 json_unref(params);
                 return r;
@@ -202,7 +217,7 @@ int verb_apply(Context *c)
                 json_unref(params);
         if (r < 0)
                 return fail_errno(c, r);
-        r = await_outcome(c, p, &done);
+        r = await_outcome(c, path, p, &done);
         if (r != 0 || !done)
                 return r;
         return p->error ? apply_failed(c, p->error) : show_changes(c, p->result);
@@ -219,7 +234,7 @@ int verb_unload(Context *c)
         r = json_pack(&params, "{path:s}", c->o->args[0]);
         if (r < 0)
                 return fail_errno(c, r);
-        r = call_and_wait(c, c->o->args[0], "tree.unload", params, &result);
+        r = call_and_wait(c, c->o->args[0], c->o->args[0], "tree.unload", params, &result);
         if (r == 0 && result)
                 (void) print_json(c, result);
         return r;
@@ -268,7 +283,7 @@ int verb_validate(Context *c)
 
         if (r != 0)
                 return r;
-        if (!o->socket && !o->run && !o->user && !o->system && !c->surroundings.socket)
+        if (!o->socket && !o->run && !o->host && !o->user && !o->system && !c->surroundings.socket)
                 return validate_in_private(c, params);
         r = context_connect(c);
         if (r != 0) {
