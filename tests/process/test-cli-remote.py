@@ -1,0 +1,192 @@
+#!/usr/bin/env python3
+# SPDX-License-Identifier: Apache-2.0
+"""tractorctl bridge and -H: the control socket through a byte bridge, and through a real ssh on this machine."""
+
+import contextlib
+import json
+import os
+import pwd
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import time
+
+sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", "harness"))
+from ctl import CTL, columns, ctl, running  # noqa: E402
+from peers import HELLO, Client, echo  # noqa: E402
+from tractor import LIMIT, main, skip, sleeper  # noqa: E402
+
+STREAM = os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", "helpers", "stream-actor.py")
+SSHD = "/usr/sbin/sshd"
+
+
+def streamer(name):
+    return {"name": name, "exec": [sys.executable, STREAM], "channel": "fd", "ready": "channel"}
+
+
+# --- the bridge alone ----------------------------------------------------------------------------------------------
+
+def bridged(r, **options):
+    ours, theirs = socket.socketpair()
+    process = subprocess.Popen([CTL, "--socket", r.socket, "bridge"], stdin=theirs, stdout=theirs, **options)
+    theirs.close()
+    return Client(sock=ours), process
+
+
+def bridge(backend):
+    with running({"children": [echo("a")]}, backend) as r:
+        c, process = bridged(r)
+        c.send(HELLO)
+        assert c.receive()["method"] == "$/hello"
+        assert c.call("supervisor.ping") == {}
+        assert c.call("actor.attach", path="/t/a") == {}
+        big = "x" * 300000
+        assert c.call("echo", big=big) == {"big": big}
+        c.close()
+        assert process.wait(LIMIT) == 0
+        # Half a close: what was asked before is still answered.
+        c, process = bridged(r)
+        ident = c.request("tree.get", {"path": "/t"})
+        c.sock.shutdown(socket.SHUT_WR)
+        assert c.answer(ident)["state"] == "ready"
+        assert process.wait(LIMIT) == 0
+        c.close()
+        for end in (signal.SIGTERM, signal.SIGKILL):
+            c, process = bridged(r)
+            assert c.call("supervisor.ping") == {}
+            process.send_signal(end)
+            assert process.wait(LIMIT) == -end
+            c.close()
+        ctl("--socket", r.socket + "x", "bridge", code=5)
+
+
+def bridge_pipes(backend):
+    with running({"children": [sleeper("a")]}, backend) as r:
+        done = subprocess.run([CTL, "--socket", r.socket, "bridge"], capture_output=True, timeout=LIMIT,
+                              input=b'{"jsonrpc":"2.0","id":1,"method":"supervisor.ping"}\n')
+        assert json.loads(done.stdout)["result"] == {} and done.returncode == 0 and done.stderr == b""
+
+
+# --- ssh -----------------------------------------------------------------------------------------------------------
+
+def free_port():
+    with contextlib.closing(socket.socket()) as s:
+        s.bind(("127.0.0.1", 0))
+        return s.getsockname()[1]
+
+
+class Ssh:
+    """An sshd of our own: its keys, its configuration, a port above; it runs this build's tractorctl."""
+
+    def __init__(self, r):
+        self.dir, self.port = os.path.join(r.dir, "ssh"), free_port()
+        os.makedirs("/run/sshd", 0o755, exist_ok=True)  # a fresh /run is part of how a test is run
+        os.mkdir(self.dir, 0o700)
+        bin_dir = os.path.join(self.dir, "bin")
+        os.mkdir(bin_dir)
+        os.symlink(CTL, os.path.join(bin_dir, "tractorctl"))
+        for key in ("host", "user"):
+            subprocess.run(["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-f", self.file(key)], check=True)
+        shutil.copy(self.file("user.pub"), self.file("authorized"))
+        with open(self.file("host.pub")) as f:
+            known = f"[127.0.0.1]:{self.port} {f.read()}"
+        sanitizers = "".join(f' "{k}={v}"' for k, v in os.environ.items() if k.endswith("SAN_OPTIONS"))
+        self.write("sshd", f"Port {self.port}\nListenAddress 127.0.0.1\nHostKey {self.file('host')}\nPidFile none\n"
+                   f"AuthorizedKeysFile {self.file('authorized')}\nStrictModes no\nUsePAM no\nPermitRootLogin yes\n"
+                   f"PasswordAuthentication no\nSetEnv \"PATH={bin_dir}:/usr/bin:/bin\" \"TRACTOR_SOCKET={r.socket}\""
+                   f"{sanitizers}\n")
+        self.write("known", known)
+        self.write("config", f"Host there\n HostName 127.0.0.1\n Port {self.port}\n User {pwd.getpwuid(os.getuid()).pw_name}\n"
+                   f" IdentityFile {self.file('user')}\n IdentitiesOnly yes\n UserKnownHostsFile {self.file('known')}\n"
+                   " BatchMode yes\n")
+        self.log = open(self.file("log"), "w")
+        self.process = subprocess.Popen([SSHD, "-D", "-e", "-f", self.file("sshd")], stdin=subprocess.DEVNULL,
+                                        stdout=self.log, stderr=self.log)
+        self.env = {"TRACTOR_SSH": f"ssh -F {self.file('config')}"}
+        deadline = time.monotonic() + LIMIT
+        while "Server listening" not in open(self.file("log")).read():
+            assert self.process.poll() is None and time.monotonic() < deadline, open(self.file("log")).read()
+            time.sleep(0.01)
+
+    def file(self, name):
+        return os.path.join(self.dir, name)
+
+    def write(self, name, text):
+        with open(self.file(name), "w") as f:
+            f.write(text)
+
+    def ctl(self, *args, env=None, **options):
+        return ctl("-H", "there", *args, env=self.env | (env or {}), **options)
+
+    def end(self):
+        self.process.terminate()
+        self.process.wait(LIMIT)
+        self.log.close()
+
+
+@contextlib.contextmanager
+def over_ssh(tree, backend):
+    if not os.path.exists(SSHD) or not shutil.which("ssh"):
+        skip("no ssh and sshd here")
+    if os.getuid() != 0:
+        skip("sshd wants to be root")
+    with running(tree, backend) as r:
+        ssh = Ssh(r)
+        try:
+            yield r, ssh
+        except BaseException:
+            sys.stderr.write(open(ssh.file("log")).read())
+            raise
+        finally:
+            ssh.end()
+
+
+def remote_verbs(backend):
+    with over_ssh({"children": [sleeper("a"), sleeper("keep")]}, backend) as (r, ssh):
+        assert ssh.ctl("ping").startswith("ok")
+        assert [x[0] for x in columns(ssh.ctl("list"))] == ["/t", "/t/a", "/t/keep"]
+        pid = r.node("/t/a")["pid"]
+        ssh.ctl("restart", "/t/a*")
+        assert r.node("/t/a")["pid"] != pid
+        ssh.ctl("wait", "/t/a", "--timeout=5")
+        row = columns(ssh.ctl("spawn", "/t", "two words", "--", "true", code=2) and ssh.ctl("cancel", "/t/a"), 1)[0]
+        assert row[0] == "/t/a"
+        assert "/nobody" in ssh.ctl("status", "/nobody", code=3)
+        assert ssh.ctl("--socket", r.socket, "ping").startswith("ok")
+        done = subprocess.run([CTL, "-H", "there", "--socket", r.socket + " x'y", "ping"], env=os.environ | ssh.env,
+                              capture_output=True, text=True, timeout=LIMIT, stdin=subprocess.DEVNULL)
+        assert done.returncode == 5 and f"{r.socket} x'y" in done.stderr and done.stderr.count("\n") == 1, done
+
+
+def remote_actors(backend):
+    with over_ssh({"children": [echo("a"), streamer("s"), sleeper("plain")]}, backend) as (r, ssh):
+        assert json.loads(ssh.ctl("call", "/t/a", "echo", '{"x": "it\'s"}')) == {"x": "it's"}
+        lines = "".join(f"{i}\n" for i in range(300))
+        assert ssh.ctl("-q", "stream", "/t/s", "mirror", text=lines) == lines
+        assert ssh.ctl("tell", "/t/s", "hint") == ""
+        assert "SIGKILL" in ssh.ctl("call", "/t/a", "die", code=1)
+        assert "channel" in ssh.ctl("call", "/t/plain", "echo", code=1)
+        r.ctl("wait", "/t/a")
+        p = subprocess.Popen([CTL, "-H", "there", "stream", "/t/s", "hold"], env=os.environ | ssh.env, text=True,
+                             stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+        assert p.stdout.readline() == '"held"\n'
+        p.send_signal(signal.SIGINT)
+        assert p.communicate(timeout=LIMIT) == ("", "") and p.returncode == -signal.SIGINT
+
+
+def remote_missing(backend):
+    with over_ssh({"children": [sleeper("a")]}, backend) as (r, ssh):
+        os.unlink(os.path.join(ssh.dir, "bin", "tractorctl"))
+        for args, env in ((["-H", "there"], ssh.env), (["-H", "nowhere.invalid"], ssh.env),
+                          (["-H", "there"], {"TRACTOR_SSH": "/no/such/ssh"})):
+            done = subprocess.run([CTL, *args, "ping"], env=os.environ | env, capture_output=True, text=True, timeout=LIMIT,
+                                  stdin=subprocess.DEVNULL)
+            assert done.returncode == 5 and f"at {args[1]}: " in done.stderr.splitlines()[-1], done
+        ctl("-H", "-oProxyCommand=true", "ping", code=2)
+        ctl("-H", "there", "run", r.file, code=2)
+
+
+if __name__ == "__main__":
+    main([bridge, bridge_pipes, remote_verbs, remote_actors, remote_missing])
