@@ -72,6 +72,10 @@ typedef struct Output {
         OutputKind kind;
         char *path; /* OUTPUT_FILE: absolute */
 } Output;
+static inline bool output_is_logged(const Output *o)
+{
+        return o->kind == OUTPUT_DEFAULT || o->kind == OUTPUT_JOURNAL;
+}
 
 typedef enum ChannelKind {
         CHANNEL_NONE,

@@ -195,17 +195,12 @@ static int open_channel(Member *member, int *ret_fd)
         return channel_new(member->manager->event, &peer, &channel_events, member, &member->channel, ret_fd);
 }
 
-static bool wants_journal(const Output *output)
-{
-        return output->kind == OUTPUT_DEFAULT || output->kind == OUTPUT_JOURNAL;
-}
-
 /* Pipes to the logger, where there is no journal. */
 static int open_output(const Member *member, LifeFds *f)
 {
         Manager *m = member->manager;
         const TreeSpec *spec = member->spec;
-        unsigned streams = (wants_journal(&spec->out) ? 1U : 0) | (wants_journal(&spec->err) ? 2U : 0);
+        unsigned streams = (output_is_logged(&spec->out) ? 1U : 0) | (output_is_logged(&spec->err) ? 2U : 0);
 
         if (!m->output || streams == 0 || journal_available(m->journal))
                 return 0;

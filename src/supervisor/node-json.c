@@ -146,6 +146,24 @@ static Json *string_or_null(const char *s)
         return s ? json_new_string(s, SIZE_MAX) : NULL;
 }
 
+/* Where what it writes can be read, unless its tree sends that elsewhere. Who reads it asks for it by name. */
+static int show_output(const ViewState *s, const Node *node, Json *v)
+{
+        const Member *member = node_member(node);
+        const Manager *m = member->manager;
+        _cleanup_free_ char *path = NULL;
+
+        if (!s->view->fields || node->spec.kind != NODE_ACTOR || !wants(s, "output") ||
+                        !(output_is_logged(&member->spec->out) || output_is_logged(&member->spec->err)))
+                return 0;
+        if (journal_available(m->journal))
+                return json_set(v, "output", json_new_string("journal", SIZE_MAX));
+        if (!m->output)
+                return 0;
+        path = output_path(m->output, node->path);
+        return path ? json_set(v, "output", json_new_string(path, SIZE_MAX)) : -ENOMEM;
+}
+
 static int show_member(const ViewState *s, const Node *node, Json *v)
 {
         const Member *member = node_member(node);
@@ -183,7 +201,7 @@ static int show_member(const ViewState *s, const Node *node, Json *v)
                 if (r >= 0)
                         r = show(s, v, "usage", usage);
         }
-        return r;
+        return r < 0 ? r : show_output(s, node, v);
 }
 
 static int show_node(const ViewState *s, const Node *node, Json *v)

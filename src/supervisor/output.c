@@ -483,6 +483,13 @@ static int pipes_new(OutputDir *d, uint64_t key, const char *actor_path, Pipes *
         return 0;
 }
 
+char *output_path(const OutputDir *d, const char *actor_path)
+{
+        _cleanup_free_ char *name = output_file_name(actor_path);
+
+        return name ? xasprintf("%s/%s", d->path, name) : NULL;
+}
+
 int output_open(OutputDir *d, uint64_t key, const char *actor_path, unsigned streams, uid_t uid,
                 int ret_fds[static 2])
 {

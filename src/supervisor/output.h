@@ -26,6 +26,8 @@ OutputDir *output_dir_free(OutputDir *d, bool remove);
  * /dev/stdout. */
 int output_open(OutputDir *d, uint64_t key, const char *actor_path, unsigned streams, uid_t uid,
                 int ret_fds[static 2]);
+/* The file that it goes to; the caller's. NULL: out of memory. */
+char *output_path(const OutputDir *d, const char *actor_path);
 /* Its main process has ended, or never was. Harmless for a key that has no pipes, or when repeated. */
 void output_end(OutputDir *d, uint64_t key);
 /* The same, and asks for its last words: at most `lines` lines and 8 KiB of its stderr, "" when there is none or it took
