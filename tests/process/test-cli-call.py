@@ -4,17 +4,16 @@
 
 import json
 import os
-import pty
 import select
 import signal
 import subprocess
 import sys
-import threading
 import time
 
 sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", "harness"))
 from ctl import CTL, columns, running  # noqa: E402
 from peers import echo  # noqa: E402
+from screen import Screen  # noqa: E402
 from tractor import LIMIT, gone, main, sleeper  # noqa: E402
 
 STREAM = os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", "helpers", "stream-actor.py")
@@ -269,39 +268,6 @@ def globs(backend):
 
 
 # --- progress ------------------------------------------------------------------------------------------------------
-
-class Screen:
-    """A terminal of 80 columns with a program on it, and what that has written so far."""
-
-    def __init__(self, *args):
-        self.pid, self.fd = pty.fork()
-        if self.pid == 0:
-            os.environ.update(TERM="xterm", COLUMNS="80", LC_ALL="C.UTF-8")
-            os.environ.pop("TRACTOR_SOCKET", None)
-            os.execv(CTL, [CTL, *args])
-        self.text = ""
-
-    def until(self, what):
-        deadline = time.monotonic() + LIMIT
-        while what not in self.text:
-            ready, _, _ = select.select([self.fd], [], [], max(0, deadline - time.monotonic()))
-            assert ready, f"{what!r} was not shown: {self.text!r}"
-            self.text += os.read(self.fd, 65536).decode(errors="replace")
-
-    def end(self):
-        def drain():
-            try:
-                while data := os.read(self.fd, 65536):
-                    self.text += data.decode(errors="replace")
-            except OSError:
-                pass
-        reader = threading.Thread(target=drain)
-        reader.start()
-        status = os.waitstatus_to_exitcode(os.waitpid(self.pid, 0)[1])
-        reader.join(LIMIT)
-        os.close(self.fd)
-        return status
-
 
 def progress(backend):
     with running({"children": [sleeper("keep")]}, backend) as r:
