@@ -92,9 +92,9 @@ static void test_options_unbuilt(void)
         _cleanup_(options_done) Options o = { 0 };
         _cleanup_free_ char *e = NULL;
 
-        CHECK_EQ(PARSE(&o, &e, "call", "/a", "m", "--whatever"), 0);
+        CHECK_EQ(PARSE(&o, &e, "crashes", "/a", "m", "--whatever"), 0);
         CHECK_EQ(o.verb, VERB_UNBUILT);
-        CHECK_STR(o.verb_name, "call");
+        CHECK_STR(o.verb_name, "crashes");
 }
 
 static void refused(int argc, char *const *argv, const char *about)
@@ -150,8 +150,54 @@ static void test_options_help(void)
         CHECK(!verb_synopsis(VERB_UNBUILT));
 }
 
+static void test_options_of_actors(void)
+{
+        _cleanup_(options_done) Options o = { 0 };
+        _cleanup_free_ char *e = NULL;
+
+        CHECK_EQ(PARSE(&o, &e, "wait", "/a", "--for=gone", "--timeout", "0.5"), 0);
+        CHECK_EQ(o.verb, VERB_WAIT);
+        CHECK_STR(o.wait_for, "gone");
+        CHECK_EQ(o.timeout, 500000);
+        options_done(&o);
+        CHECK_EQ(PARSE(&o, &e, "wait", "/a"), 0);
+        CHECK(o.timeout == UINT64_MAX && !o.wait_for);
+        options_done(&o);
+        CHECK_EQ(PARSE(&o, &e, "logs", "-fn20", "/a"), -EINVAL); /* letters stand alone */
+        free(TAKE_PTR(e));
+        CHECK_EQ(PARSE(&o, &e, "logs", "-f", "-n20", "/a"), 0);
+        CHECK(o.follow);
+        CHECK_EQ(o.number, 20);
+        options_done(&o);
+        CHECK_EQ(PARSE(&o, &e, "top", "-n", "3", "-d", "2"), 0);
+        CHECK_EQ(o.number, 3);
+        CHECK_EQ(o.delay, 2000000);
+        options_done(&o);
+        CHECK_EQ(PARSE(&o, &e, "-H", "me@there", "--socket=/s", "call", "/a", "m", "--", "-1"), 0);
+        CHECK_STR(o.host, "me@there");
+        CHECK_EQ(o.n_args, 3);
+}
+
+static void test_options_of_actors_refused(void)
+{
+        REFUSED("ready or gone", "wait", "/a", "--for", "tea");
+        REFUSED("seconds", "wait", "/a", "--timeout", "-1");
+        REFUSED("seconds", "wait", "/a", "--timeout", "1e9");
+        REFUSED("seconds", "wait", "/a", "--timeout", "99999999999");
+        REFUSED("seconds", "wait", "/a", "--timeout", "");
+        REFUSED("negative", "top", "-n", "-3");
+        REFUSED("HOST", "-H", "-oProxyCommand=x", "ping");
+        REFUSED("HOST", "-H", "a b", "ping");
+        REFUSED("of its own", "-H", "a", "run", "x");
+        REFUSED("usage", "call", "/a");
+        REFUSED("usage", "call", "/a", "m", "{}", "x");
+        REFUSED("usage", "bridge", "x");
+}
+
 TEST_MAIN({ "options-plain", test_options_plain }, { "options-spawn", test_options_spawn },
                 { "options-user", test_options_user },
                 { "options-ready-replaced", test_options_ready_replaced },
                 { "options-letters", test_options_letters }, { "options-unbuilt", test_options_unbuilt },
-                { "options-refused", test_options_refused }, { "options-help", test_options_help });
+                { "options-refused", test_options_refused }, { "options-help", test_options_help },
+                { "options-of-actors", test_options_of_actors },
+                { "options-of-actors-refused", test_options_of_actors_refused });
