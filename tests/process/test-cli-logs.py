@@ -90,7 +90,7 @@ def rotation(backend):
         return
     script = 'i=0; mkfifo go; while read n <go; do seq -f "line %.0f" $((i + 1)) $((i + n)); i=$((i + n)); done'
     with running({"children": [shell("a", script, ready={"file": "go"})]}, backend) as r:
-        f, total, step = Follow(r, "/t/a"), 0, 20000  # a step is less than a file
+        f, total, step = Follow(r, "-n", "500000", "/t/a"), 0, 20000  # a step is less than a file
         for _ in range(8):
             with open(os.path.join(r.dir, "go"), "w") as go:
                 go.write(f"{step}\n")
@@ -99,7 +99,10 @@ def rotation(backend):
         f.end()
         folder = os.path.dirname(next(os.path.join(d, x) for d, _, n in os.walk(r.dir) for x in n if x == "t+a.log"))
         assert sorted(os.listdir(folder)) == ["t+a.log", "t+a.log.1"]
-        assert [line.split("\t")[2] for line in f.seen] == [f"line {i}" for i in range(1, total + 1)]
+        seen = [line.split("\t")[2] for line in f.seen]
+        due = [f"line {i}" for i in range(1, total + 1)]
+        wrong = next((i for i, (a, b) in enumerate(zip(seen, due)) if a != b), None)
+        assert seen == due, f"{len(seen)} of {len(due)}; the first that differs: {wrong}: {seen[wrong or 0:][:3]}"
         kept = [int(line.rsplit(" ", 1)[1]) for line in r.ctl("logs", "/t/a").splitlines()]
         assert kept == list(range(kept[0], total + 1)) and kept[0] > 1, "the oldest is gone, nothing in between"
         last = r.ctl("logs", "-n", "30000", "/t/a").splitlines()

@@ -42,7 +42,7 @@ def bridge(backend):
         assert c.receive()["method"] == "$/hello"
         assert c.call("supervisor.ping") == {}
         assert c.call("actor.attach", path="/t/a") == {}
-        big = "x" * 300000
+        big = "x" * 100000
         assert c.call("echo", big=big) == {"big": big}
         c.close()
         assert process.wait(LIMIT) == 0
