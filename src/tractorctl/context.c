@@ -235,6 +235,9 @@ int context_watch_signals(Context *c)
         sigset_t set;
         int r = 0;
 
+        if (c->watching)
+                return 0;
+        c->watching = true;
         (void) sigemptyset(&set);
         for (size_t i = 0; i < ELEMENTSOF(signals); i++)
                 (void) sigaddset(&set, signals[i]);

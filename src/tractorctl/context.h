@@ -30,7 +30,8 @@ typedef struct Context {
         Client *client;
         char *socket; /* where client is connected to; with -H the host */
         pid_t remotes[2];
-        size_t n_remotes;    /* remote.h */
+        size_t n_remotes; /* remote.h */
+        bool watching;
         unsigned interrupts; /* SIGINT and SIGTERM, once they are watched */
         int signo;
 } Context;

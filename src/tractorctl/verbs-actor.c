@@ -243,8 +243,8 @@ static int expand(Context *c, GlobKind kind, char ***paths)
                         r = glob_expand(tree, c->o->args[i], kind, paths);
                 if (r >= 0 && (*paths ? strv_length(*paths) : 0) == before &&
                                 !runs(tree, c->o->args[i], kind))
-                        return fail(c, CTL_NOT_FOUND, "nothing matches '%s'; see 'tractorctl list '%s''",
-                                        c->o->args[i], c->o->args[i]);
+                        return fail(c, CTL_NOT_FOUND, "nothing matches '%s'; see 'tractorctl list'",
+                                        c->o->args[i]);
         }
         return r < 0 ? fail_errno(c, r) : 0;
 }

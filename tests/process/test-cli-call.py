@@ -178,14 +178,14 @@ def stream_interrupted(backend):
 def stream_slow_reader(backend):
     """Who does not read slows the actor: what is under way is a window of items and what the pipe holds."""
     with running({"children": [streamer("s")]}, backend) as r:
-        p = start(r, "-q", "stream", "/t/s", "count", '{"n": 100000}')
+        p = start(r, "-q", "stream", "/t/s", "count", '{"n": 40000}')
         before, sent = -1, 0
         while sent == 0 or sent != before:  # until it stands still, for which there is no event
             time.sleep(0.2)
             before, sent = sent, int(r.ctl("call", "/t/s", "sent"))
         assert sent < 65536 / 2 + 200, sent
         out, _ = p.communicate(timeout=LIMIT)
-        assert out.splitlines() == [str(i) for i in range(100000)] and p.returncode == 0
+        assert out.splitlines() == [str(i) for i in range(40000)] and p.returncode == 0
 
 
 def stream_hears_of_the_end(backend):
@@ -277,10 +277,16 @@ def progress(backend):
         open(os.path.join(r.dir, "flag"), "w").close()
         assert screen.end() == 0
         screen = Screen("--socket", r.socket, "wait", "/t/y")
+        screen.until("/t/y, which is not there yet")
         r.ctl("spawn", "/t", "y", "--ready=file:flag2", "--cwd", r.dir, "--no-wait", "--", "sleep", "1000")
         screen.until("flag2")
         open(os.path.join(r.dir, "flag2"), "w").close()
         assert screen.end() == 0 and screen.text.endswith("\x1b[J\x1b[?25h"), "nothing of it stays"
+        for signo in (signal.SIGINT, signal.SIGTERM):
+            screen = Screen("--socket", r.socket, "wait", "/t/y", "--for=gone")
+            screen.until("/t/y, which is ready")
+            os.kill(screen.pid, signo)
+            assert screen.end() == -signo and screen.text.endswith("\x1b[?25h"), "the cursor is given back"
 
 
 if __name__ == "__main__":
