@@ -76,6 +76,7 @@ typedef struct Output {
 typedef enum ChannelKind {
         CHANNEL_NONE,
         CHANNEL_FD,
+        CHANNEL_STDIO,
 } ChannelKind;
 
 /* Children of one node are in file order. A supervisor has `children`, an actor has `exec`. */
