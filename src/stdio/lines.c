@@ -132,13 +132,14 @@ static ssize_t put(Lines *l, const struct iovec *iov, int n_iov)
 static int on_writable(sd_event_source *source, int fd, uint32_t revents, void *userdata)
 {
         Lines *l = userdata;
-        struct iovec iov = { l->queue + l->start, lines_queued(l) };
+        struct iovec iov = { .iov_len = lines_queued(l) };
         ssize_t k;
 
         if (iov.iov_len == 0) { /* asked for nothing: this is a hang-up */
                 broken(l);
                 return 0;
         }
+        iov.iov_base = l->queue + l->start;
         k = put(l, &iov, 1);
         if (k < 0) {
                 broken(l);

@@ -193,12 +193,16 @@ def identity(backend):
     with tractor(backend) as t:
         script = 'while read -r line; do printf \'{"jsonrpc":"2.0","id":1,"result":"%s"}\\n\' "$(id -u)" > /dev/stdout; done < /dev/stdin'
         t.load(children=[{"name": "a", "exec": ["sh", "-c", script], "channel": "stdio", "user": "65534", "seccomp": "default",
-                          "rlimits": {"NOFILE": 12}, "env": {"LD_PRELOAD": "/nonexistent.so"}, "cwd": "/"}])
+                          "rlimits": {"NOFILE": 12}, "env": {"LD_PRELOAD": "/nonexistent.so"}, "cwd": "/", "restart": "temporary"}])
+        events = t.events("/t/a")
         client = Client(t.path)
         portal = client.portal("/t/a")
         assert portal.call("who") == "65534"
         status = open(f"/proc/{adapter(t, '/t/a')}/status", encoding="ascii").read()
         assert "Uid:\t65534\t65534\t65534\t65534" in status and "NoNewPrivs:\t1" in status and "Seccomp:\t2" in status, status
+        # An instrumented one could not look for leaks under this filter.
+        os.kill(adapter(t, "/t/a"), signal.SIGKILL)
+        assert events.state("/t/a", "failed")["exit"]["signal"] == "SIGKILL"
         portal.close()
         client.close()
 
