@@ -30,6 +30,7 @@ struct Adapter {
         LifeFds fds;    /* its ends, until it is asked for */
         sd_event_source *limit;
         bool farewell, failed;
+        bool lost; /* it died before its program was known to have ended */
 };
 
 Adapter *adapter_free(Adapter *a)
@@ -189,6 +190,19 @@ static int tell_exit(const Member *member, const ExitInfo *exit)
         return r < 0 ? r : channel_tell(member->channel, "$/child_exited", params, -EBADF, false);
 }
 
+static void explain(Life *program)
+{
+        life_explain(program, &program->seen);
+        program->explained = true;
+}
+
+/* A program that ends well since nobody is left to talk to has not ended as it was to. */
+static void explain_lost(Life *program)
+{
+        if (program->seen.cause == CAUSE_EXIT && program->seen.code == 0)
+                program->seen.cause = CAUSE_UNKNOWN;
+}
+
 bool adapter_farewell(Life *program)
 {
         Member *member = program->member;
@@ -197,14 +211,17 @@ bool adapter_farewell(Life *program)
         Life *life;
         int r;
 
+        if (a && a->lost) {
+                explain(program);
+                explain_lost(program);
+        }
         if (!a || a->key == 0)
                 return false;
         life = map_get_u64(&member->manager->lives, a->key);
         a->farewell = true;
         life_abandon_command(member);
         member->probe = probe_free(member->probe);
-        life_explain(program, &program->seen);
-        program->explained = true;
+        explain(program);
         exit = program->seen;
         exit.cause = core_exit_cause(member->node, exit.cause);
         r = sd_event_add_time_relative(member->manager->event, &a->limit, CLOCK_MONOTONIC, FAREWELL_USEC,
@@ -228,8 +245,9 @@ static void log_end(const Member *member, const KeeperExit *exit)
 
 void adapter_ended(Life *life)
 {
+        const KeeperExit exit = life->exit;
+        bool died = !life->killed_by_us && (exit.code != CLD_EXITED || exit.status != 0);
         Member *member = life->member;
-        KeeperExit exit = life->exit;
         Life *program;
         Adapter *a;
 
@@ -243,9 +261,12 @@ void adapter_ended(Life *life)
         life->member = NULL;
         life_end(life);
         if (a->farewell) {
+                if (died)
+                        explain_lost(program);
                 life_exited(program);
                 return;
         }
+        a->lost = !a->failed;
         if (program && program->phase == LIFE_RUNNING && !a->failed) {
                 log_end(member, &exit);
                 (void) life_signal(program, SIGKILL);
