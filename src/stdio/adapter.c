@@ -128,7 +128,7 @@ static void on_notification(Session *s, const Message *m, void *userdata)
                 on_accept(a, s, m);
         else if (streq(m->method, "$/peer_exited"))
                 connections_peer_exited(a, m->params);
-        else if (streq(m->method, "$/child_exited"))
+        else if (streq(m->method, "$/child_exited") && streq(json_get_string(m->params, "id", ""), a->id))
                 leave(a, m->params);
         else if (streq(m->method, "$/cancel")) {
                 a->stopping = true;
