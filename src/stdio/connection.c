@@ -296,6 +296,7 @@ static int open_session(Connection *c, int fd, const Json *params)
                 c->fd = fcntl(fd, F_DUPFD_CLOEXEC, 3);
         if (hello && c->fd < 0) {
                 r = -errno;
+                (void) shutdown(fd, SHUT_RDWR);
                 safe_close(fd);
                 return r;
         }

@@ -19,6 +19,7 @@
 #include "base/usec.h"
 #include "supervisor/manager.h"
 #include "supervisor/node-json.h"
+#include "supervisor/process-search.h"
 #include "tractor-config.h"
 
 /* For its last answers. It takes a quarter of that for itself. */
@@ -127,11 +128,14 @@ static void fail_program(Member *member, int error, int step)
         member->adapter->failed = true;
         if (!program || program->phase != LIFE_RUNNING)
                 return;
+        /* One that is over already took its room with it, and that is all that is wrong. */
+        if (program->pidfd >= 0 && pidfd_ended(program->pidfd))
+                return;
         program->fail_errno = error;
         program->fail_step = step;
         free(program->fail_why);
         program->fail_why = xasprintf("its adapter, tractor-stdio: %s", strerror(-error));
-        (void) life_signal(program, SIGKILL);
+        life_abort(program);
 }
 
 void adapter_start(Member *member)
@@ -269,6 +273,6 @@ void adapter_ended(Life *life)
         a->lost = !a->failed;
         if (program && program->phase == LIFE_RUNNING && !a->failed) {
                 log_end(member, &exit);
-                (void) life_signal(program, SIGKILL);
+                life_abort(program);
         }
 }

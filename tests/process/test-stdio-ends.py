@@ -4,6 +4,7 @@
 
 import os
 import signal
+import socket
 import sys
 
 sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", "harness"))
@@ -177,6 +178,32 @@ def failed_starts(backend):
         os.rmdir(folder)
 
 
+def ended_at_once(backend):
+    """Before it had an adapter, or while that starts: its own end is what is told."""
+    with tractor(backend) as t:
+        t.load(children=[])
+        ends = t.events()
+        for i in range(20):
+            t.main.send({"jsonrpc": "2.0", "id": f"s{i}", "method": "actor.spawn", "params": {
+                "parent": "/t", "name": f"a{i}", "exec": ["sh", "-c", "exit 7"], "channel": "stdio", "restart": "temporary"}})
+        for i in range(20):
+            end = ends.wait(lambda e: e["event"] == "exited")["exit"]
+            assert (end["cause"], end["code"]) == ("exit", 7), end
+
+
+def spawned_with_portal(backend):
+    """Written to before anybody is there to read it."""
+    with tractor(backend) as t:
+        t.load(children=[])
+        client = Client(t.path)
+        keys = stdio("a")
+        client.call("actor.spawn", parent="/t", want=["portal"], **keys)
+        portal = Client(sock=socket.socket(fileno=client.fds.pop()))
+        assert say(portal, "big", 2) == "xx"
+        portal.close()
+        client.close()
+
+
 def readiness(backend):
     with tractor(backend) as t:
         notify = 'import os,socket;s=socket.socket(1,2);s.sendto(b"READY=1",os.environ["NOTIFY_SOCKET"])'
@@ -224,5 +251,5 @@ def supervisor_killed(backend):
 
 
 if __name__ == "__main__":
-    main([killed, answered_and_gone, adapter_killed, stopped, stopping_takes_nothing_more, closes, failed_starts, readiness,
-          identity, supervisor_killed])
+    main([killed, answered_and_gone, adapter_killed, stopped, stopping_takes_nothing_more, closes, failed_starts, ended_at_once,
+          spawned_with_portal, readiness, identity, supervisor_killed])

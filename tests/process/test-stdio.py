@@ -2,6 +2,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Programs on stdin and stdout: what passes between them and those who are connected, what does not, and every end."""
 
+import contextlib
 import json
 import os
 import re
@@ -18,6 +19,22 @@ SHELL = r"""while read -r line; do
         id=$(printf '%s' "$line" | sed -n 's/.*"id":\([0-9]*\).*/\1/p')
         [ -z "$id" ] || printf '{"jsonrpc":"2.0","id":%s,"result":"from sh"}\n' "$id"
 done"""
+
+
+def check_pipes(program, server):
+    """Whoever else held an end would keep an EOF from being one."""
+    stdin, stdout = (os.readlink(f"/proc/{program}/fd/{n}") for n in (0, 1))
+    holders = {stdin: [], stdout: []}
+    for pid in filter(str.isdigit, os.listdir("/proc")):
+        with contextlib.suppress(OSError):
+            for fd in os.listdir(f"/proc/{pid}/fd"):
+                with contextlib.suppress(OSError):
+                    link = os.readlink(f"/proc/{pid}/fd/{fd}")
+                    if link in holders:
+                        flags = int(re.search(r"flags:\s*(\d+)", open(f"/proc/{pid}/fdinfo/{fd}", encoding="ascii").read())[1], 8)
+                        holders[link].append((int(pid), flags & os.O_ACCMODE))
+    assert sorted(holders[stdin]) == sorted([(program, os.O_RDONLY), (server, os.O_WRONLY)]), holders
+    assert sorted(holders[stdout]) == sorted([(program, os.O_WRONLY), (server, os.O_RDONLY)]), holders
 
 
 def calls(backend):
@@ -43,6 +60,7 @@ def calls(backend):
         portal.send({"jsonrpc": "2.0", "method": "$/anything"})
         portal.send({"jsonrpc": "2.0", "method": "hear", "params": {"x": 1}, "$": {"trace": "00-1"}})
         assert say(portal, "seen") == ['{"jsonrpc":"2.0","method":"hear","params":{"x":1}}\n']
+        check_pipes(t.pid("/t/a"), adapter(t, "/t/a"))
         # No descriptor but its own three: nothing of the supervisor's, nothing of the adapter's.
         assert [re.sub(r"\d+", "N", fd) for fd in say(portal, "fds")[:2]] == ["pipe:[N]", "pipe:[N]"]
         assert len(say(portal, "fds")) == 3
