@@ -8,6 +8,7 @@
   say     [text] → prints it as it is, and no answer
   big     [n] → a string of that length          flood   [method, n, size] → says it so often, then answers
   fds     → what it has open                     close   [0 or 1] → closes that, answered before
+  last    [fifo, text] → waits for the end of what comes there, prints the text, and dies
   exit    [code]                                 die     → kills itself
 An argument `eof=N` is the exit code at the end of its input; `stays`: it lives on then; `deaf`: and ignores SIGTERM; `hello=PATH`: it asks
 `welcome` of whoever is there at its start, and makes that file when it has its answer; `file=PATH`: it makes that one when it
@@ -74,6 +75,11 @@ def serve(line, message):
         os.close(params[0])
         if params[0] == 0:
             signal.pause()
+    elif method == "last":
+        with open(params[0], "rb") as f:
+            f.read()
+        put(params[1].replace("$ID", str(ident)))
+        os.kill(os.getpid(), signal.SIGKILL)
     elif method == "exit":
         os._exit(params[0])
     elif method == "die":

@@ -65,6 +65,26 @@ def answered_and_gone(backend):
         client.close()
 
 
+def last_words(backend):
+    """What waits in the pipe when it dies is said by it, though its end is known first."""
+    with tractor(backend) as t:
+        t.load(children=[stdio("a", restart="temporary")])
+        client = Client(t.path)
+        portal, fifo = client.portal("/t/a"), os.path.join(t.dir, "fifo")
+        pid, server = t.pid("/t/a"), adapter(t, "/t/a")
+        os.mkfifo(fifo)
+        words = '{"jsonrpc":"2.0","method":"word","params":["%s"]}\n' % ("x" * 18000)
+        ident = portal.request("last", [fifo, words * 3 + '{"jsonrpc":"2.0","id":$ID,"result":"all"}\n'])
+        with open(fifo, "wb"):
+            os.kill(server, signal.SIGSTOP)
+        assert gone(pid)
+        os.kill(server, signal.SIGCONT)
+        assert portal.answer(ident) == "all"
+        assert [m["method"] for m in portal.told] == ["word"] * 3 and portal.eof()
+        portal.close()
+        client.close()
+
+
 def lost(end):
     """Killed, or in the meantime ended by itself: that is no success either."""
     return (end["cause"], end.get("signal")) == ("signal", "SIGKILL") or (end["cause"], end["code"]) == ("unknown", 0)
@@ -104,6 +124,10 @@ def stopped(backend):
             assert say(portal, "big", 1) == "x"
         waiting = portals["signal"].request("hold", [1])
         servers = [adapter(t, "/t/" + name) for name in portals]
+        # What is meant for all of the room is not for the adapters.
+        for pid in servers:
+            for signo in signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGUSR1:
+                os.kill(pid, signo)
         assert t.call("actor.cancel", path="/t/signal")["exit"]["signal"] == "SIGTERM"
         error = expect_error(-32003, portals["signal"].answer, waiting)
         assert error.data["exit"]["cause"] == "stop", error.data
@@ -251,5 +275,5 @@ def supervisor_killed(backend):
 
 
 if __name__ == "__main__":
-    main([killed, answered_and_gone, adapter_killed, stopped, stopping_takes_nothing_more, closes, failed_starts, ended_at_once,
-          spawned_with_portal, readiness, identity, supervisor_killed])
+    main([killed, answered_and_gone, last_words, adapter_killed, stopped, stopping_takes_nothing_more, closes,
+          failed_starts, ended_at_once, spawned_with_portal, readiness, identity, supervisor_killed])
