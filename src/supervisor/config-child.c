@@ -129,7 +129,9 @@ KEY_READER(restart)
 
 static const char *channel_word(int i)
 {
-        static const char *const words[] = { "none", "fd", "stdio" };
+        static const char *const words[] = {
+                [CHANNEL_NONE] = "none", [CHANNEL_FD] = "fd", [CHANNEL_STDIO] = "stdio"
+        };
 
         return words[i];
 }
@@ -139,12 +141,10 @@ KEY_READER(channel)
         TreeSpec *t = target;
         int i, r;
 
-        r = value_word(p, w, v, channel_word, 3, NULL, &i);
+        r = value_word(p, w, v, channel_word, CHANNEL_STDIO + 1, NULL, &i);
         if (r <= 0)
                 return r;
-        if (i == 2)
-                return problem_unsupported(p, w, "`channel`: \"stdio\" is not built yet");
-        t->channel = i == 1 ? CHANNEL_FD : CHANNEL_NONE;
+        t->channel = (ChannelKind) i;
         return 0;
 }
 
@@ -359,12 +359,19 @@ KEY_READER(ready)
 
 int config_finish_actor(Parse *p, const Where *w, TreeSpec *t)
 {
-        Where at = { .up = w, .key = "ready" };
+        Where at = { .up = w, .key = "ready" }, out = { .up = w, .key = "stdout" };
+        int r = 0;
 
         if (t->node.grace_usec == USEC_INFINITY)
                 t->node.grace_usec = t->channel == CHANNEL_NONE ? GRACE_USEC : GRACE_CHANNEL_USEC;
-        t->node.stop_is_term = t->channel == CHANNEL_NONE && t->stop_signal == SIGTERM;
+        t->node.stop_is_term = t->channel != CHANNEL_FD && t->stop_signal == SIGTERM;
         config_finish_identity(t);
+        if (t->channel == CHANNEL_STDIO && t->out.kind != OUTPUT_DEFAULT)
+                r = problem(p, &out,
+                                "`channel`: \"stdio\" has stdout for itself; let the program write to "
+                                "stderr");
+        if (r < 0)
+                return r;
         if (t->ready == READY_EXITED && t->node.restart == RESTART_PERMANENT)
                 return problem_warning(p, &at,
                                 "a permanent child is started again each time it has ended: "

@@ -80,6 +80,7 @@ static inline bool output_is_logged(const Output *o)
 typedef enum ChannelKind {
         CHANNEL_NONE,
         CHANNEL_FD,
+        CHANNEL_STDIO,
 } ChannelKind;
 
 /* Children of one node are in file order. A supervisor has `children`, an actor has `exec`. */

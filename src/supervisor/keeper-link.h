@@ -34,7 +34,7 @@ DEFINE_CLEANUP(KeeperLink *, keeper_link_free);
 /* Beats now: the first one tells the keeper that we serve. */
 void keeper_link_beat(KeeperLink *l);
 /* Consumes spec_fd; cgroup_fd (or -EBADF) and `fds`, those the spec refers to by index, are borrowed. -ENOMEM, -EPIPE. */
-#define KEEPER_LINK_FDS_MAX 3
+#define KEEPER_LINK_FDS_MAX 4
 int keeper_link_spawn(KeeperLink *l, uint64_t key, uint32_t flags, int spec_fd, int cgroup_fd,
                 const int *fds, size_t n_fds);
 int keeper_link_release(KeeperLink *l, uint64_t key);

@@ -96,15 +96,16 @@ static void env_own(Env *e, const Member *member)
         }
 }
 
-static int build_env(const Member *member, char ***ret)
+/* `own`: the tree's settings are for the program. */
+static int build_env(const Member *member, bool own, char ***ret)
 {
         JsonIterator i = { 0 };
         Env e = { 0 };
 
-        if (!member->spec->env_clear)
+        if (!own || !member->spec->env_clear)
                 env_inherit(&e, member->manager->embedded);
         env_own(&e, member);
-        while (member->spec->env && json_next(member->spec->env, &i))
+        while (own && member->spec->env && json_next(member->spec->env, &i))
                 env_set(&e, i.key, json_string(i.value));
         if (e.failed) {
                 strv_free(e.strv);
@@ -134,10 +135,19 @@ static StdioSpec build_output(const Member *member, const Output *output, int fd
         }
 }
 
-static int build_limits(const TreeSpec *spec, SpawnSpec *ret, int *ret_step)
+static int build_seccomp(const char *profile, SpawnSpec *ret, int *ret_step)
 {
         int r;
 
+        if (!profile)
+                return 0;
+        *ret_step = SPAWN_STEP_SECCOMP;
+        r = policy_seccomp(profile, &ret->seccomp, &ret->seccomp_size);
+        return r < 0 ? r : 0;
+}
+
+static void build_limits(const TreeSpec *spec, SpawnSpec *ret)
+{
         ret->rlimit_mask = spec->rlimit_mask;
         memcpy(ret->rlimits, spec->rlimits, sizeof(ret->rlimits));
         ret->has_nice = spec->has_nice;
@@ -149,11 +159,6 @@ static int build_limits(const TreeSpec *spec, SpawnSpec *ret, int *ret_step)
         ret->has_umask = true;
         ret->umask = spec->umask;
         ret->no_new_privs = spec->no_new_privs;
-        if (!spec->seccomp)
-                return 0;
-        *ret_step = SPAWN_STEP_SECCOMP;
-        r = policy_seccomp(spec->seccomp, &ret->seccomp, &ret->seccomp_size);
-        return r < 0 ? r : 0;
 }
 
 static int build_identity(const TreeSpec *spec, SpawnSpec *ret, int *ret_step)
@@ -175,15 +180,56 @@ static int build_identity(const TreeSpec *spec, SpawnSpec *ret, int *ret_step)
         return 0;
 }
 
-/* `fds` is NULL for a child that has nothing to say. */
-static int encode(const Member *member, char *const *argv, const LifeFds *fds, int *ret_step)
+/* What else runs in an actor's room. */
+typedef enum Role {
+        ROLE_PROGRAM,
+        ROLE_COMMAND,
+        ROLE_ADAPTER,
+} Role;
+
+static void build_stdio(const Member *member, Role role, const LifeFds *fds, SpawnSpec *ret)
 {
         const TreeSpec *spec = member->spec;
+        int in = fds ? life_fds_index(fds, LIFE_FD_STDIN) : -1;
+
+        for (int i = 0; i < 3; i++)
+                ret->stdio[i] = (StdioSpec){ .kind = STDIO_NULL };
+        ret->channel_fd_index = fds ? life_fds_index(fds, LIFE_FD_CHANNEL) : -1;
+        if (in >= 0)
+                ret->stdio[0] = (StdioSpec){ .kind = STDIO_FD, .fd_index = in };
+        if (role == ROLE_COMMAND)
+                return;
+        ret->stdio[1] = build_output(
+                        member, &spec->out, life_fds_index(fds, LIFE_FD_STDOUT), JOURNAL_PRIORITY_STDOUT);
+        ret->stdio[2] = build_output(
+                        member, &spec->err, life_fds_index(fds, LIFE_FD_STDERR), JOURNAL_PRIORITY_STDERR);
+}
+
+/* An adapter is what the actor is, but for what the tree asks of the program alone: a bound or a filter made for that would
+ * keep the adapter from its work. */
+static int build_restrictions(const TreeSpec *spec, Role role, SpawnSpec *ret, int *ret_step)
+{
+        int r;
+
+        build_limits(spec, ret);
+        if (role == ROLE_ADAPTER) {
+                ret->rlimit_mask = 0;
+                ret->no_new_privs = true;
+                r = build_seccomp(spec->seccomp ? "default" : NULL, ret, ret_step);
+        } else {
+                ret->cwd = spec->cwd;
+                r = build_seccomp(spec->seccomp, ret, ret_step);
+        }
+        return r < 0 ? r : build_identity(spec, ret, ret_step);
+}
+
+static int encode(const Member *member, Role role, char *const *argv, const LifeFds *fds, int *ret_step)
+{
         _cleanup_(strv_freep) char **env = NULL;
         SpawnSpec *child = NULL;
         int r;
 
-        r = build_env(member, &env);
+        r = build_env(member, role != ROLE_ADAPTER, &env);
         if (r < 0)
                 return r;
         child = calloc(1, sizeof(SpawnSpec)); /* groups and rlimits make it too large for a stack frame */
@@ -191,23 +237,12 @@ static int encode(const Member *member, char *const *argv, const LifeFds *fds, i
                 return -ENOMEM;
         child->argv = argv;
         child->envp = env;
-        child->cwd = spec->cwd;
         child->exec_fd_index = -1;
-        child->channel_fd_index = fds ? life_fds_index(fds, LIFE_FD_CHANNEL) : -1;
         child->journal_unit = member->home->backend->vtable->home_unit(member->home);
         child->setsid = true;
         child->pdeathsig = SIGKILL;
-        child->stdio[0] = (StdioSpec){ .kind = STDIO_NULL };
-        child->stdio[1] = child->stdio[2] = child->stdio[0];
-        if (fds) {
-                child->stdio[1] = build_output(member, &spec->out, life_fds_index(fds, LIFE_FD_STDOUT),
-                                JOURNAL_PRIORITY_STDOUT);
-                child->stdio[2] = build_output(member, &spec->err, life_fds_index(fds, LIFE_FD_STDERR),
-                                JOURNAL_PRIORITY_STDERR);
-        }
-        r = build_limits(spec, child, ret_step);
-        if (r >= 0)
-                r = build_identity(spec, child, ret_step);
+        build_stdio(member, role, fds, child);
+        r = build_restrictions(member->spec, role, child, ret_step);
         if (r >= 0)
                 r = spawn_spec_encode(child);
         free(child);
@@ -216,12 +251,19 @@ static int encode(const Member *member, char *const *argv, const LifeFds *fds, i
 
 int member_encode(Member *member, const LifeFds *fds, int *ret_step)
 {
-        return encode(member, member->spec->exec, fds, ret_step);
+        return encode(member, ROLE_PROGRAM, member->spec->exec, fds, ret_step);
 }
 
 int member_encode_command(Member *member, char *const *argv)
 {
         int step;
 
-        return encode(member, argv, NULL, &step);
+        return encode(member, ROLE_COMMAND, argv, NULL, &step);
+}
+
+int member_encode_adapter(Member *member, char *const *argv, const LifeFds *fds)
+{
+        int step;
+
+        return encode(member, ROLE_ADAPTER, argv, fds, &step);
 }

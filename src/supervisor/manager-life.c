@@ -67,7 +67,7 @@ static void life_kill(Life *life)
 }
 
 /* A child that has not become the program yet has nothing to be asked: it is ended where it stands. */
-static void life_abort(Life *life)
+void life_abort(Life *life)
 {
         life->doomed = true;
         if (life->phase != LIFE_CLONING)
@@ -94,14 +94,16 @@ void life_abandon_command(Member *member)
 }
 
 /* $/cancel says who asked for the end: the nearest, from the actor upwards, that a request named. */
-static bool ask_by_channel(const Member *member)
+bool member_ask_by_channel(const Member *member)
 {
-        const Member *asked = member;
+        const char *canceller = NULL, *reason = NULL;
 
-        while (asked && !asked->canceller)
-                asked = node_member(asked->node->parent);
-        return channel_cancel(member->channel, asked && asked->cancel_reason ? asked->cancel_reason : "stop",
-                        asked ? asked->canceller : "/", member->spec->node.grace_usec);
+        for (const Node *n = member->node; n && node_member(n) && !canceller; n = n->parent) {
+                canceller = node_member(n)->canceller;
+                reason = node_member(n)->cancel_reason;
+        }
+        return channel_cancel(member->channel, canceller && reason ? reason : "stop", canceller ?: "/",
+                        member->spec->node.grace_usec);
 }
 
 void life_stop(Member *member, StopRung rung)
@@ -114,8 +116,9 @@ void life_stop(Member *member, StopRung rung)
         }
         switch (rung) {
         case RUNG_ASK:
-                /* Many a program takes a second signal for impatience. */
-                if (life && !ask_by_channel(member) && !life->stopped_outside)
+                /* Of an adapter this asks for EOF on its program's stdin, beside the signal. Many a program takes a second
+                 * signal for impatience. */
+                if (life && (!member_ask_by_channel(member) || member->adapter) && !life->stopped_outside)
                         (void) life_signal(life, member->spec->stop_signal);
                 break;
         case RUNG_TERM:
@@ -191,6 +194,8 @@ static void clone_failed(Life *life, int error, int step)
 
         if (life->is_command)
                 command_ended(life, false);
+        else if (life->is_adapter)
+                adapter_failed(life, error, step);
         else if (!member || member->life != life)
                 life_end(life);
         else
@@ -220,7 +225,7 @@ static void on_spawned(uint64_t key, int pid, int pidfd, int error, int step, vo
                 life_abort(life);
                 return;
         }
-        if (life->is_command)
+        if (life->is_command || life->is_adapter)
                 return;
         /* One there is no room for, or lost for want of it: others were asked for at the same time. */
         r = pidfd < 0 ? -EMFILE : fd_check_reserve(pidfd);
@@ -281,7 +286,9 @@ static void life_running(Life *life)
                 if (r < 0)
                         log_errno(r, "%s: can't watch for its readiness", member->node->path);
         }
-        if (member->spec->ready == READY_EXEC && member->life == life)
+        if (member->adapter)
+                adapter_start(member); /* without which it is not ready */
+        else if (member->spec->ready == READY_EXEC && member->life == life)
                 manager_event(member->manager, EVENT_READY, member->node);
 }
 
@@ -292,7 +299,11 @@ static void on_setup(uint64_t key, int error, int step, void *userdata)
 
         if (!life)
                 return;
-        if (life->fail_errno < 0) {
+        if (life->is_adapter && error < 0) {
+                adapter_failed(life, error, step);
+        } else if (life->is_adapter) {
+                adapter_running(life);
+        } else if (life->fail_errno < 0) {
                 /* The reason is known: this is its consequence. */
         } else if (error < 0) {
                 /* EXITED follows and ends the life; this is why. */
@@ -325,7 +336,7 @@ static void tell_portals(Member *member)
 }
 
 /* Main process gone. Is anything left in its room? */
-static void life_exited(Life *life)
+void life_exited(Life *life)
 {
         Member *member = life->member;
         Event event = { .type = EVENT_EXITED, .node = member->node, .now = now_usec(CLOCK_MONOTONIC) };
@@ -334,9 +345,12 @@ static void life_exited(Life *life)
         if (member_backend(member)->home_ended)
                 member_backend(member)->home_ended(member->home, life->exit.time_usec);
         event.populated = member_backend(member)->home_populated(member->home);
-        life_explain(life, &event.exit);
+        if (!life->explained)
+                life_explain(life, &life->seen);
+        event.exit = life->seen;
         member->probe = probe_free(member->probe);
         member->channel = channel_free(member->channel);
+        member->adapter = adapter_free(member->adapter);
         if (event.populated && member_backend(member)->home_watch_empty(member->home) < 0) {
                 log_warning("%s: can't watch for the end of what it left: killed", member->node->path);
                 (void) member_backend(member)->home_kill(member->home);
@@ -382,8 +396,16 @@ static bool life_consult(Life *life)
                 return false;
         life_abandon_command(member);
         member->probe = probe_free(member->probe);
-        member->channel = channel_free(member->channel);
+        if (!member->adapter)
+                member->channel = channel_free(member->channel);
         return member_backend(member)->home_consult(member->home) > 0;
+}
+
+/* Nobody has more to say on it. */
+static void life_over(Life *life)
+{
+        if (!adapter_farewell(life))
+                life_exited(life);
 }
 
 static void on_exited(uint64_t key, int pid, const KeeperExit *exit, void *userdata)
@@ -403,10 +425,12 @@ static void on_exited(uint64_t key, int pid, const KeeperExit *exit, void *userd
         life->phase = LIFE_ENDED;
         if (life->is_command)
                 command_ended(life, life->fail_errno == 0 && exit->code == CLD_EXITED && exit->status == 0);
+        else if (life->is_adapter)
+                adapter_ended(life);
         else if (!life->member || life->member->life != life)
                 life_end(life);
         else if (!life_consult(life))
-                life_exited(life);
+                life_over(life);
 }
 
 static void on_keeper_gone(void *userdata)
@@ -458,7 +482,7 @@ static void on_consulted(void *userdata)
         Member *member = userdata;
 
         if (member->life && member->life->phase == LIFE_ENDED)
-                life_exited(member->life);
+                life_over(member->life);
 }
 
 const BackendEvents manager_backend_events = {

@@ -61,6 +61,7 @@ Member *member_free(Member *member)
                 waiter_free(LIST_ENTRY(i, Waiter, queue));
         member->probe = probe_free(member->probe);
         member->channel = channel_free(member->channel);
+        member->adapter = adapter_free(member->adapter);
         portals_forget(member);
         list_unlink(&member->opened);
         registry_remove(member);

@@ -13,7 +13,7 @@
 #include "supervisor/methods.h"
 #include "supervisor/portal.h"
 
-static Life *life_new(Manager *m, Member *member)
+Life *life_new(Manager *m, Member *member)
 {
         Life *life = calloc(1, sizeof(Life));
 
@@ -45,6 +45,7 @@ void life_spawn_failed(Member *member, int error, int step, const char *why)
         member->trouble = why ? strdup(why) : NULL;
         member->probe = probe_free(member->probe);
         member->channel = channel_free(member->channel);
+        member->adapter = adapter_free(member->adapter);
         if (member->life)
                 life_free(member->life);
         if (member->home)
@@ -170,7 +171,12 @@ static void channel_request(Peer *peer, Call *call, const Message *message, void
 /* It can be connected to from now on. */
 static void channel_hello(void *userdata)
 {
-        member_check_waiters(userdata, false);
+        Member *member = userdata;
+
+        /* An adapter that was not there yet when its program was asked to stop. */
+        if (member->adapter && member->node->state == NODE_STOPPING)
+                (void) member_ask_by_channel(member);
+        member_check_waiters(member, false);
 }
 
 static const ChannelEvents channel_events = {
@@ -181,13 +187,11 @@ static const ChannelEvents channel_events = {
         .status = probe_status,
 };
 
-static int open_channel(Member *member, int *ret_fd)
+int member_open_channel(Member *member, int *ret_fd)
 {
         Peer peer;
         int r;
 
-        if (member->spec->channel != CHANNEL_FD)
-                return 0;
         r = peer_of_actor(member->node->path, member->id, member->spec, &peer);
         if (r < 0)
                 return r;
@@ -200,7 +204,8 @@ static int open_output(const Member *member, LifeFds *f)
 {
         Manager *m = member->manager;
         const TreeSpec *spec = member->spec;
-        unsigned streams = (output_is_logged(&spec->out) ? 1U : 0) | (output_is_logged(&spec->err) ? 2U : 0);
+        bool out = spec->channel != CHANNEL_STDIO && output_is_logged(&spec->out);
+        unsigned streams = (out ? 1U : 0) | (output_is_logged(&spec->err) ? 2U : 0);
 
         if (!m->output || streams == 0 || journal_available(m->journal))
                 return 0;
@@ -233,7 +238,7 @@ void life_take_baseline(Life *life)
                 life->cpu_base_usec = usage.cpu_usec;
 }
 
-static int send_spawn(const Life *life, const SpawnPlan *plan, int spec_fd, const LifeFds *f)
+int life_send_spawn(const Life *life, const SpawnPlan *plan, int spec_fd, const LifeFds *f)
 {
         int fds[_LIFE_FDS];
         size_t n = 0;
@@ -243,6 +248,18 @@ static int send_spawn(const Life *life, const SpawnPlan *plan, int spec_fd, cons
                         fds[n++] = f->fds[i];
         return keeper_link_spawn(life->manager->keeper, life->key, plan->held ? KEEPER_SPAWN_HELD : 0,
                         spec_fd, plan->cgroup_fd, fds, n);
+}
+
+static int open_streams(Member *member, LifeFds *f)
+{
+        switch (member->spec->channel) {
+        case CHANNEL_FD:
+                return member_open_channel(member, &f->fds[LIFE_FD_CHANNEL]);
+        case CHANNEL_STDIO:
+                return adapter_open(member, f);
+        default:
+                return 0;
+        }
 }
 
 static int open_and_spawn(Member *member, const SpawnPlan *plan, LifeFds *f, int *ret_step)
@@ -257,7 +274,7 @@ static int open_and_spawn(Member *member, const SpawnPlan *plan, LifeFds *f, int
         r = open_probe(member);
         if (r < 0)
                 return r;
-        r = open_channel(member, &f->fds[LIFE_FD_CHANNEL]);
+        r = open_streams(member, f);
         if (r < 0)
                 return r;
         fd = member_encode(member, f, ret_step);
@@ -269,14 +286,14 @@ static int open_and_spawn(Member *member, const SpawnPlan *plan, LifeFds *f, int
                 safe_close(fd);
                 return r;
         }
-        return send_spawn(member->life, plan, fd, f);
+        return life_send_spawn(member->life, plan, fd, f);
 }
 
 static int try_spawn(Member *member, int *ret_step)
 {
         Manager *m = member->manager;
         SpawnPlan plan = { .cgroup_fd = -EBADF };
-        LifeFds fds = { { -EBADF, -EBADF, -EBADF } };
+        LifeFds fds = LIFE_FDS_NONE;
         Life *life;
         int r;
 
@@ -305,6 +322,7 @@ void life_spawn(Member *member)
 
         member->probe = probe_free(member->probe);
         member->channel = channel_free(member->channel);
+        member->adapter = adapter_free(member->adapter);
         (void) free_and_strdup(&member->status_text, NULL);
         if (member->node->generation > 1)
                 member_new_id(member);

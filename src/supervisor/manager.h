@@ -37,6 +37,7 @@ typedef struct Manager Manager;
 typedef struct Member Member;
 typedef struct Life Life;
 typedef struct Obituary Obituary;
+typedef struct Adapter Adapter;
 typedef struct Events Events;
 typedef struct Listener Listener;
 typedef struct Registry Registry;
@@ -55,6 +56,7 @@ struct Life {
         Manager *manager; /* weak */
         Member *member;   /* weak; NULL once the member has gone on or left */
         bool is_command;  /* a readiness command's life, not the actor's own */
+        bool is_adapter;  /* that of its adapter (manager-stdio.c) */
         uint64_t key;     /* the keeper's */
         uint32_t generation;
         LifePhase phase;
@@ -67,6 +69,8 @@ struct Life {
         int fail_errno, fail_step; /* why it never ran */
         char *fail_why;            /* a sentence of the backend's, or NULL */
         KeeperExit exit;
+        ExitInfo seen; /* what came of it, once `explained` */
+        bool explained;
         Obituary *obituary; /* the record of its end, until that is written */
         bool killed_by_us;
         bool stopped_outside; /* with the stop signal sent or to be sent */
@@ -84,6 +88,7 @@ struct Member {
         Life *life; /* the current generation, until it is empty */
         Probe *probe;
         Channel *channel;
+        Adapter *adapter; /* of a program on stdio, which the channel is with */
         sd_event_source *timer;
         char id[ACTOR_ID_SIZE];          /* of the current or latest generation */
         char *status_text;               /* STATUS= */
@@ -216,6 +221,8 @@ static inline const BackendVtable *member_backend(const Member *member)
 }
 
 /* --- lives before their child exists (manager-spawn.c) --- */
+Life *life_new(Manager *m, Member *member);
+int member_open_channel(Member *member, int *ret_fd);
 void life_spawn(Member *member);
 /* What the home has counted before this life: read before its program runs, and in a home that stands by then. */
 void life_take_baseline(Life *life);
@@ -225,25 +232,55 @@ void life_spawn_failed(Member *member, int error, int step, const char *why);
 /* --- lives (manager-life.c) --- */
 void life_stop(Member *member, StopRung rung);
 int life_signal(Life *life, int signo);
+/* By $/cancel; false: it said no hello. */
+bool member_ask_by_channel(const Member *member);
 /* The generation is over: its readiness command may neither outlive it nor speak to the next one. */
 void life_kill_command(Member *member); /* it has failed; command_ended() follows */
 void life_abandon_command(Member *member);
 Life *life_free(Life *life);
 void life_end(Life *life);
+/* Ends a child that need not be the program yet. */
+void life_abort(Life *life);
+/* The end of a main process is dealt with: the core hears of it. */
+void life_exited(Life *life);
 extern const KeeperLinkEvents manager_keeper_events;
 extern const BackendEvents manager_backend_events;
 
 /* --- the program to run (manager-exec.c) --- */
 /* The child's ends of what it is given; -EBADF: not that. They go with its spec in this order, without gaps. */
-enum { LIFE_FD_CHANNEL, LIFE_FD_STDOUT, LIFE_FD_STDERR, _LIFE_FDS };
+enum { LIFE_FD_CHANNEL, LIFE_FD_STDIN, LIFE_FD_STDOUT, LIFE_FD_STDERR, _LIFE_FDS };
 typedef struct LifeFds {
         int fds[_LIFE_FDS];
 } LifeFds;
+#define LIFE_FDS_NONE                                                                                       \
+        (LifeFds)                                                                                           \
+        {                                                                                                   \
+                {                                                                                           \
+                        -EBADF, -EBADF, -EBADF, -EBADF                                                      \
+                }                                                                                           \
+        }
 int life_fds_index(const LifeFds *f, int which); /* -1: not that */
+/* Has the keeper clone it; consumes spec_fd. */
+int life_send_spawn(const Life *life, const SpawnPlan *plan, int spec_fd, const LifeFds *f);
 /* A sealed spec for the member's next generation; -errno with *ret_step where it failed. */
 int member_encode(Member *member, const LifeFds *fds, int *ret_step);
-/* The same, for a readiness command. */
+/* The same, for a readiness command, and for an adapter. */
 int member_encode_command(Member *member, char *const *argv);
+int member_encode_adapter(Member *member, char *const *argv, const LifeFds *fds);
+
+/* --- a program on stdio and its adapter (manager-stdio.c) --- */
+/* The pipes and the channel of a generation: the program's ends go to `fds`, the adapter's are kept for adapter_start(). */
+int adapter_open(Member *member, LifeFds *fds);
+/* The program runs: the adapter is wanted in its room. */
+void adapter_start(Member *member);
+/* What became of that: clone or set-up failed, so that the program is ended; it runs. */
+void adapter_failed(Life *adapter, int error, int step);
+void adapter_running(Life *adapter);
+void adapter_ended(Life *adapter);
+/* The program has ended: its adapter tells those who wait for an answer. True: life_exited() follows when it is gone. */
+bool adapter_farewell(Life *program);
+/* Ends it and forgets it. */
+Adapter *adapter_free(Adapter *a);
 
 /* --- deaths (manager-death.c) --- */
 /* What the keeper saw, the home's counters and our own doing → what the core is told. */

@@ -17,7 +17,10 @@
 
 static bool can_accept(const Node *node)
 {
-        return node->state == NODE_READY && channel_said_hello(node_member(node)->channel);
+        const Member *member = node_member(node);
+
+        return node->state == NODE_READY && member->life && member->life->phase == LIFE_RUNNING &&
+               channel_said_hello(member->channel);
 }
 
 static void fail_portal(Call *call, const Node *node, int r)

@@ -80,12 +80,13 @@ int stream_write_chunk(Stream *s)
 {
         OutFds *first = list_is_empty(&s->out_fds) ? NULL : LIST_ENTRY(s->out_fds.next, OutFds, node),
                *next = first;
-        struct iovec iov = { .iov_base = s->out + s->out_start, .iov_len = stream_queued(s) };
+        struct iovec iov = { .iov_len = stream_queued(s) };
         bool now = first && first->at == s->written;
         ssize_t k;
 
         if (iov.iov_len == 0)
                 return 0;
+        iov.iov_base = s->out + s->out_start;
         if (now)
                 next = first->node.next == &s->out_fds ? NULL : LIST_ENTRY(first->node.next, OutFds, node);
         if (next)

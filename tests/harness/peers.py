@@ -10,6 +10,7 @@ import sys
 from tractor import Connection, RpcError
 
 ACTOR = os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", "helpers", "echo-actor.py")
+STDIO = os.path.join(os.path.dirname(ACTOR), "stdio-actor.py")
 HELLO = {"jsonrpc": "2.0", "method": "$/hello", "params": {"protocol": "tractor/1"}}
 
 
@@ -82,3 +83,33 @@ class Client(Connection):
 
 def ask(client, method, params):
     return client.answer(client.request(method, params))
+
+
+# --- programs on stdin and stdout ---
+
+def stdio(name, *args, **keys):
+    return {"name": name, "exec": [sys.executable, STDIO, *args], "channel": "stdio", **keys}
+
+
+def say(client, method, *params):
+    """A call with an array, for the program's own methods."""
+    return client.answer(client.request(method, list(params)))
+
+
+def adapter(t, path):
+    """The pid of its adapter: the process of that name with the actor's id."""
+    ident = t.get(path)["id"].encode()
+    for pid in filter(str.isdigit, os.listdir("/proc")):
+        try:
+            with open(f"/proc/{pid}/comm", encoding="ascii") as comm, open(f"/proc/{pid}/environ", "rb") as environ:
+                if comm.read() == "tractor-stdio\n" and b"TRACTOR_ACTOR_ID=" + ident in environ.read().split(b"\0"):
+                    return int(pid)
+        except OSError:
+            pass
+    raise AssertionError(f"{path} has no adapter")
+
+
+def attached(t, path, **keys):
+    client = Client(t.path, **keys)
+    assert client.call("actor.attach", path=path) == {}
+    return client

@@ -25,7 +25,9 @@ def load_harness():
 
 harness = load_harness()
 sys.path.insert(0, PACKAGE)
+sys.path.append(os.path.join(SOURCE, "tests/harness"))
 
+import node as node_scripts  # noqa: E402
 import tractor  # noqa: E402
 from tractor import aio  # noqa: E402
 
@@ -87,26 +89,10 @@ def shell(backend):
 
 def node(backend):
     needs("node", "npm")
-    folder = install_node()
+    folder = node_scripts.install(harness.BUILD, os.path.join(EXAMPLES, "node"), "node")
     with harness.tractor(backend) as t:
         out = run(t, "node", "watch.mjs", cwd=folder)
         assert out == ["ended: SIGKILL", "runs again: ready", "the subscription ended: Cancelled"], out
-
-
-def install_node():
-    """The script with its library, in the build: what package-lock.json pins is checked by npm against its hash."""
-    source, target = os.path.join(EXAMPLES, "node"), os.path.join(harness.BUILD, "tests/process/node")
-    os.makedirs(target, exist_ok=True)
-    lock = os.path.join(target, "package-lock.json")
-    wanted = open(os.path.join(source, "package-lock.json"), "rb").read()
-    have = open(lock, "rb").read() if os.path.exists(os.path.join(target, "node_modules/.package-lock.json")) else None
-    for name in os.listdir(source):
-        shutil.copy(os.path.join(source, name), target)
-    if have != wanted:
-        subprocess.run(["npm", "ci", "--ignore-scripts", "--no-audit", "--no-fund", "--prefer-offline"], cwd=target, check=True,
-                       stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, timeout=120,
-                       env=dict(os.environ, npm_config_update_notifier="false"))
-    return target
 
 
 # --- the package -------------------------------------------------------------------------------------------------------

@@ -486,7 +486,8 @@ WRONG_CHILD = [  # the keys of a child, and where the problem is below it
     ({"backoff": {"initial": 1}}, "/backoff/initial"), ({"depends": "x"}, "/depends"),
     ({"depends": ["nobody"]}, "/depends/0"), ({"depends": ["x"]}, "/depends/0"),
     ({"depends": ["/v"]}, "/depends/0"), ({"watchdog_ms": "1"}, "/watchdog_ms"),
-    ({"channel": "pipe"}, "/channel"), ({"stdout": "tape"}, "/stdout"), ({"stderr": 2}, "/stderr"),
+    ({"channel": "pipe"}, "/channel"), ({"stdout": "tape"}, "/stdout"), ({"channel": "stdio", "stdout": "inherit"}, "/stdout"),
+    ({"stderr": 2}, "/stderr"),
     ({"stdout": "file:relative"}, "/stdout"), ({"limits": {"Memory": 1}}, "/limits/Memory"),
     ({"limits": {"MemoryMax": "much"}}, "/limits/MemoryMax"),
     ({"limits": {"TasksMax": "50%"}}, "/limits/TasksMax"), ({"limits": {"CPUWeight": 0}}, "/limits/CPUWeight"),
@@ -558,7 +559,7 @@ def all_problems_at_once(backend):
 def not_built_by_name(backend):
     with tractor(backend) as t:
         for key, value in (("pool", {"size": 4}), ("cgroups", "delegated"), ("expose", ["a"]), ("log_level", "debug"),
-                           ("debug", True), ("paths", {}), ("channel", "stdio"), ("ready", {"log": "up"}),
+                           ("debug", True), ("paths", {}), ("ready", {"log": "up"}),
                            ("seccomp", "/etc/profile.json")):
             for method in ("tree.validate", "tree.load"):
                 tree = {"tractor": 1, "name": "v", "children": [sleeper("good"), sleeper("x", **{key: value})]}

@@ -239,7 +239,8 @@ static void test_child_values(void)
         check_child("'stop_signal':[]", "/stop_signal", "name or number");
         check_child("'watchdog_ms':'5s'", "/watchdog_ms", "must be an integer");
         check_child("'channel':'pipe'", "/channel", "none, fd, stdio");
-        check_child_unsupported("'channel':'stdio'", "/channel", "not built");
+        check_child("'channel':'stdio','stdout':'null'", "/stdout", "stdout for itself");
+        check_child("'stdout':'journal','channel':'stdio'", "/stdout", "stdout for itself");
         check_child("'stdout':'syslog'", "/stdout", "journal, inherit, null or file:PATH");
         check_child("'stdout':'file:'", "/stdout", "empty");
         check_child("'stderr':'file:x'", "/stderr", "absolute");
@@ -282,6 +283,7 @@ static void test_child_ready(void)
         check_child("'ready':{'command':['./x']}", "/ready/command/0", "absolute `cwd`");
         check_child_unsupported("'ready':{'log':'up'}", "/ready/log", "not built");
         check_child("'ready':'channel'", "/ready", "needs `channel`");
+        check_child("'ready':'channel','channel':'stdio'", "/ready", "needs `channel`");
         check_warning(CHILD("'ready':'exited'"), "/children/0/ready", "transient");
 }
 

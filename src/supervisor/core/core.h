@@ -279,6 +279,8 @@ bool core_next_effect(Core *core, Effect *ret);
 
 /* Is any actor below (and including) node alive, starting, ready, stopping or in backoff? */
 bool node_is_active(const Node *node);
+/* What EVENT_EXITED would now call an end of this actor that looks like `seen`. */
+ExitCause core_exit_cause(const Node *actor, ExitCause seen);
 /* Would EVENT_START or EVENT_RESTART be heard, or is the node or its parent leaving, over or being stopped? */
 bool node_may_start(const Node *node);
 /* Would a child of it start? */

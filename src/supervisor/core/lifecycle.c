@@ -173,7 +173,7 @@ void actor_set_watchdog(Node *n)
 
 /* What the shell saw, under what the core knows: an end that was asked for is a stop whatever it looks like; the
  * kernel's word for an OOM kill stands over our own reasons to kill. */
-static ExitCause final_cause(const Node *n, ExitCause seen)
+ExitCause core_exit_cause(const Node *n, ExitCause seen)
 {
         const NodePriv *p = priv(n);
 
@@ -225,7 +225,7 @@ void actor_exited(Node *n, const Event *e)
         if (!n->alive || p->exited)
                 return;
         n->exit = e->exit;
-        n->exit.cause = final_cause(n, e->exit.cause);
+        n->exit.cause = core_exit_cause(n, e->exit.cause);
         if (n->exit.runtime_usec == 0)
                 n->exit.runtime_usec = n->core->now - n->started_usec;
         nurseries_end(n);
