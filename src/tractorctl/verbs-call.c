@@ -58,6 +58,10 @@ int fail_actor(Context *c, const Json *error)
 
         switch (json_get_integer(error, "code", 0)) {
         case ERROR_METHOD_NOT_FOUND:
+                if (streq(method, "$/methods"))
+                        return fail(c, CTL_FAILED,
+                                        "%s does not tell what it serves; see 'tractorctl status %s'", path,
+                                        path);
                 return fail(c, CTL_FAILED,
                                 "%s: no such method: %s; see what there is with 'tractorctl call %s "
                                 "\\$/methods'",

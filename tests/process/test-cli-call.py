@@ -63,7 +63,8 @@ def call(backend):
         assert r.ctl("--json=pretty", "call", "/t/a", "echo", '{"x":1}').count("\n") > 2
         peer = json.loads(r.ctl("call", "/t/a", "who"))[-1]["peer"]
         assert peer["path"].startswith("@client/") and peer["uid"] == os.getuid()
-        assert "methods" in r.ctl("call", "/t/a", "nothing", code=1)
+        assert "call /t/a \\$/methods" in r.ctl("call", "/t/a", "nothing", code=1)
+        assert "status /t/a" in r.ctl("call", "/t/a", "$/methods", code=1)
         assert "not JSON" in r.ctl("call", "/t/a", "echo", "{x", code=2)
         r.ctl("call", "/t/a", "echo", "7", code=2)
         r.ctl("call", "/t/a", code=2)
