@@ -13,8 +13,8 @@
 #include "supervisor/backend-scope.h"
 #include "supervisor/unit-name.h"
 
-/* The keeper kills a supervisor whose loop stands still for five seconds. */
-#define OPEN_LIMIT_USEC (3 * USEC_PER_SEC)
+/* A systemd that takes hundreds of units down is slow to answer. Below what the keeper gives a supervisor to come up. */
+#define OPEN_LIMIT_USEC (10 * USEC_PER_SEC)
 #define TICK_USEC USEC_PER_SEC
 /* systemd removes an empty scope in some milliseconds, or never. */
 #define LEFT_USEC USEC_PER_SEC

@@ -79,6 +79,8 @@ static void hand_over(Call *call, const Peer *peer, Node *node, int fd)
         size_t max_line = session_peer_max_line(s);
 
         request_done(call);
+        /* As a portal is: the flag is the connection's, not the descriptor's. */
+        (void) fd_set_nonblock(fd, false);
         if (session_stream(s) && stream_queued(session_stream(s)) == 0)
                 (void) portal_attach(node_member(node), peer, fd, last_id, said_hello, max_line);
         else
