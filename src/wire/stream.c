@@ -60,7 +60,7 @@ static int on_timer(sd_event_source *source, uint64_t usec, void *userdata);
 /* Progress moves the deadline without touching the timer: it looks again when it fires. */
 static int update_timer(Stream *s)
 {
-        bool wanted = s->choked || (s->finishing && stream_queued(s) > 0);
+        bool wanted = s->full || (s->finishing && stream_queued(s) > 0);
         uint64_t at = usec_add(s->progress, s->stall_usec);
         int r;
 

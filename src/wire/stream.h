@@ -3,8 +3,10 @@
 
 /* One non-blocking byte-stream socket of JSON lines on an sd-event loop: a framer for what comes in, a bounded
  * queue for what goes out, descriptors both ways. It knows lines, not messages. The output quota is the peer's:
- * past `output_max` the stream is no longer read from (so a client that does not read its replies can't ask for
- * more) until half of it is gone, and after `stall_usec` without progress it is closed. One unit of work a turn:
+ * with more than `output_max` queued of what it asked for the stream is no longer read from (so a client that does not
+ * read its replies can't ask for more) until half of it is gone. What we say unasked does not count for that: two
+ * peers that send to each other would both stop reading. In either case the stream is closed after `stall_usec` without
+ * progress. One unit of work a turn:
  * at most STREAM_LINES_PER_TURN lines are handed up before other sources get their chance. Callbacks come from
  * the loop only, never from within a call on the stream. An idle stream holds no buffers. */
 
@@ -49,10 +51,12 @@ void stream_flush_and_free(Stream *s);
 void stream_set_output_max(Stream *s, size_t bytes, uint64_t stall_usec);
 
 /* Queues one JSON value as a line with descriptors (consumed, on failure too); writes at once where possible.
- * `v` is borrowed. 0, -ENOMEM, -EPIPE after the end, -ENOBUFS when four times the quota would be queued. */
+ * `v` is borrowed. 0, -ENOMEM, -EPIPE after the end, -ENOBUFS when four times the quota is queued. */
 int stream_send(Stream *s, Json *v, int *fds, size_t n_fds);
 int stream_send_text(Stream *s, const char *text, size_t n); /* n without newline, which is added */
 int stream_send_line(Stream *s, const char *text, size_t n, int *fds, size_t n_fds); /* both */
+/* The same for what the peer did not make us say; its sender looks at stream_queued() first. */
+int stream_send_unasked(Stream *s, const char *text, size_t n, int *fds, size_t n_fds);
 /* Takes n of the descriptors that came with the current line; -EBADMSG when fewer are there. */
 int stream_take_fds(Stream *s, int *fds, size_t n);
 size_t stream_queued(const Stream *s); /* bytes not yet written */
