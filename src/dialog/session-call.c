@@ -15,6 +15,13 @@ static unsigned parity(int64_t id)
         return (unsigned) (id & 1);
 }
 
+static void count_calls(Session *s, int n)
+{
+        s->n_calls += (unsigned) n;
+        if (s->quota)
+                s->quota->calls += (size_t) n;
+}
+
 static Call *call_free(Call *c)
 {
         Session *s = c->talk.session;
@@ -25,7 +32,7 @@ static Call *call_free(Call *c)
                         map_remove(&s->calls, c->key);
                 else
                         map_remove_u64(&s->calls, (uint64_t) json_integer(c->talk.id));
-                s->n_calls--;
+                count_calls(s, -1);
                 if (s->half_closed && s->n_calls == 0)
                         session_close(s);
         }
@@ -68,7 +75,7 @@ static int call_new(Session *s, const Message *m, Call **ret)
                 return r;
         c->talk.session = s;
         list_append(&s->call_list, &c->node);
-        s->n_calls++;
+        count_calls(s, 1);
         *ret = TAKE_PTR(c);
         return 0;
 }
@@ -107,6 +114,10 @@ void session_got_request(Session *s, const Message *m)
         }
         if (s->n_calls >= SESSION_OPEN_MAX) {
                 session_fault(s, m->id, ERROR_MAILBOX_FULL, "too many open calls on this connection");
+                return;
+        }
+        if (s->quota && quota_exceeded(s->quota->calls + 1, s->quota->calls_max)) {
+                session_fault(s, m->id, ERROR_LIMIT_EXCEEDED, "too many open calls of this user");
                 return;
         }
         r = call_new(s, m, &c);
@@ -168,12 +179,12 @@ void session_detach_calls(Session *s)
                 Call *c = LIST_ENTRY(s->call_list.next, Call, node);
 
                 list_unlink(&c->node);
+                count_calls(s, -1);
                 c->talk.session = NULL;
                 (void) dialog_step(&c->talk.dialog, DIALOG_LOST, 0, NULL);
                 session_tell_cancelled(c);
         }
         map_clear(&s->calls);
-        s->n_calls = 0;
 }
 
 Session *call_session(Call *c)

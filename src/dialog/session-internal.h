@@ -81,6 +81,7 @@ struct Session {
         Json **held;    /* messages that wait for it */
         size_t n_held, held_size;
 
+        Quota *quota; /* weak */
         Map calls;
         ListNode call_list;
         unsigned n_calls;

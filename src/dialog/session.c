@@ -423,6 +423,9 @@ static void on_end(Stream *stream, StreamEnd why, int error, void *userdata)
                 session_fault(s, NULL, ERROR_PARSE, "line too long");
         else if (why == STREAM_END_BAD_FDS)
                 session_fault(s, NULL, ERROR_INVALID_REQUEST, "undeclared or too many descriptors");
+        else if (why == STREAM_END_QUOTA)
+                session_fault(s, NULL, ERROR_LIMIT_EXCEEDED,
+                                "what this user's connections have under way is more than is kept for one");
         end(s);
 }
 
@@ -463,6 +466,7 @@ static int copy_options(Session *s, const SessionOptions *o)
         s->next_id = o->connector ? 1 : 2;
         s->trust_canceller = o->trust_canceller;
         s->exit_told = o->exit_told;
+        s->quota = o->quota;
         s->tells_left = s->tells_in = SESSION_TELLS;
         s->deadlines_at = USEC_INFINITY;
         s->seen[o->last_id & 1] = o->last_id;
@@ -502,6 +506,7 @@ int session_new(sd_event *event, int fd, const SessionOptions *options, const Se
         r = stream_new(event, fd, s->max_line, &stream_vtable, s, &s->stream);
         if (r < 0)
                 return r;
+        stream_share(s->stream, options->quota, options->turns);
         if (options->connector && options->hello) {
                 /* A peer that is gone already is told by on_end, as at any other time. */
                 r = send_hello(s);

@@ -61,6 +61,9 @@ typedef struct SessionOptions {
         /* A connection that was another's before: the highest id its peer has used, its $/hello (NULL: none). */
         int64_t last_id;
         const Json *peer_hello;
+        /* What it shares with other connections; both may be NULL, and outlive it. */
+        Quota *quota;
+        Turns *turns;
 } SessionOptions;
 
 int session_new(sd_event *event, int fd, const SessionOptions *options, const SessionVtable *vtable,

@@ -22,6 +22,10 @@ struct Stream {
         const StreamVtable *vtable;
         void *userdata;
         unsigned pins;
+        Quota *quota;                      /* weak; NULL: none */
+        size_t charged_bytes, charged_fds; /* to it */
+        Turns *turns;                      /* weak; NULL: the loop's */
+        Turn turn;
 
         Frame in;
         char *out;
@@ -42,6 +46,7 @@ struct Stream {
         bool full;         /* the queue is over its quota, and not yet at half of it again */
         bool choked;       /* with what the peer asked for: it is not read from */
         bool lines_left;   /* the turn ended with lines in the buffer */
+        bool greedy;       /* it read all that a turn may, and there may be more */
         bool was_above;    /* half the quota: on_drained is due */
         bool half_closed;  /* nothing more comes in */
         bool finishing;    /* end once all is written */

@@ -123,6 +123,8 @@ void stream_write_turn(Stream *s)
         if (!s->was_above || is_half_full(s))
                 return;
         s->was_above = s->full = s->choked = false;
+        s->asked_since = MIN(stream_queued(s), s->asked_before + s->asked_since);
+        s->asked_before = 0;
         if (s->vtable->on_drained)
                 s->vtable->on_drained(s, s->userdata);
 }
@@ -148,7 +150,7 @@ static void note_queued(Stream *s, size_t n, bool asked)
 
         s->asked_since += asked ? n : 0;
         s->was_above |= is_half_full(s);
-        s->choked |= many_fds || (asked && s->asked_before + s->asked_since > s->output_max);
+        s->choked |= many_fds || (asked && MIN(queued, s->asked_before + s->asked_since) > s->output_max);
         if ((queued > s->output_max || many_fds) && !s->full) {
                 s->full = true;
                 s->progress = now_usec(CLOCK_MONOTONIC);

@@ -463,6 +463,33 @@ static void descriptors_stay_with_their_message(void)
         tear_down(&f);
 }
 
+/* Open calls are counted over all connections of a user, and given back however they end. */
+static void calls_of_one_user(void)
+{
+        Quota quota = { .calls_max = 3 };
+        const SessionOptions o = { .quota = &quota };
+        Fixture a, b;
+
+        set_up_as(&a, &o);
+        set_up_as(&b, &o);
+        talk(&a, V "\"id\":1,\"method\":\"a\"}\n" CTX("3"), "");
+        talk(&b, V "\"id\":1,\"method\":\"a\"}", "");
+        CHECK_EQ(quota.calls, 3);
+        talk(&b, V "\"id\":3,\"method\":\"a\"}",
+                        ERROR("3", "-32011", "LimitExceeded", "too many open calls of this user"));
+        call_reply(take_call(&a, 0), NULL, NULL, 0);
+        CHECK_EQ(quota.calls, 2);
+        talk(&b, V "\"id\":3,\"method\":\"a\"}", "");
+        CHECK_EQ(quota.calls, 3);
+        b.peer = safe_close(b.peer);
+        run(&b);
+        CHECK_EQ(quota.calls, 1);
+        tear_down(&a);
+        tear_down(&b);
+        CHECK_EQ(quota.calls, 0);
+        CHECK_EQ(quota.bytes, 0);
+}
+
 /* A connection that had another end before. */
 static void taken_over(void)
 {
@@ -499,4 +526,4 @@ TEST_MAIN({ "by_whom", by_whom }, { "cancel_masks_nothing", cancel_masks_nothing
                 { "tells_are_counted", tells_are_counted }, { "names_are_bounded", names_are_bounded },
                 { "held_request_too_long", held_request_too_long },
                 { "descriptors_stay_with_their_message", descriptors_stay_with_their_message },
-                { "taken_over", taken_over });
+                { "calls_of_one_user", calls_of_one_user }, { "taken_over", taken_over });

@@ -11,7 +11,7 @@
 
 #include "session-model.h"
 
-#define SEQUENCES 12000
+#define SEQUENCES 20000
 #define ACTIONS_MAX 160
 
 /* --- actions --- */
