@@ -24,6 +24,7 @@
 /* There while it has connections. */
 typedef struct User {
         uid_t uid;
+        bool guest;
         size_t n_connections;
         Quota quota;
 } User;
@@ -80,7 +81,6 @@ static int open_reserve(void)
 
 static int user_join(Listener *l, uid_t uid, User **ret)
 {
-        bool guest = uid != 0 && uid != geteuid();
         User *u = map_get_u64(&l->users, uid);
         int r;
 
@@ -91,9 +91,10 @@ static int user_join(Listener *l, uid_t uid, User **ret)
                 if (!u)
                         return -ENOMEM;
                 u->uid = uid;
-                u->quota.bytes_max = guest ? QUOTA_BYTES_GUEST : QUOTA_BYTES;
-                u->quota.fds_max = guest ? QUOTA_FDS_GUEST : QUOTA_FDS;
-                u->quota.calls_max = guest ? QUOTA_CALLS_GUEST : QUOTA_CALLS;
+                u->guest = uid != 0 && uid != geteuid();
+                u->quota.bytes_max = u->guest ? QUOTA_BYTES_GUEST : QUOTA_BYTES;
+                u->quota.fds_max = u->guest ? QUOTA_FDS_GUEST : QUOTA_FDS;
+                u->quota.calls_max = u->guest ? QUOTA_CALLS_GUEST : QUOTA_CALLS;
                 r = map_put_u64(&l->users, uid, u);
                 if (r < 0) {
                         free(u);
@@ -173,6 +174,7 @@ static int connection_start(Connection *c, int fd)
         SessionOptions options = { .name = "tractor-supervisor",
                 .path = "/",
                 .peer_path = peer_name(&c->peer, name),
+                .limits = { .max_values = c->user->guest ? QUOTA_VALUES_GUEST : 0 },
                 .quota = &c->user->quota,
                 .turns = &c->listener->manager->turns };
 

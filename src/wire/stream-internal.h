@@ -26,6 +26,7 @@ struct Stream {
         size_t charged_bytes, charged_fds; /* to it */
         Turns *turns;                      /* weak; NULL: the loop's */
         Turn turn;
+        uint64_t busy_until; /* it has had more than its share: until then it waits for its turn before it is read */
 
         Frame in;
         char *out;
@@ -46,7 +47,7 @@ struct Stream {
         bool full;         /* the queue is over its quota, and not yet at half of it again */
         bool choked;       /* with what the peer asked for: it is not read from */
         bool lines_left;   /* the turn ended with lines in the buffer */
-        bool greedy;       /* it read all that a turn may, and there may be more */
+        bool greedy;       /* to be read when its turn comes: it read all that one may, or is busy */
         bool was_above;    /* half the quota: on_drained is due */
         bool half_closed;  /* nothing more comes in */
         bool finishing;    /* end once all is written */

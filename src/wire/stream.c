@@ -174,12 +174,6 @@ typedef struct Budget {
         uint64_t until;
 } Budget;
 
-static Budget new_budget(void)
-{
-        return (Budget){ .lines = STREAM_LINES_PER_TURN,
-                .until = usec_add(now_usec(CLOCK_MONOTONIC), STREAM_TURN_USEC) };
-}
-
 static bool budget_left(const Budget *b)
 {
         return b->lines == STREAM_LINES_PER_TURN || (b->lines > 0 && now_usec(CLOCK_MONOTONIC) < b->until);
@@ -254,15 +248,23 @@ static void receive(Stream *s)
                 stream_set_end(s, STREAM_END_ERROR, (int) -k);
 }
 
+/* A turn of more than a few requests is paid for: for so many times its length the stream goes behind the others. */
+#define BUSY_USEC 50
+#define BUSY_FACTOR 16
+
 static void read_turn(Stream *s)
 {
-        Budget budget = new_budget();
+        uint64_t begin = now_usec(CLOCK_MONOTONIC), used;
+        Budget budget = { .lines = STREAM_LINES_PER_TURN, .until = usec_add(begin, STREAM_TURN_USEC) };
 
         deliver_lines(s, &budget);
-        if (!may_read(s) || s->lines_left)
-                return;
-        receive(s);
-        deliver_lines(s, &budget);
+        if (may_read(s) && !s->lines_left) {
+                receive(s);
+                deliver_lines(s, &budget);
+        }
+        used = now_usec(CLOCK_MONOTONIC) - begin;
+        if (used >= BUSY_USEC)
+                s->busy_until = begin + used * (1 + BUSY_FACTOR);
 }
 
 static int on_io(sd_event_source *source, int fd, uint32_t revents, void *userdata)
@@ -275,15 +277,19 @@ static int on_io(sd_event_source *source, int fd, uint32_t revents, void *userda
         if (!s->freed && s->half_closed && (revents & (EPOLLHUP | EPOLLERR)))
                 stream_set_end(s, STREAM_END_EOF, 0);
         /* What waits for its turn has been queued for it. */
-        if (may_read(s) && list_is_empty(&s->turn.node) && (revents & (EPOLLIN | EPOLLHUP | EPOLLERR)))
-                read_turn(s);
+        if (may_read(s) && list_is_empty(&s->turn.node) && (revents & (EPOLLIN | EPOLLHUP | EPOLLERR))) {
+                s->greedy = s->turns && now_usec(CLOCK_MONOTONIC) < s->busy_until;
+                if (!s->greedy)
+                        read_turn(s);
+        }
         settle(s);
         return 0;
 }
 
 static int on_defer(sd_event_source *source, void *userdata)
 {
-        Budget budget = new_budget();
+        Budget budget = { .lines = STREAM_LINES_PER_TURN,
+                .until = usec_add(now_usec(CLOCK_MONOTONIC), STREAM_TURN_USEC) };
         Stream *s = userdata;
 
         pin(s);
