@@ -28,6 +28,8 @@ EVERYTHING = [{"name": "all", "who": {"user": STRANGER}, "methods": "*", "allow"
 @contextlib.contextmanager
 def attacked(backend, kib=32 * 1024, rules=None, **options):
     """A supervisor, of which all that is promised above is checked at the end."""
+    # What a sanitizer keeps of freed memory is no part of what is bounded here.
+    env = options["env"] = {"ASAN_OPTIONS": os.environ.get("ASAN_OPTIONS", "") + ":quarantine_size_mb=16"}
     with contextlib.ExitStack() as stack:
         if rules is not None:
             d = stack.enter_context(tempfile.TemporaryDirectory())
@@ -35,10 +37,12 @@ def attacked(backend, kib=32 * 1024, rules=None, **options):
             with open(os.path.join(d, "tractor", "access.d", "10.json"), "w") as f:
                 json.dump(rules, f)
             os.chmod(d, 0o711)
-            options["env"] = {"XDG_CONFIG_HOME": d}
+            env["XDG_CONFIG_HOME"] = d
         t = stack.enter_context(tractor(backend, **options))
         os.chmod(t.dir, 0o711)
         os.chmod(t.path, 0o666)
+        t.load("warm", children=[{"name": "up", "exec": ["sleep", "1000"]}])  # what is opened once stays open
+        t.call("tree.unload", path="/warm")
         fds = descriptors(t)
         yield t
         assert t.call("supervisor.ping") == {}
@@ -284,10 +288,14 @@ def descriptor_flood(backend):
         for c in connections:
             send_fds(c, b"{", 16)
             assert t.call("supervisor.ping") == {}
-        ended = [c for c in connections if drain(c.sock)[1]]
         assert descriptors(t) <= before + 60 + 2 * 128, descriptors(t)
-        if os.geteuid() == 0:
-            assert len(ended) >= 60 - 128 // 16 - 1, len(ended)
+        left, deadline = connections, time.monotonic() + LIMIT
+        while os.geteuid() == 0 and len(left) > 128 // 16:  # those that came first
+            assert time.monotonic() < deadline, len(left)
+            select.select([c.sock for c in left], [], [], LIMIT)
+            left = [c for c in left if not drain(c.sock)[1]]
+        assert t.call("supervisor.ping") == {}
+        assert descriptors(t) <= before + 60 + 128, descriptors(t)
 
 
 # --- conversations ---
