@@ -120,8 +120,12 @@ static void update(Stream *s)
                 return;
         if (s->finishing && stream_queued(s) == 0)
                 stream_set_end(s, STREAM_END_EOF, 0);
-        if (!charge(s, s->in.size + s->out_size, frame_n_fds(&s->in)))
+        if (!charge(s, s->in.size + s->out_size, frame_n_fds(&s->in))) {
                 stream_set_end(s, STREAM_END_QUOTA, 0);
+                /* Now: until it is ended others may ask for more. */
+                frame_done(&s->in);
+                (void) charge(s, s->out_size, 0);
+        }
         r = update_timer(s);
         if (r >= 0)
                 r = update_io(s);
