@@ -360,11 +360,6 @@ int dialog_step(Dialog *d, DialogEvent event, int64_t n, const char **ret_why)
         return rule.verdict;
 }
 
-void dialog_not_sent(Dialog *d)
-{
-        add_credit(&d->out, 1);
-}
-
 bool dialog_takes_items(const Dialog *d)
 {
         return !d->plain && !d->in.stopped && d->state == DIALOG_OPEN;

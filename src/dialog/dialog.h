@@ -10,7 +10,8 @@
  * dialog_step() takes an event, which is either what this side wants to send or what the peer has sent, looks it up
  * in one table of role, state and event, and says what is to be done. The table is total. What the peer does wrong
  * is a verdict to be handled by the session; what our own side does wrong is a negative errno. Items have to be
- * queued and given out elsewhere: only their number is known here (their bytes: flight.h). */
+ * queued and given out elsewhere: only their number is known here (their bytes: flight.h). What may turn out not to be
+ * sendable is tried on a copy. */
 
 #include "base/macro.h"
 
@@ -91,7 +92,5 @@ void dialog_init(Dialog *d, DialogRole role, bool plain, int64_t credit);
  * -EAGAIN (no credit), -EALREADY (said before), -EPIPE (over: cancelled, stopped or ended), -EPROTO (not by this
  * side, not in this state). */
 int dialog_step(Dialog *d, DialogEvent event, int64_t n, const char **ret_why);
-/* An item that was allowed could not be sent after all: its credit is there again. */
-void dialog_not_sent(Dialog *d);
 /* Whether it is worth crediting the peer: it may still send. */
 bool dialog_takes_items(const Dialog *d);

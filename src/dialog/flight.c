@@ -40,9 +40,45 @@ void flight_credit(Flight *f, uint64_t n)
                 oldest->items -= taken;
                 f->items -= taken;
                 n -= taken;
-                if (oldest->items > 0)
+                f->begun = oldest->items > 0;
+                if (f->begun)
                         return;
                 f->bytes -= oldest->bytes;
                 drop_slot(f, 0);
         }
+}
+
+/* Entries are credited whole: the sum may name bytes that were credited already, but only the oldest entry's. */
+static uint64_t least(const Flight *f)
+{
+        return f->bytes - (f->begun ? f->slots[0].bytes : 0);
+}
+
+bool intake_add(Intake *in, uint64_t bytes, uint64_t max_line)
+{
+        if (least(&in->flight) >= FLIGHT_BYTES_MAX + max_line)
+                return false;
+        flight_add(&in->flight, bytes);
+        in->untaken++;
+        return true;
+}
+
+bool intake_take(Intake *in, uint64_t n)
+{
+        if (n > in->untaken)
+                return false;
+        in->untaken -= n;
+        in->owed += n;
+        return true;
+}
+
+uint64_t intake_due(const Intake *in, uint64_t size)
+{
+        return in->owed >= size / 2 || in->flight.bytes >= FLIGHT_BYTES_MAX / 2 ? in->owed : 0;
+}
+
+void intake_credited(Intake *in, uint64_t n)
+{
+        in->owed -= n;
+        flight_credit(&in->flight, n);
 }

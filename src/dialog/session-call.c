@@ -15,6 +15,13 @@ static unsigned parity(int64_t id)
         return (unsigned) (id & 1);
 }
 
+static void count_calls(Session *s, int n)
+{
+        s->n_calls += (unsigned) n;
+        if (s->quota)
+                s->quota->calls += (size_t) n;
+}
+
 static Call *call_free(Call *c)
 {
         Session *s = c->talk.session;
@@ -25,7 +32,7 @@ static Call *call_free(Call *c)
                         map_remove(&s->calls, c->key);
                 else
                         map_remove_u64(&s->calls, (uint64_t) json_integer(c->talk.id));
-                s->n_calls--;
+                count_calls(s, -1);
                 if (s->half_closed && s->n_calls == 0)
                         session_close(s);
         }
@@ -58,7 +65,9 @@ static int call_new(Session *s, const Message *m, Call **ret)
         if (json_type(m->id) == JSON_INTEGER) {
                 r = map_put_u64(&s->calls, (uint64_t) json_integer(m->id), c);
         } else {
-                r = free_and_strdup(&c->key, json_print(m->id, NULL));
+                const char *text = json_print(m->id, NULL);
+
+                r = text ? free_and_strdup(&c->key, text) : -ENOMEM;
                 if (r >= 0)
                         r = map_put(&s->calls, c->key, c);
         }
@@ -66,16 +75,18 @@ static int call_new(Session *s, const Message *m, Call **ret)
                 return r;
         c->talk.session = s;
         list_append(&s->call_list, &c->node);
-        s->n_calls++;
+        count_calls(s, 1);
         *ret = TAKE_PTR(c);
         return 0;
 }
 
 /* What keeps a request from being taken on; NULL when nothing does. */
-static const char *refuse_id(const Session *s, const Message *m)
+static const char *refuse(const Session *s, const Message *m)
 {
         int64_t id = json_integer(m->id);
 
+        if (strlen(m->method) > SESSION_NAME_MAX)
+                return "a method's name is at most 256 bytes long";
         if (!m->ctx)
                 return NULL;
         if (json_type(m->id) != JSON_INTEGER || id <= 0 || session_gives_out(s, id))
@@ -87,17 +98,26 @@ static const char *refuse_id(const Session *s, const Message *m)
 
 void session_got_request(Session *s, const Message *m)
 {
-        const char *why = refuse_id(s, m);
+        const char *why = refuse(s, m);
         int64_t id = json_integer(m->id);
         Call *c = NULL;
+        size_t n;
         int r;
 
+        if (json_print(m->id, &n) && n > SESSION_NAME_MAX) {
+                session_fault(s, NULL, ERROR_INVALID_REQUEST, "an id is at most 256 bytes long");
+                return;
+        }
         if (why) {
                 session_fault(s, m->id, ERROR_INVALID_REQUEST, why);
                 return;
         }
         if (s->n_calls >= SESSION_OPEN_MAX) {
                 session_fault(s, m->id, ERROR_MAILBOX_FULL, "too many open calls on this connection");
+                return;
+        }
+        if (s->quota && quota_exceeded(s->quota->calls + 1, s->quota->calls_max)) {
+                session_fault(s, m->id, ERROR_LIMIT_EXCEEDED, "too many open calls of this user");
                 return;
         }
         r = call_new(s, m, &c);
@@ -159,17 +179,17 @@ void session_detach_calls(Session *s)
                 Call *c = LIST_ENTRY(s->call_list.next, Call, node);
 
                 list_unlink(&c->node);
+                count_calls(s, -1);
                 c->talk.session = NULL;
                 (void) dialog_step(&c->talk.dialog, DIALOG_LOST, 0, NULL);
                 session_tell_cancelled(c);
         }
         map_clear(&s->calls);
-        s->n_calls = 0;
 }
 
 Session *call_session(Call *c)
 {
-        return c->talk.session;
+        return talk_session(&c->talk);
 }
 
 const char *call_method(Call *c)
@@ -191,7 +211,7 @@ void call_set_userdata(Call *c, void *userdata, void (*on_cancel)(Call *c, void 
 int call_set_deadline(Call *c, int64_t ms)
 {
         c->deadline = MIN(c->deadline, session_deadline(ms));
-        return c->talk.session ? session_arm_deadlines(c->talk.session, c->deadline) : -EPIPE;
+        return talk_session(&c->talk) ? session_arm_deadlines(c->talk.session, c->deadline) : -EPIPE;
 }
 
 const char *call_canceller(const Call *c)
@@ -211,7 +231,7 @@ bool call_is_dialog(const Call *c)
 
 uint64_t call_credit(const Call *c)
 {
-        return c->talk.session ? (uint64_t) c->talk.dialog.out.credit : 0;
+        return talk_session(&c->talk) ? (uint64_t) c->talk.dialog.out.credit : 0;
 }
 
 static int send_started(Call *c, Json *value)
@@ -221,19 +241,18 @@ static int send_started(Call *c, Json *value)
         Json *params = NULL;
         int r;
 
-        r = dialog_step(&c->talk.dialog, DIALOG_SEND_STARTED, f ? f->credit : 0, NULL);
-        if (r < 0)
-                return r;
+        if (!f)
+                return -EPROTO;
         r = json_pack(&params, "{id:O, value:o, credit:I, overrun:s}", c->talk.id, TAKE_PTR(given),
                         f->credit, message_overrun_to_string(f->ours));
-        return r < 0 ? r : session_send_frame(c->talk.session, "$/started", params, NULL);
+        return r < 0 ? r : talk_say(&c->talk, DIALOG_SEND_STARTED, f->credit, "$/started", params, NULL);
 }
 
 int call_started(Call *c, Json *value, const ItemVtable *items, const ItemOptions *options)
 {
         Flow *f = c->talk.flow;
 
-        if (!c->talk.session || c->talk.dialog.state == DIALOG_CANCELLING) {
+        if (!talk_session(&c->talk) || c->talk.dialog.state == DIALOG_CANCELLING) {
                 json_unref(value);
                 return -EPIPE;
         }
@@ -243,7 +262,7 @@ int call_started(Call *c, Json *value, const ItemVtable *items, const ItemOption
                 f->manual = options && options->manual;
                 /* Who takes no items gives no credit. */
                 if (items->on_next)
-                        f->credit = options && options->credit > 0 ? options->credit : DIALOG_CREDIT_DEFAULT;
+                        f->credit = items_credit(options);
         }
         return send_started(c, value);
 }
@@ -284,7 +303,7 @@ static void send_response(Call *c, Json *v, int *fds, size_t n_fds)
                 json_unref(v);
                 close_many(fds, n_fds);
         } else
-                r = session_send(s, v, fds, n_fds);
+                r = session_answer(s, v, fds, n_fds);
         if (r == -EMSGSIZE)
                 session_fault(s, c->talk.id, ERROR_LIMIT_EXCEEDED,
                                 "the reply is longer than the peer's max_line");
@@ -327,7 +346,7 @@ void call_abandon(Call *c)
 
 bool call_is_wanted(const Call *c)
 {
-        return c->talk.session || c->on_answer;
+        return talk_session(&c->talk) || c->on_answer;
 }
 
 static void answer_detached(Call *c, Json *result, Json *error, int *fds, size_t n_fds)
@@ -337,7 +356,7 @@ static void answer_detached(Call *c, Json *result, Json *error, int *fds, size_t
         close_many(fds, n_fds);
 }
 
-static const char overrun_text[] = "the stream's receiver could not keep up";
+const char session_overrun_text[] = "the stream's receiver could not keep up";
 
 void call_reply(Call *call, Json *result, int *fds, size_t n_fds)
 {
@@ -353,7 +372,7 @@ void call_reply(Call *call, Json *result, int *fds, size_t n_fds)
         }
         if (c->talk.overran) {
                 close_many(fds, n_fds);
-                call_fail(TAKE_PTR(c), ERROR_OVERRUN, NULL, overrun_text);
+                call_fail(TAKE_PTR(c), ERROR_OVERRUN, NULL, session_overrun_text);
                 return;
         }
         if (!c->talk.dialog.plain && !c->talk.dialog.started)
@@ -377,7 +396,7 @@ static int finish_error(const Call *c, Json *error, Json **ret)
         int r = 0;
 
         if (c->talk.overran)
-                return message_error_object(ret, ERROR_OVERRUN, NULL, overrun_text);
+                return message_error_object(ret, ERROR_OVERRUN, NULL, session_overrun_text);
         if (json_get_integer(given, "code", 0) == ERROR_CANCELLED) {
                 if (c->expired)
                         return message_error_object(

@@ -6,8 +6,6 @@
 
 /* Frames: which conversation one belongs to, and whether it may come now. */
 
-#define CREDIT_FRAME_MAX ((int64_t) UINT32_MAX)
-
 int session_send_frame(Session *s, const char *method, Json *params, size_t *ret_n)
 {
         _cleanup_json_ Json *v = NULL;
@@ -27,21 +25,37 @@ int session_send_frame(Session *s, const char *method, Json *params, size_t *ret
                 return -EMSGSIZE;
         if (ret_n)
                 *ret_n = n;
-        return stream_send_line(s->stream, text, n, NULL, 0);
+        return (streq(method, "$/next") ? stream_send_unasked : stream_send_line)(
+                        s->stream, text, n, NULL, 0);
 }
 
-/* The number a frame carries; false when it is out of bounds. */
+int talk_say(Talk *t, DialogEvent event, int64_t n, const char *method, Json *params, size_t *ret_n)
+{
+        _cleanup_json_ Json *given = params;
+        Dialog next = t->dialog;
+        int r;
+
+        r = talk_session(t) ? dialog_step(&next, event, n, NULL) : -EPIPE;
+        if (r >= 0)
+                r = session_send_frame(t->session, method, TAKE_PTR(given), ret_n);
+        if (r >= 0)
+                t->dialog = next;
+        return r;
+}
+
+/* The number a frame carries, if it is of a kind that does; false when it is out of bounds. */
 static bool frame_number(DialogEvent event, const Json *params, int64_t *ret)
 {
-        const char *key = event == DIALOG_GOT_STARTED ? "credit" : event == DIALOG_GOT_CREDIT ? "n" : "lost";
-        int64_t n;
+        static const char *const keys[_DIALOG_EVENT_MAX] = {
+                [DIALOG_GOT_STARTED] = "credit", [DIALOG_GOT_CREDIT] = "n", [DIALOG_GOT_NEXT] = "lost"
+        };
+        const char *key = keys[event];
 
         *ret = 0;
-        if (!json_has(params, key))
+        if (!key || !json_has(params, key))
                 return event != DIALOG_GOT_CREDIT;
-        n = json_get_integer(params, key, -1);
-        *ret = n;
-        return n >= 0 && (event == DIALOG_GOT_NEXT || n <= CREDIT_FRAME_MAX);
+        *ret = json_get_integer(params, key, -1);
+        return *ret >= 0 && (event == DIALOG_GOT_NEXT || *ret <= CREDIT_FRAME_MAX);
 }
 
 /* Late frames are dropped, those for what never was are faults. Of strings no record is kept. */
@@ -76,14 +90,25 @@ static void find_conversation(
         *ret_pending = ours && !*ret_call ? map_get_u64(&s->pending, (uint64_t) json_integer(id)) : NULL;
 }
 
+bool session_is_full(const Session *s)
+{
+        return stream_queued(s->stream) > stream_output_max(s->stream);
+}
+
+static void wake_teller(Session *s)
+{
+        if (!s->tells_starved || s->tells_left == 0 || session_is_full(s))
+                return;
+        s->tells_starved = false;
+        if (s->vtable->on_tell_credit)
+                s->vtable->on_tell_credit(s, s->userdata);
+}
+
 /* For the connection's tells. */
 static void got_tell_credit(Session *s, int64_t n)
 {
-        bool was_out = s->tells_left == 0;
-
         s->tells_left = s->tells_left > DIALOG_CREDIT_MAX - n ? DIALOG_CREDIT_MAX : s->tells_left + n;
-        if (was_out && n > 0 && s->vtable->on_tell_credit)
-                s->vtable->on_tell_credit(s, s->userdata);
+        wake_teller(s);
 }
 
 static bool is_frame_id(const Json *id)
@@ -103,8 +128,8 @@ static void got_next(Talk *t, const Message *m)
         if (!s->ended)
                 find_conversation(s, DIALOG_GOT_NEXT, id, &c, &p);
         t = c ? &c->talk : p ? &p->talk : NULL;
-        if (t && t->flow && !t->flow->manual)
-                (void) talk_took(t, t->flow->untaken);
+        if (t && t->flow)
+                (void) talk_took(t, t->flow->manual ? 0 : t->flow->in.untaken);
 }
 
 static void do_frame(Talk *t, Call *c, Pending *p, DialogEvent event, const Message *m)
@@ -187,8 +212,9 @@ void session_wake_starved(Session *s)
         Talk *t;
 
         session_pin(s);
-        while (!s->ended && stream_queued(s->stream) <= stream_output_max(s->stream) &&
-                        (t = next_starved(s)))
+        while (!s->ended && !session_is_full(s) && (t = next_starved(s)))
                 talk_got_room(t);
+        if (!s->ended)
+                wake_teller(s);
         session_unpin(s);
 }

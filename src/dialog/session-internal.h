@@ -15,14 +15,13 @@
 
 /* The items of one dialog at one of its ends. */
 typedef struct Flow {
-        Flight out, in;
+        Flight out;
+        Intake in;
         const ItemVtable *vtable;
         int64_t credit; /* what we give, and our policy: as asked for */
         MessageOverrun ours, theirs;
-        uint64_t lost;    /* items of ours given up since the last one sent */
-        uint64_t untaken; /* items handed on and not yet taken */
-        uint64_t owed;    /* taken and not yet credited */
-        Json **queue;     /* a ring, with `drop_oldest` */
+        uint64_t lost; /* items of ours given up since the last one sent */
+        Json **queue;  /* a ring, with `drop_oldest` */
         unsigned first, n_queued;
         bool manual;
         bool starved; /* refused for want of room, not of credit */
@@ -30,7 +29,7 @@ typedef struct Flow {
 
 /* What both ends of a call have. */
 typedef struct Talk {
-        Session *session; /* weak; NULL once the connection has ended */
+        Session *session; /* weak; see talk_session() */
         Json *id;
         Dialog dialog;
         Flow *flow;   /* NULL: a plain call */
@@ -82,6 +81,7 @@ struct Session {
         Json **held;    /* messages that wait for it */
         size_t n_held, held_size;
 
+        Quota *quota; /* weak */
         Map calls;
         ListNode call_list;
         unsigned n_calls;
@@ -95,6 +95,7 @@ struct Session {
 
         int64_t tells_left;           /* that the peer takes */
         int64_t tells_in, tells_owed; /* that it may send; that it sent and were not credited */
+        bool tells_starved;           /* one was refused */
 
         size_t n_line;            /* of the message in hand */
         int fds[MESSAGE_FDS_MAX]; /* of the message in hand */
@@ -107,8 +108,9 @@ static inline void session_pin(Session *s)
 }
 void session_unpin(Session *s);
 
-/* Sends an envelope now; consumes it and the descriptors. */
+/* Sends an envelope now; consumes it and the descriptors. An answer is held against the peer that asked. */
 int session_send(Session *s, Json *v, int *fds, size_t n_fds);
+int session_answer(Session *s, Json *v, int *fds, size_t n_fds);
 /* Sends one of our requests or notifications, in order; `needs_hello` keeps it back until the peer's is there. */
 int session_post(Session *s, Json *v, bool needs_hello);
 /* Whether "$" may be said to the peer, now or once its hello has come. */
@@ -118,13 +120,25 @@ void session_fault(Session *s, Json *id, int code, const char *why);
 /* A message that had to be sent could not be: the connection can't go on. */
 void session_broken(Session *s, int r);
 
+/* What -32006 says. */
+extern const char session_overrun_text[];
+
 /* Whether an integer id is of the numbers this side gives out. */
 static inline bool session_gives_out(const Session *s, int64_t id)
 {
         return (id & 1) == (s->connector ? 1 : 0);
 }
 
+/* NULL once the connection has ended. While it ends its calls are told one after another, and what is done to the
+ * others meanwhile has to find that it is over. */
+static inline Session *talk_session(const Talk *t)
+{
+        return t->session && !t->session->ended ? t->session : NULL;
+}
+
 /* --- items (session-item.c) --- */
+/* The window that `o` asks for; a frame can't name more than CREDIT_FRAME_MAX. */
+int64_t items_credit(const ItemOptions *o);
 int talk_init_flow(Talk *t, const ItemVtable *vtable, const ItemOptions *options, MessageOverrun theirs);
 void talk_done(Talk *t);
 int talk_next(Talk *t, Json *value, bool offer);
@@ -147,6 +161,8 @@ void session_got_response(Session *s, const Message *m);
 void session_got_pending_frame(Pending *p, DialogEvent event, const Message *m);
 /* A frame that can't be borne with: the callee is told to stop what it does in vain. */
 void session_break_pending(Pending *p, const char *why);
+/* A message that waited for the peer's hello turned out to be longer than it takes. */
+void session_refuse_held(Session *s, const Json *request);
 /* Ends all calls of ours; `error` is borrowed. */
 void session_fail_pending(Session *s, Json *error);
 /* The peer has had its time for a call of ours. */
@@ -159,8 +175,13 @@ uint64_t session_deadline(int64_t relative_ms);
 int session_arm_deadlines(Session *s, uint64_t at);
 
 /* --- frames (session-frame.c) --- */
+#define CREDIT_FRAME_MAX ((int64_t) UINT32_MAX)
 /* Consumes params; *ret_n (may be NULL): the line's length. */
 int session_send_frame(Session *s, const char *method, Json *params, size_t *ret_n);
+/* The same for a frame of `t`, where the dialog allows it; what could not be sent did not happen. */
+int talk_say(Talk *t, DialogEvent event, int64_t n, const char *method, Json *params, size_t *ret_n);
 void session_got_frame(Session *s, DialogEvent event, const Message *m);
+/* Whether what can wait has to wait for room in the queue. */
+bool session_is_full(const Session *s);
 /* There is room again. */
 void session_wake_starved(Session *s);

@@ -7,6 +7,11 @@
 /* The items of a dialog. Out: sent while credit, bytes under way and the connection's room allow it; else the
  * receiver's policy decides. In: handed on as they come, credited when taken. */
 
+int64_t items_credit(const ItemOptions *o)
+{
+        return o && o->credit > 0 ? MIN(o->credit, CREDIT_FRAME_MAX) : DIALOG_CREDIT_DEFAULT;
+}
+
 int talk_init_flow(Talk *t, const ItemVtable *vtable, const ItemOptions *options, MessageOverrun theirs)
 {
         t->flow = calloc(1, sizeof(Flow));
@@ -16,7 +21,7 @@ int talk_init_flow(Talk *t, const ItemVtable *vtable, const ItemOptions *options
         t->flow->theirs = theirs;
         if (!options)
                 return 0;
-        t->flow->credit = options->credit > 0 ? options->credit : DIALOG_CREDIT_DEFAULT;
+        t->flow->credit = items_credit(options);
         t->flow->ours = options->overrun;
         t->flow->manual = options->manual;
         return 0;
@@ -40,40 +45,31 @@ void talk_done(Talk *t)
 
 /* --- out --- */
 
-static bool is_full(const Talk *t)
-{
-        Stream *stream = t->session->stream;
-
-        return stream_queued(stream) > stream_output_max(stream);
-}
-
 /* Sends it or says why not; consumes it in any case. */
 static int send_now(Talk *t, Json *value)
 {
         _cleanup_json_ Json *item = value;
         Json *params = NULL, *lost = NULL;
+        Dialog next = t->dialog;
         Flow *f = t->flow;
         size_t n = 0;
         int r;
 
         if (t->dialog.state == DIALOG_OPEN && !t->dialog.out.stopped &&
-                        (f->out.bytes >= FLIGHT_BYTES_MAX || is_full(t))) {
+                        (f->out.bytes >= FLIGHT_BYTES_MAX || session_is_full(t->session))) {
                 f->starved = true;
                 return -EAGAIN;
         }
-        r = dialog_step(&t->dialog, DIALOG_SEND_NEXT, 0, NULL);
-        if (r < 0)
-                return r;
-        if (f->lost > 0)
+        r = dialog_step(&next, DIALOG_SEND_NEXT, 0, NULL);
+        if (r >= 0 && f->lost > 0)
                 r = json_pack(&lost, "U", f->lost);
         if (r >= 0)
                 r = json_pack(&params, "{id:O, value:o, lost:o?}", t->id, TAKE_PTR(item), lost);
         if (r >= 0)
                 r = session_send_frame(t->session, "$/next", params, &n);
-        if (r < 0) {
-                dialog_not_sent(&t->dialog);
+        if (r < 0)
                 return r;
-        }
+        t->dialog = next;
         f->lost = 0;
         flight_add(&f->out, n);
         return 0;
@@ -120,11 +116,11 @@ int talk_next(Talk *t, Json *value, bool offer)
         _cleanup_json_ Json *item = value;
         int r;
 
-        if (!t->session || t->overran)
+        if (!talk_session(t) || t->overran)
                 return -EPIPE;
         if (!t->flow)
                 return -EPROTO;
-        if (t->flow->n_queued > 0)
+        if (t->flow->n_queued > 0 && t->dialog.state == DIALOG_OPEN)
                 return enqueue(t->flow, TAKE_PTR(item));
         r = send_now(t, json_ref(item));
         if (r == -EAGAIN)
@@ -156,14 +152,10 @@ int talk_stop(Talk *t)
         Json *params = NULL;
         int r;
 
-        if (!t->session)
-                return -EPIPE;
-        if (t->flow && t->flow->n_queued > 0)
-                return -EAGAIN;
-        r = dialog_step(&t->dialog, DIALOG_SEND_STOP, 0, NULL);
-        if (r >= 0)
-                r = json_pack(&params, "{id:O}", t->id);
-        return r < 0 ? r : session_send_frame(t->session, "$/stop", params, NULL);
+        if (t->flow && t->flow->n_queued > 0 && t->dialog.state == DIALOG_OPEN)
+                return talk_session(t) ? -EAGAIN : -EPIPE;
+        r = json_pack(&params, "{id:O}", t->id);
+        return r < 0 ? r : talk_say(t, DIALOG_SEND_STOP, 0, "$/stop", params, NULL);
 }
 
 /* Credit has come, or the connection has drained. */
@@ -180,47 +172,31 @@ void talk_got_room(Talk *t)
 
 /* --- in --- */
 
-static int64_t credit_due(const Talk *t)
-{
-        const Flow *f = t->flow;
-
-        if (f->owed == 0 || !dialog_takes_items(&t->dialog))
-                return 0;
-        return (int64_t) f->owed >= t->dialog.in.size / 2 || f->in.bytes >= FLIGHT_BYTES_MAX / 2
-                               ? (int64_t) f->owed
-                               : 0;
-}
-
 static int give_credit(Talk *t)
 {
-        int64_t n = credit_due(t);
+        uint64_t n = dialog_takes_items(&t->dialog) ? intake_due(&t->flow->in, (uint64_t) t->dialog.in.size)
+                                                    : 0;
         Json *params = NULL;
         int r;
 
         if (n == 0)
                 return 0;
-        r = dialog_step(&t->dialog, DIALOG_SEND_CREDIT, n, NULL);
-        if (r < 0)
-                return r;
-        t->flow->owed = 0;
-        flight_credit(&t->flow->in, (uint64_t) n);
-        r = json_pack(&params, "{id:O, n:I}", t->id, n);
+        r = json_pack(&params, "{id:O, n:U}", t->id, n);
         if (r >= 0)
-                r = session_send_frame(t->session, "$/credit", params, NULL);
-        if (r < 0)
+                r = talk_say(t, DIALOG_SEND_CREDIT, (int64_t) n, "$/credit", params, NULL);
+        if (r < 0) {
                 session_broken(t->session, r);
-        return r;
+                return r;
+        }
+        intake_credited(&t->flow->in, n);
+        return 0;
 }
 
 int talk_took(Talk *t, uint64_t n)
 {
-        if (!t->session || !t->flow)
+        if (!talk_session(t) || !t->flow)
                 return -EPIPE;
-        if (n > t->flow->untaken)
-                return -EINVAL;
-        t->flow->untaken -= n;
-        t->flow->owed += n;
-        return give_credit(t);
+        return intake_take(&t->flow->in, n) ? give_credit(t) : -EINVAL;
 }
 
 void talk_got_next(Talk *t, const Json *params, size_t n_line)
@@ -228,15 +204,11 @@ void talk_got_next(Talk *t, const Json *params, size_t n_line)
         uint64_t lost = (uint64_t) json_get_integer(params, "lost", 0);
         const ItemVtable *vtable = t->flow->vtable;
         Session *s = t->session;
-        Flow *f = t->flow;
 
-        /* One line of grace: a sender looks before it sends. */
-        if (f->in.bytes >= FLIGHT_BYTES_MAX + s->max_line) {
+        if (!intake_add(&t->flow->in, n_line, s->max_line)) {
                 session_fault(s, NULL, ERROR_INVALID_REQUEST, "more bytes under way than a window holds");
                 return;
         }
-        flight_add(&f->in, n_line);
-        f->untaken++;
         if (vtable && vtable->on_next)
                 vtable->on_next(json_get(params, "value"), lost, t->userdata);
 }

@@ -23,7 +23,7 @@ static void pending_take(Session *s, Pending *p)
         map_remove_u64(&s->pending, (uint64_t) p->id);
 }
 
-static void finish(Session *s, Pending *p, Json *result, Json *error)
+static void finish(Session *s, Pending *p, Json *result, Json *error, int *fds, size_t n_fds)
 {
         const ReplyVtable *vtable = p->vtable;
         void *userdata = p->talk.userdata;
@@ -31,16 +31,21 @@ static void finish(Session *s, Pending *p, Json *result, Json *error)
         pending_take(s, p);
         pending_free(p);
         if (vtable->on_reply)
-                vtable->on_reply(result, error, s->fds, s->n_fds, userdata);
+                vtable->on_reply(result, error, fds, n_fds, userdata);
 }
 
 static void finish_with(Session *s, Pending *p, int code, Json *data, const char *why)
 {
         _cleanup_json_ Json *error = NULL;
 
+        /* It is our side that ended it, whatever came of that. */
+        if (p->talk.overran) {
+                code = ERROR_OVERRUN;
+                why = session_overrun_text;
+        }
         /* Out of memory: the end is told all the same, by an error that is null. */
         (void) message_error_object(&error, code, data, "%s", why);
-        finish(s, p, NULL, error);
+        finish(s, p, NULL, error, NULL, 0);
 }
 
 void session_fail_pending(Session *s, Json *error)
@@ -50,7 +55,7 @@ void session_fail_pending(Session *s, Json *error)
                 Pending *p = LIST_ENTRY(s->pending_list.next, Pending, node);
 
                 (void) dialog_step(&p->talk.dialog, DIALOG_LOST, 0, NULL);
-                finish(s, p, NULL, error);
+                finish(s, p, NULL, error, NULL, 0);
         }
         session_unpin(s);
 }
@@ -149,7 +154,7 @@ static int build_extra(Json **ret, const CallOptions *o)
         if (o->ctx)
                 r = json_pack(&ctx, "b", true);
         if (r >= 0 && o->ctx)
-                r = optional_integer(&credit, o->items.credit);
+                r = optional_integer(&credit, MIN(o->items.credit, CREDIT_FRAME_MAX));
         if (r >= 0)
                 r = optional_integer(&deadline, o->deadline_ms);
         if (r < 0)
@@ -193,7 +198,7 @@ static int pending_new(
         p->talk.userdata = userdata;
         list_init(&p->node);
         list_init(&p->cancelled);
-        dialog_init(&p->talk.dialog, DIALOG_OPENER, !o->ctx, o->items.credit > 0 ? o->items.credit : -1);
+        dialog_init(&p->talk.dialog, DIALOG_OPENER, !o->ctx, items_credit(&o->items));
         r = json_pack(&p->talk.id, "I", p->id);
         if (r >= 0 && o->ctx)
                 r = talk_init_flow(&p->talk, &vtable->items, &o->items, OVERRUN_WAIT);
@@ -254,23 +259,32 @@ int64_t session_call(Session *s, const char *method, Json *params, const CallOpt
         return p->id;
 }
 
+/* Whether the peer's taking of users' notifications is counted, and has come to its end, or the connection's room. */
+static int check_tell(Session *s, const char *method, bool *ret_counted)
+{
+        bool ours = startswith(method, "$/");
+
+        if (ours && !session_may_extend(s))
+                return -EOPNOTSUPP;
+        *ret_counted = !ours && session_may_extend(s);
+        if (!*ret_counted || s->ended)
+                return 0;
+        s->tells_starved = s->tells_left == 0 || session_is_full(s);
+        return s->tells_starved ? -EAGAIN : 0;
+}
+
 int session_notify(Session *s, const char *method, Json *params)
 {
-        bool ours = startswith(method, "$/"), counted = !ours && session_may_extend(s);
+        _cleanup_json_ Json *given = params;
+        bool counted = false;
         Json *v = NULL;
         int r;
 
-        if (ours && !session_may_extend(s))
-                r = -EOPNOTSUPP;
-        else
-                r = counted && s->tells_left == 0 ? -EAGAIN : 0;
-        if (r < 0) {
-                json_unref(params);
-                return r;
-        }
-        r = message_notification(&v, method, params);
+        r = check_tell(s, method, &counted);
         if (r >= 0)
-                r = session_post(s, v, ours);
+                r = message_notification(&v, method, TAKE_PTR(given));
+        if (r >= 0)
+                r = session_post(s, v, startswith(method, "$/"));
         if (r >= 0 && counted)
                 s->tells_left--;
         return r;
@@ -278,13 +292,14 @@ int session_notify(Session *s, const char *method, Json *params)
 
 int session_notify_fds(Session *s, const char *method, Json *params, int *fds, size_t n_fds)
 {
+        _cleanup_json_ Json *given = params;
         Json *v = NULL, *extra = NULL;
-        int r = s->got_hello ? 0 : -EOPNOTSUPP;
+        bool counted = false;
+        int r;
 
-        if (r < 0)
-                json_unref(params);
-        else
-                r = message_notification(&v, method, params);
+        r = s->got_hello ? check_tell(s, method, &counted) : -EOPNOTSUPP;
+        if (r >= 0)
+                r = message_notification(&v, method, TAKE_PTR(given));
         if (r >= 0)
                 r = json_pack(&extra, "{fds:U}", (uint64_t) n_fds);
         if (r >= 0)
@@ -294,7 +309,10 @@ int session_notify_fds(Session *s, const char *method, Json *params, int *fds, s
                 close_many(fds, n_fds);
                 return r;
         }
-        return session_send(s, v, fds, n_fds);
+        r = session_send(s, v, fds, n_fds);
+        if (r >= 0 && counted)
+                s->tells_left--;
+        return r;
 }
 
 /* --- items --- */
@@ -361,7 +379,7 @@ void session_got_response(Session *s, const Message *m)
         Pending *p = json_type(m->id) == JSON_INTEGER
                                      ? map_get_u64(&s->pending, (uint64_t) json_integer(m->id))
                                      : NULL;
-        const char *why;
+        const char *why = NULL;
 
         if (!m->id) {
                 got_nameless_error(s, m);
@@ -372,9 +390,9 @@ void session_got_response(Session *s, const Message *m)
         switch (dialog_step(&p->talk.dialog, event, 0, &why)) {
         case DIALOG_DO:
                 if (p->talk.overran)
-                        finish_with(s, p, ERROR_OVERRUN, NULL, "the stream's receiver could not keep up");
+                        finish_with(s, p, ERROR_OVERRUN, NULL, session_overrun_text);
                 else
-                        finish(s, p, m->result, m->error);
+                        finish(s, p, m->result, m->error, s->fds, s->n_fds);
                 break;
         case DIALOG_BREAK:
                 finish_with(s, p, ERROR_INVALID_REQUEST, NULL, why);
@@ -404,6 +422,16 @@ void session_break_pending(Pending *p, const char *why)
 
         (void) send_cancel(s, p, why);
         finish_with(s, p, ERROR_INVALID_REQUEST, NULL, why);
+}
+
+void session_refuse_held(Session *s, const Json *request)
+{
+        Pending *p = map_get_u64(&s->pending, (uint64_t) json_get_integer(request, "id", 0));
+
+        if (!p || !json_has(request, "method"))
+                return;
+        (void) dialog_step(&p->talk.dialog, DIALOG_LOST, 0, NULL);
+        finish_with(s, p, ERROR_LIMIT_EXCEEDED, NULL, "the request is longer than the peer's max_line");
 }
 
 void session_expire_pending(Pending *p)

@@ -127,7 +127,7 @@ void session_peer_exited(Session *s, Json *exit)
 
 /* --- out --- */
 
-int session_send(Session *s, Json *v, int *fds, size_t n_fds)
+static int send_as(Session *s, Json *v, int *fds, size_t n_fds, bool asked)
 {
         _cleanup_json_ Json *envelope = v;
         const char *text;
@@ -145,7 +145,17 @@ int session_send(Session *s, Json *v, int *fds, size_t n_fds)
                 close_many(fds, n_fds);
                 return r;
         }
-        return stream_send_line(s->stream, text, n, fds, n_fds);
+        return (asked ? stream_send_line : stream_send_unasked)(s->stream, text, n, fds, n_fds);
+}
+
+int session_answer(Session *s, Json *v, int *fds, size_t n_fds)
+{
+        return send_as(s, v, fds, n_fds, true);
+}
+
+int session_send(Session *s, Json *v, int *fds, size_t n_fds)
+{
+        return send_as(s, v, fds, n_fds, false);
 }
 
 bool session_may_extend(const Session *s)
@@ -181,7 +191,7 @@ static int send_error(Session *s, Json *id, int code, Json *data, const char *wh
         if (r >= 0)
                 r = message_error(&v, id, error);
         if (r >= 0)
-                r = session_send(s, v, NULL, 0);
+                r = session_answer(s, v, NULL, 0);
         return r;
 }
 
@@ -214,20 +224,24 @@ static int send_hello(Session *s)
         return r < 0 ? r : session_send(s, v, NULL, 0);
 }
 
+/* Telling that one can't be sent may end the session. */
 static void release_held(Session *s)
 {
+        Json **held = TAKE_PTR(s->held);
         size_t n = s->n_held;
 
         s->hello_due = false;
-        s->n_held = 0;
+        s->n_held = s->held_size = 0;
         for (size_t i = 0; i < n; i++) {
-                int r = session_send(s, TAKE_PTR(s->held[i]), NULL, 0);
+                _cleanup_json_ Json *v = held[i];
+                int r = session_send(s, json_ref(v), NULL, 0);
 
-                if (r < 0)
+                if (r == -EMSGSIZE)
+                        session_refuse_held(s, v);
+                else if (r < 0)
                         session_broken(s, r);
         }
-        free(TAKE_PTR(s->held));
-        s->held_size = 0;
+        free(held);
 }
 
 /* Minor versions are additions. */
@@ -276,7 +290,7 @@ static void got_hello(Session *s, const Message *m)
                 session_broken(s, r);
         if (s->hello_due)
                 release_held(s);
-        if (s->vtable->on_hello)
+        if (!s->freed && s->vtable->on_hello)
                 s->vtable->on_hello(s, m, s->userdata);
 }
 
@@ -409,6 +423,9 @@ static void on_end(Stream *stream, StreamEnd why, int error, void *userdata)
                 session_fault(s, NULL, ERROR_PARSE, "line too long");
         else if (why == STREAM_END_BAD_FDS)
                 session_fault(s, NULL, ERROR_INVALID_REQUEST, "undeclared or too many descriptors");
+        else if (why == STREAM_END_QUOTA)
+                session_fault(s, NULL, ERROR_LIMIT_EXCEEDED,
+                                "what this user's connections have under way is more than is kept for one");
         end(s);
 }
 
@@ -449,6 +466,7 @@ static int copy_options(Session *s, const SessionOptions *o)
         s->next_id = o->connector ? 1 : 2;
         s->trust_canceller = o->trust_canceller;
         s->exit_told = o->exit_told;
+        s->quota = o->quota;
         s->tells_left = s->tells_in = SESSION_TELLS;
         s->deadlines_at = USEC_INFINITY;
         s->seen[o->last_id & 1] = o->last_id;
@@ -488,6 +506,7 @@ int session_new(sd_event *event, int fd, const SessionOptions *options, const Se
         r = stream_new(event, fd, s->max_line, &stream_vtable, s, &s->stream);
         if (r < 0)
                 return r;
+        stream_share(s->stream, options->quota, options->turns);
         if (options->connector && options->hello) {
                 /* A peer that is gone already is told by on_end, as at any other time. */
                 r = send_hello(s);

@@ -24,6 +24,8 @@ typedef struct Session Session;
 typedef struct Call Call;
 
 #define SESSION_OPEN_MAX 1024
+/* Of a method and of an id as JSON: both are kept while the call is open. */
+#define SESSION_NAME_MAX 256
 /* Notifications of users' methods that may be sent before the receiver gives more. */
 #define SESSION_TELLS 256
 /* After EOF: how long the word about the peer's end is waited for. */
@@ -40,7 +42,7 @@ typedef struct SessionVtable {
         void (*on_end)(Session *s, void *userdata);
         void (*on_hello)(Session *s, const Message *m,
                         void *userdata); /* the peer's, a valid one; may be NULL */
-        /* May be NULL: the peer takes notifications again. */
+        /* May be NULL: a notification that was refused with -EAGAIN may go now. */
         void (*on_tell_credit)(Session *s, void *userdata);
 } SessionVtable;
 
@@ -59,6 +61,9 @@ typedef struct SessionOptions {
         /* A connection that was another's before: the highest id its peer has used, its $/hello (NULL: none). */
         int64_t last_id;
         const Json *peer_hello;
+        /* What it shares with other connections; both may be NULL, and outlive it. */
+        Quota *quota;
+        Turns *turns;
 } SessionOptions;
 
 int session_new(sd_event *event, int fd, const SessionOptions *options, const SessionVtable *vtable,
@@ -160,7 +165,8 @@ typedef struct ReplyVtable {
  * on_reply gets -32015. A deadline is kept by the peer, and by us SESSION_GRACE_MS after it. */
 int64_t session_call(Session *s, const char *method, Json *params, const CallOptions *options,
                 const ReplyVtable *vtable, void *userdata);
-/* Errors as above; -EAGAIN when a user's method would pass what the peer takes (on_tell_credit). */
+/* Errors as above; -EAGAIN when a user's method would pass what the peer takes, or the connection has no room
+ * (on_tell_credit). */
 int session_notify(Session *s, const char *method, Json *params);
 /* With descriptors, consumed in any case, to a peer that has said hello. */
 int session_notify_fds(Session *s, const char *method, Json *params, int *fds, size_t n_fds);

@@ -95,6 +95,7 @@ struct TreeSpec {
         bool limits_optional;
         TreeSpec **children;
         size_t n_children, children_cap;
+        uid_t guest; /* whose request it came with (quotas.h); 0: root's, the owner's or none */
 
         char **exec;
         char *cwd;

@@ -14,15 +14,25 @@
 #include "supervisor/methods.h"
 #include "supervisor/nursery.h"
 #include "supervisor/portal.h"
+#include "supervisor/quotas.h"
 #include "wire/message.h"
 
 #define ACCEPTS_PER_TURN 16
 /* Descriptors are given back by more than connections: how long until we look again. */
 #define PAUSE_USEC (500 * USEC_PER_MSEC)
 
+/* There while it has connections. */
+typedef struct User {
+        uid_t uid;
+        bool guest;
+        size_t n_connections;
+        Quota quota;
+} User;
+
 typedef struct Connection {
         ListNode queue;
         Listener *listener; /* weak */
+        User *user;
         Session *session;
         ListNode portals, nurseries; /* that the client holds */
         Peer peer;
@@ -38,6 +48,7 @@ struct Listener {
         Manager *manager; /* weak */
         ListeningSocket *sockets;
         size_t n_sockets;
+        Map users; /* by uid */
         ListNode connections;
         size_t n_connections;
         int reserve; /* given up to answer a newcomer when descriptors have run out */
@@ -68,13 +79,51 @@ static int open_reserve(void)
         return open("/dev/null", O_RDONLY | O_CLOEXEC);
 }
 
+static int user_join(Listener *l, uid_t uid, User **ret)
+{
+        User *u = map_get_u64(&l->users, uid);
+        int r;
+
+        if (u && u->n_connections >= QUOTA_CONNECTIONS)
+                return -EDQUOT;
+        if (!u) {
+                u = calloc(1, sizeof(User));
+                if (!u)
+                        return -ENOMEM;
+                u->uid = uid;
+                u->guest = uid != 0 && uid != geteuid();
+                u->quota.bytes_max = u->guest ? QUOTA_BYTES_GUEST : QUOTA_BYTES;
+                u->quota.fds_max = u->guest ? QUOTA_FDS_GUEST : QUOTA_FDS;
+                u->quota.calls_max = u->guest ? QUOTA_CALLS_GUEST : QUOTA_CALLS;
+                r = map_put_u64(&l->users, uid, u);
+                if (r < 0) {
+                        free(u);
+                        return r;
+                }
+        }
+        u->n_connections++;
+        *ret = u;
+        return 0;
+}
+
+static void user_leave(Listener *l, User *u)
+{
+        if (!u || --u->n_connections > 0)
+                return;
+        map_remove_u64(&l->users, u->uid);
+        free(u);
+}
+
 static void connection_free(Connection *c)
 {
         Listener *l = c->listener;
 
-        list_unlink(&c->queue);
-        l->n_connections--;
+        if (!list_is_empty(&c->queue)) {
+                list_unlink(&c->queue);
+                l->n_connections--;
+        }
         c->session = session_free(c->session);
+        user_leave(l, c->user);
         portals_drop(&c->portals);
         nurseries_lose_owner(&c->nurseries);
         peer_done(&c->peer);
@@ -119,20 +168,22 @@ static void turn_away(int fd, const char *why)
         safe_close(fd);
 }
 
-static size_t count_uid(const Listener *l, uid_t uid)
+static int connection_start(Connection *c, int fd)
 {
-        size_t n = 0;
+        char name[PEER_NAME_SIZE];
+        SessionOptions options = { .name = "tractor-supervisor",
+                .path = "/",
+                .peer_path = peer_name(&c->peer, name),
+                .limits = { .max_values = c->user->guest ? QUOTA_VALUES_GUEST : 0 },
+                .quota = &c->user->quota,
+                .turns = &c->listener->manager->turns };
 
-        LIST_FOREACH(i, &l->connections)
-                n += LIST_ENTRY(i, Connection, queue)->peer.uid == uid;
-        return n;
+        return session_new(c->listener->manager->event, fd, &options, &session_vtable, c, &c->session);
 }
 
 /* Consumes fd. */
 static int connection_new(Listener *l, int fd)
 {
-        char name[PEER_NAME_SIZE];
-        SessionOptions options = { .name = "tractor-supervisor", .path = "/" };
         Connection *c;
         Peer peer;
         int r;
@@ -146,11 +197,6 @@ static int connection_new(Listener *l, int fd)
                 safe_close(fd);
                 return r;
         }
-        if (count_uid(l, peer.uid) >= LISTENER_CONNECTIONS_PER_UID) {
-                peer_done(&peer);
-                turn_away(fd, "too many connections of this user; close some");
-                return 0;
-        }
         c = calloc(1, sizeof(Connection));
         if (!c) {
                 peer_done(&peer);
@@ -158,14 +204,18 @@ static int connection_new(Listener *l, int fd)
                 return -ENOMEM;
         }
         *c = (Connection){ .listener = l, .peer = peer };
+        list_init(&c->queue);
         list_init(&c->portals);
         list_init(&c->nurseries);
-        options.peer_path = peer_name(&c->peer, name);
-        r = session_new(l->manager->event, fd, &options, &session_vtable, c, &c->session);
+        r = user_join(l, peer.uid, &c->user);
+        if (r < 0)
+                turn_away(fd, r == -EDQUOT ? "too many connections of this user; close some"
+                                           : "out of memory");
+        else
+                r = connection_start(c, fd);
         if (r < 0) {
-                peer_done(&c->peer);
-                free(c);
-                return r;
+                connection_free(c);
+                return r == -EDQUOT ? 0 : r;
         }
         c->peer.session = c->session;
         c->peer.held = &c->portals;
@@ -291,6 +341,8 @@ Listener *listener_free(Listener *l)
         l->paused = false;
         LIST_FOREACH_SAFE(i, &l->connections)
                 connection_free(LIST_ENTRY(i, Connection, queue));
+        assert(l->users.n == 0);
+        map_clear(&l->users);
         sd_event_source_disable_unref(l->resume);
         safe_close(l->reserve);
         free(l->sockets);

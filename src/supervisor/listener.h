@@ -1,14 +1,12 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #pragma once
 
-/* The control sockets and their connections. Each connection is a Session whose peer the kernel names. Bounds: 256
- * connections a uid; when descriptors run out the newcomer is told so over a descriptor kept in reserve for that,
- * and accepting goes on when a connection ends. */
+/* The control sockets and their connections. Each connection is a Session whose peer the kernel names. What a user's
+ * connections may make us keep is counted over all of them (quotas.h); when descriptors run out the newcomer is told so
+ * over a descriptor kept in reserve for that, and accepting goes on when a connection ends. */
 
 #include "supervisor/access.h"
 #include "supervisor/manager.h"
-
-#define LISTENER_CONNECTIONS_PER_UID 256
 
 /* Consumes the descriptors, on failure too. */
 int listener_new(Manager *m, int *fds, size_t n_fds, Listener **ret);

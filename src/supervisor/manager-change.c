@@ -98,7 +98,7 @@ int applying_prepare(Applying *a, Node *top)
         Node *at = NULL;
         int r;
 
-        r = manager_check_room(m, a->plan.n_added, a->spec->name, &a->error);
+        r = manager_check_room(m, a->plan.n_added, a->spec, &a->error);
         if (r >= 0)
                 r = applying_check_limits(a, a->spec, "/");
         for (size_t i = 0; i < a->plan.n && r >= 0; i++)

@@ -8,6 +8,7 @@
 #include "supervisor/manager.h"
 #include "supervisor/portal.h"
 #include "supervisor/registry.h"
+#include "supervisor/quotas.h"
 #include "wire/message.h"
 
 /* 16 hex digits: a counter under a random multiplier and offset, so that ids are unique in a run and two runs do not meet. */
@@ -215,12 +216,28 @@ void manager_discard(Manager *m, Node *top)
         core_discard(m->core, top);
 }
 
-int manager_check_room(const Manager *m, size_t n, const char *name, Json **ret_error)
+/* Counted when a guest asks, so that it can't be counted wrong: there are not many. */
+static size_t count_guests(const Node *node, uid_t guest)
 {
-        if (m->n_actors + m->n_supervisors + n <= MANAGER_NODES_MAX)
+        size_t n = node_member(node) && node_member(node)->spec && node_member(node)->spec->guest == guest;
+
+        CORE_CHILD_FOREACH(child, node)
+                n += count_guests(child, guest);
+        return n;
+}
+
+int manager_check_room(const Manager *m, size_t n, const TreeSpec *spec, Json **ret_error)
+{
+        if (m->n_actors + m->n_supervisors + n > QUOTA_NODES)
+                (void) message_error_object(ret_error, ERROR_LIMIT_EXCEEDED, NULL,
+                                "%s: more than %d actors and supervisors are not served", spec->name,
+                                QUOTA_NODES);
+        else if (spec->guest && count_guests(core_root(m->core), spec->guest) + n > QUOTA_NODES_GUEST)
+                (void) message_error_object(ret_error, ERROR_LIMIT_EXCEEDED, NULL,
+                                "%s: more than %d actors and supervisors of this user are not served",
+                                spec->name, QUOTA_NODES_GUEST);
+        else
                 return 0;
-        (void) message_error_object(ret_error, ERROR_LIMIT_EXCEEDED, NULL,
-                        "%s: more than %d actors and supervisors are not served", name, MANAGER_NODES_MAX);
         return -EDQUOT;
 }
 
@@ -244,11 +261,11 @@ static int check_room_below_actor(const Node *parent, size_t n, Json **ret_error
         for (const Node *a = parent; a; a = a->parent)
                 if (a->spec.kind == NODE_ACTOR)
                         actor = a;
-        if (!actor || count_below(actor, MANAGER_NODES_BELOW_ACTOR) + n <= MANAGER_NODES_BELOW_ACTOR)
+        if (!actor || count_below(actor, QUOTA_NODES_BELOW_ACTOR) + n <= QUOTA_NODES_BELOW_ACTOR)
                 return 0;
         (void) message_error_object(ret_error, ERROR_LIMIT_EXCEEDED, NULL,
                         "%s: more than %d actors and supervisors below an actor are not served", actor->path,
-                        MANAGER_NODES_BELOW_ACTOR);
+                        QUOTA_NODES_BELOW_ACTOR);
         return -EDQUOT;
 }
 
@@ -256,7 +273,7 @@ int manager_add(Manager *m, Node *parent, TreeSpec *spec, Node **ret, Json **ret
 {
         const char *depends = NULL;
         Node *top = NULL, *at = NULL;
-        int r = manager_check_room(m, count_nodes(spec), spec->name, ret_error);
+        int r = manager_check_room(m, count_nodes(spec), spec, ret_error);
 
         if (r >= 0)
                 r = check_room_below_actor(parent, count_nodes(spec), ret_error);

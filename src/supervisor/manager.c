@@ -250,6 +250,9 @@ int manager_new(const ManagerOptions *options, Manager **ret)
         r = keeper_link_new(m->event, options->keeper_fd, &manager_keeper_events, m, &m->keeper);
         if (r < 0)
                 return r;
+        r = turns_init(&m->turns, m->event);
+        if (r < 0)
+                return r;
         m->instance = strdup(options->instance);
         if (!m->instance)
                 return -ENOMEM;
@@ -293,6 +296,8 @@ Manager *manager_free(Manager *m)
                 manager_drop_trees(m);
                 m->core = core_free(m->core);
         }
+        if (m->turns.source)
+                turns_done(&m->turns);
         m->registry = registry_free(m->registry);
         map_clear(&m->lives);
         if (m->backend)

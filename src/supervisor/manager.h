@@ -28,10 +28,6 @@
 #include "supervisor/ready.h"
 
 #define ACTOR_ID_SIZE 17
-/* Of all trees together. Far above what one machine runs, and far below what would use its memory up. */
-#define MANAGER_NODES_MAX 20000
-/* Of all that an actor, and whatever runs below it, has opened and spawned: it may not use up what is there for others. */
-#define MANAGER_NODES_BELOW_ACTOR 4096
 
 typedef struct Manager Manager;
 typedef struct Member Member;
@@ -119,6 +115,7 @@ struct Waiter {
 
 struct Manager {
         sd_event *event;
+        Turns turns; /* of all who may ask */
         Core *core;
         KeeperLink *keeper;
         Backend *backend;
@@ -193,7 +190,7 @@ int manager_add_nodes(Manager *m, Node *parent, TreeSpec *spec, Node **ret, Json
 int manager_add_members(Manager *m, Node *node, TreeSpec *spec, Json **ret_error);
 /* Drops the members of nodes in which nothing was ever started, and the nodes. */
 void manager_discard(Manager *m, Node *top);
-int manager_check_room(const Manager *m, size_t n, const char *name, Json **ret_error);
+int manager_check_room(const Manager *m, size_t n, const TreeSpec *spec, Json **ret_error);
 /* What asks for a limit that can't be had here, or for too deep a tree. */
 int refuse_home(Json **ret_error, const char *path, int r, Limit limit);
 Member *member_free(Member *member);

@@ -29,6 +29,7 @@ int nursery_open(Manager *m, Node *parent, TreeSpec *spec, const Peer *owner, No
         int r = check_quota(owner, ret_error);
 
         spec->node.stays = true;
+        spec->guest = peer_guest(owner);
         if (r >= 0)
                 r = manager_add(m, parent, spec, ret, ret_error);
         tree_spec_unref(spec);

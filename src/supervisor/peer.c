@@ -137,6 +137,11 @@ const char *peer_name(const Peer *p, char buf[PEER_NAME_SIZE])
         return buf;
 }
 
+uid_t peer_guest(const Peer *p)
+{
+        return p->uid == geteuid() ? 0 : p->uid;
+}
+
 bool peer_has_group(const Peer *p, gid_t gid)
 {
         if (p->gid == gid)

@@ -46,5 +46,7 @@ void peer_done(Peer *p);
 /* How it is called where another is told of it (`canceller`): an actor's path, "@client/PID". No actor's name begins
  * with '@'. `buf` or the peer's own. */
 const char *peer_name(const Peer *p, char buf[PEER_NAME_SIZE]);
+/* The user, unless it is root or the supervisor's own: then 0 (quotas.h). */
+uid_t peer_guest(const Peer *p);
 /* Primary or supplementary. */
 bool peer_has_group(const Peer *p, gid_t gid);

@@ -327,6 +327,13 @@ static void loading_begin(Manager *m, const char *parent, TreeSpec *spec, bool c
         loading_next(l);
 }
 
+static void set_guest(TreeSpec *spec, uid_t guest)
+{
+        spec->guest = guest;
+        for (size_t i = 0; i < spec->n_children; i++)
+                set_guest(spec->children[i], guest);
+}
+
 bool peer_may_start(const Peer *peer, TreeSpec *spec, const char *what, Json **ret_error)
 {
         ConfigProblems problems = { 0 };
@@ -334,6 +341,8 @@ bool peer_may_start(const Peer *peer, TreeSpec *spec, const char *what, Json **r
 
         if (peer && peer_is_confined(peer))
                 r = confine_spec(spec, peer, &problems);
+        if (peer)
+                set_guest(spec, peer_guest(peer));
         if (r == -EACCES)
                 (void) problems_to_error(&problems, ERROR_PERMISSION_DENIED, what, ret_error);
         config_problems_done(&problems);

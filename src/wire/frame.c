@@ -79,6 +79,11 @@ int frame_push_fds(Frame *f, const int *fds, size_t n)
         return r;
 }
 
+size_t frame_n_fds(const Frame *f)
+{
+        return f->fds ? f->fds->n : 0;
+}
+
 int frame_take_fds(Frame *f, int *fds, size_t n)
 {
         FrameFds *q = f->fds;

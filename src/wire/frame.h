@@ -34,6 +34,7 @@ void frame_commit(Frame *f, size_t n);
 /* Queues descriptors, consuming them, that came with the bytes just committed; -EXFULL (and closes these) past
  * FRAME_FDS_MAX, -ENOMEM. */
 int frame_push_fds(Frame *f, const int *fds, size_t n);
+size_t frame_n_fds(const Frame *f);
 /* Takes the n oldest; -EBADMSG when fewer are queued. */
 int frame_take_fds(Frame *f, int *fds, size_t n);
 /* Whether descriptors are left that no line has claimed in time. */

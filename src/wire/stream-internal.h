@@ -22,6 +22,11 @@ struct Stream {
         const StreamVtable *vtable;
         void *userdata;
         unsigned pins;
+        Quota *quota;                      /* weak; NULL: none */
+        size_t charged_bytes, charged_fds; /* to it */
+        Turns *turns;                      /* weak; NULL: the loop's */
+        Turn turn;
+        uint64_t busy_until; /* it has had more than its share: until then it waits for its turn before it is read */
 
         Frame in;
         char *out;
@@ -30,13 +35,19 @@ struct Stream {
         ListNode out_fds;
         size_t n_out_fds; /* how many of them */
         size_t output_max;
+        /* Bytes queued that the peer made us say: before and since `mark`, a position in the stream. Once all up to it is
+         * written the first are forgotten: the sum is never too small, and counts no more than two queues. */
+        size_t asked_before, asked_since;
+        uint64_t mark;
         uint64_t stall_usec, progress; /* when the peer last took something */
         uint32_t events;               /* asked of epoll */
 
         bool freed;        /* only pinned */
         bool paused;       /* by the owner */
-        bool choked;       /* the peer is over its quota */
+        bool full;         /* the queue is over its quota, and not yet at half of it again */
+        bool choked;       /* with what the peer asked for: it is not read from */
         bool lines_left;   /* the turn ended with lines in the buffer */
+        bool greedy;       /* to be read when its turn comes: it read all that one may, or is busy */
         bool was_above;    /* half the quota: on_drained is due */
         bool half_closed;  /* nothing more comes in */
         bool finishing;    /* end once all is written */

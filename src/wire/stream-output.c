@@ -30,7 +30,8 @@ void stream_drop_output(Stream *s)
         free(s->out);
         s->out = NULL;
         s->out_start = s->out_end = s->out_size = 0;
-        s->choked = s->was_above = false;
+        s->full = s->choked = s->was_above = false;
+        s->asked_before = s->asked_since = 0;
 }
 
 static void write_failed(Stream *s, int r)
@@ -71,6 +72,11 @@ static ssize_t send_some(Stream *s, struct iovec *iov, size_t n_iov, const int *
         if (k < 0)
                 return errno == EAGAIN ? 0 : -errno;
         s->written += (uint64_t) k;
+        if (s->written >= s->mark) {
+                s->asked_before = s->asked_since;
+                s->asked_since = 0;
+                s->mark = s->written + stream_queued(s);
+        }
         s->progress = now_usec(CLOCK_MONOTONIC);
         return k;
 }
@@ -117,7 +123,9 @@ void stream_write_turn(Stream *s)
                 ;
         if (!s->was_above || is_half_full(s))
                 return;
-        s->was_above = s->choked = false;
+        s->was_above = s->full = s->choked = false;
+        s->asked_since = MIN(stream_queued(s), s->asked_before + s->asked_since);
+        s->asked_before = 0;
         if (s->vtable->on_drained)
                 s->vtable->on_drained(s, s->userdata);
 }
@@ -136,8 +144,22 @@ static int reserve_output(Stream *s, size_t n)
         return GROW(s->out, s->out_size, s->out_end + n);
 }
 
+static void note_queued(Stream *s, size_t n, bool asked)
+{
+        bool many_fds = s->n_out_fds > FDS_MAX;
+        size_t queued = stream_queued(s);
+
+        s->asked_since += asked ? n : 0;
+        s->was_above |= is_half_full(s);
+        s->choked |= many_fds || (asked && MIN(queued, s->asked_before + s->asked_since) > s->output_max);
+        if ((queued > s->output_max || many_fds) && !s->full) {
+                s->full = true;
+                s->progress = now_usec(CLOCK_MONOTONIC);
+        }
+}
+
 /* Keeps what the socket did not take of text and newline: from `skip` on. */
-static int queue_line(Stream *s, const char *text, size_t n, size_t skip)
+static int queue_line(Stream *s, const char *text, size_t n, size_t skip, bool asked)
 {
         int r = reserve_output(s, n + 1 - skip);
 
@@ -147,12 +169,7 @@ static int queue_line(Stream *s, const char *text, size_t n, size_t skip)
                 memcpy(s->out + s->out_end, text + skip, n - skip);
         s->out_end += n + 1 - skip;
         s->out[s->out_end - 1] = '\n';
-        if (is_half_full(s))
-                s->was_above = true;
-        if ((stream_queued(s) > s->output_max || s->n_out_fds > FDS_MAX) && !s->choked) {
-                s->choked = true;
-                s->progress = now_usec(CLOCK_MONOTONIC);
-        }
+        note_queued(s, n + 1 - skip, asked);
         return 0;
 }
 
@@ -174,7 +191,7 @@ static int queue_fds(Stream *s, const int *fds, size_t n)
 }
 
 /* On failure the descriptors are still the caller's. */
-static int send_line(Stream *s, const char *text, size_t n, const int *fds, size_t n_fds)
+static int send_line(Stream *s, const char *text, size_t n, const int *fds, size_t n_fds, bool asked)
 {
         struct iovec iov[] = { { (void *) text, n }, { (void *) "\n", 1 } };
         ssize_t k = 0;
@@ -186,7 +203,7 @@ static int send_line(Stream *s, const char *text, size_t n, const int *fds, size
                 return -E2BIG;
         if (stream_queued(s) == 0)
                 k = send_some(s, iov, ELEMENTSOF(iov), fds, n_fds);
-        else if (stream_queued(s) + n + 1 > QUEUE_FACTOR * s->output_max ||
+        else if (stream_queued(s) >= QUEUE_FACTOR * s->output_max ||
                         (n_fds > 0 && s->n_out_fds >= FDS_REFUSED))
                 return -ENOBUFS;
         if (k < 0) {
@@ -197,7 +214,7 @@ static int send_line(Stream *s, const char *text, size_t n, const int *fds, size
                 close_many((int *) fds, n_fds);
                 if ((size_t) k == n + 1)
                         return 0;
-                r = queue_line(s, text, n, (size_t) k);
+                r = queue_line(s, text, n, (size_t) k, asked);
                 if (r < 0)
                         /* Half a line is out: nothing sensible can follow it. */
                         stream_set_end(s, STREAM_END_ERROR, -r);
@@ -206,7 +223,7 @@ static int send_line(Stream *s, const char *text, size_t n, const int *fds, size
         r = queue_fds(s, fds, n_fds);
         if (r < 0)
                 return r;
-        r = queue_line(s, text, n, 0);
+        r = queue_line(s, text, n, 0, asked);
         if (r < 0 && n_fds > 0) {
                 OutFds *f = LIST_ENTRY(s->out_fds.prev, OutFds, node);
 
@@ -216,14 +233,24 @@ static int send_line(Stream *s, const char *text, size_t n, const int *fds, size
         return r;
 }
 
-int stream_send_line(Stream *s, const char *text, size_t n, int *fds, size_t n_fds)
+static int send_or_close(Stream *s, const char *text, size_t n, int *fds, size_t n_fds, bool asked)
 {
-        int r = send_line(s, text, n, fds, n_fds);
+        int r = send_line(s, text, n, fds, n_fds, asked);
 
         if (r < 0)
                 close_many(fds, n_fds);
         stream_changed(s);
         return r;
+}
+
+int stream_send_line(Stream *s, const char *text, size_t n, int *fds, size_t n_fds)
+{
+        return send_or_close(s, text, n, fds, n_fds, true);
+}
+
+int stream_send_unasked(Stream *s, const char *text, size_t n, int *fds, size_t n_fds)
+{
+        return send_or_close(s, text, n, fds, n_fds, false);
 }
 
 int stream_send_text(Stream *s, const char *text, size_t n)

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include <errno.h>
+#include <poll.h>
 #include <sys/epoll.h>
 #include <sys/ioctl.h>
 
@@ -24,6 +25,22 @@ void stream_set_end(Stream *s, StreamEnd end, int error)
         s->error = error;
 }
 
+/* What it keeps by now; false when that has grown past what its user may keep. */
+static bool charge(Stream *s, size_t bytes, size_t fds)
+{
+        bool more = bytes > s->charged_bytes, more_fds = fds > s->charged_fds;
+        Quota *q = s->quota;
+
+        if (!q)
+                return true;
+        q->bytes += bytes - s->charged_bytes;
+        q->fds += fds - s->charged_fds;
+        s->charged_bytes = bytes;
+        s->charged_fds = fds;
+        return !(more && quota_exceeded(q->bytes, q->bytes_max)) &&
+               !(more_fds && quota_exceeded(q->fds, q->fds_max));
+}
+
 static void pin(Stream *s)
 {
         s->pins++;
@@ -43,6 +60,8 @@ Stream *stream_free(Stream *s)
                 return NULL;
         s->freed = true;
         pin(s);
+        turn_drop(&s->turn);
+        charge(s, 0, 0);
         sd_event_source_disable_unref(s->io);
         sd_event_source_disable_unref(s->defer);
         sd_event_source_disable_unref(s->timer);
@@ -60,7 +79,7 @@ static int on_timer(sd_event_source *source, uint64_t usec, void *userdata);
 /* Progress moves the deadline without touching the timer: it looks again when it fires. */
 static int update_timer(Stream *s)
 {
-        bool wanted = s->choked || (s->finishing && stream_queued(s) > 0);
+        bool wanted = s->full || (s->finishing && stream_queued(s) > 0);
         uint64_t at = usec_add(s->progress, s->stall_usec);
         int r;
 
@@ -79,7 +98,7 @@ static int update_io(Stream *s)
         uint32_t events = 0;
         int r;
 
-        if (may_read(s) && !s->lines_left)
+        if (may_read(s) && !s->lines_left && !s->greedy)
                 events |= EPOLLIN;
         if (stream_queued(s) > 0)
                 events |= EPOLLOUT;
@@ -101,15 +120,23 @@ static void update(Stream *s)
                 return;
         if (s->finishing && stream_queued(s) == 0)
                 stream_set_end(s, STREAM_END_EOF, 0);
+        if (!charge(s, s->in.size + s->out_size, frame_n_fds(&s->in))) {
+                stream_set_end(s, STREAM_END_QUOTA, 0);
+                /* Now: until it is ended others may ask for more. */
+                frame_done(&s->in);
+                (void) charge(s, s->out_size, 0);
+        }
         r = update_timer(s);
         if (r >= 0)
                 r = update_io(s);
+        if (r >= 0 && (s->lines_left || s->greedy) && s->turns && may_read(s))
+                r = turns_queue(s->turns, &s->turn);
         if (r < 0)
                 stream_set_end(s, STREAM_END_ERROR, -r);
         /* Neither of these two can fail on a source that exists. */
         if (s->end_due)
                 (void) sd_event_source_set_enabled(s->io, SD_EVENT_OFF);
-        if (s->end_due || (s->lines_left && may_read(s)))
+        if (s->end_due || (s->lines_left && !s->turns && may_read(s)))
                 (void) sd_event_source_set_enabled(s->defer, SD_EVENT_ONESHOT);
 }
 
@@ -117,6 +144,11 @@ void stream_changed(Stream *s)
 {
         if (s->pins == 0)
                 update(s);
+}
+
+static bool end_is_answered(StreamEnd end)
+{
+        return end == STREAM_END_TOO_LONG || end == STREAM_END_BAD_FDS || end == STREAM_END_QUOTA;
 }
 
 /* The end of every turn. */
@@ -129,7 +161,7 @@ static void settle(Stream *s)
                 s->ended = true;
                 (void) sd_event_source_set_enabled(s->io, SD_EVENT_OFF);
                 s->timer = sd_event_source_disable_unref(s->timer);
-                if (s->end != STREAM_END_TOO_LONG && s->end != STREAM_END_BAD_FDS) {
+                if (!end_is_answered(s->end)) {
                         s->write_broken = true;
                         stream_drop_output(s);
                 }
@@ -141,9 +173,19 @@ static void settle(Stream *s)
 
 /* --- input --- */
 
-static void deliver_lines(Stream *s, unsigned *budget)
+typedef struct Budget {
+        unsigned lines;
+        uint64_t until;
+} Budget;
+
+static bool budget_left(const Budget *b)
 {
-        while (may_read(s) && *budget > 0) {
+        return b->lines == STREAM_LINES_PER_TURN || (b->lines > 0 && now_usec(CLOCK_MONOTONIC) < b->until);
+}
+
+static void deliver_lines(Stream *s, Budget *budget)
+{
+        while (may_read(s) && budget_left(budget)) {
                 char *line;
                 size_t n;
                 int r = frame_next(&s->in, &line, &n);
@@ -151,7 +193,7 @@ static void deliver_lines(Stream *s, unsigned *budget)
                 if (r < 0)
                         stream_set_end(s, STREAM_END_TOO_LONG, 0);
                 if (r > 0) {
-                        (*budget)--;
+                        budget->lines--;
                         s->vtable->on_line(s, line, n, s->userdata);
                 }
                 if (!s->freed && frame_fds_overdue(&s->in))
@@ -165,9 +207,17 @@ static void deliver_lines(Stream *s, unsigned *budget)
         s->lines_left = true;
 }
 
-static void reached_eof(Stream *s, uint32_t revents)
+/* Whether the peer is gone altogether, or has only said all it wants to say. */
+static bool hung_up(const Stream *s)
 {
-        if (!(revents & EPOLLHUP) && !s->write_broken && s->vtable->on_half_closed) {
+        struct pollfd p = { .fd = s->fd };
+
+        return poll(&p, 1, 0) > 0 && (p.revents & POLLHUP);
+}
+
+static void reached_eof(Stream *s)
+{
+        if (!hung_up(s) && !s->write_broken && s->vtable->on_half_closed) {
                 s->half_closed = true;
                 if (s->vtable->on_half_closed(s, s->userdata) || s->freed)
                         return;
@@ -175,7 +225,7 @@ static void reached_eof(Stream *s, uint32_t revents)
         stream_set_end(s, STREAM_END_EOF, 0);
 }
 
-static void receive(Stream *s, uint32_t revents)
+static void receive(Stream *s)
 {
         int fds[SCM_FDS_MAX], r;
         size_t n_fds = ELEMENTSOF(fds), n;
@@ -188,22 +238,41 @@ static void receive(Stream *s, uint32_t revents)
                 return;
         }
         k = recv_fds(s->fd, p, n, fds, &n_fds, MSG_DONTWAIT);
+        s->greedy = s->turns && k >= (ssize_t) READ_SIZE;
         if (k > 0) {
                 frame_commit(&s->in, (size_t) k);
                 r = frame_push_fds(&s->in, fds, n_fds);
                 if (r < 0)
                         stream_set_end(s, r == -EXFULL ? STREAM_END_BAD_FDS : STREAM_END_ERROR, -r);
         } else if (k == 0 || k == -ECONNRESET)
-                reached_eof(s, revents);
+                reached_eof(s);
         else if (k == -EXFULL)
                 stream_set_end(s, STREAM_END_BAD_FDS, 0);
         else if (k != -EAGAIN)
                 stream_set_end(s, STREAM_END_ERROR, (int) -k);
 }
 
+/* A turn of more than a few requests is paid for: for so many times its length the stream goes behind the others. */
+#define BUSY_USEC 50
+#define BUSY_FACTOR 16
+
+static void read_turn(Stream *s)
+{
+        uint64_t begin = now_usec(CLOCK_MONOTONIC), used;
+        Budget budget = { .lines = STREAM_LINES_PER_TURN, .until = usec_add(begin, STREAM_TURN_USEC) };
+
+        deliver_lines(s, &budget);
+        if (may_read(s) && !s->lines_left) {
+                receive(s);
+                deliver_lines(s, &budget);
+        }
+        used = now_usec(CLOCK_MONOTONIC) - begin;
+        if (used >= BUSY_USEC)
+                s->busy_until = begin + used * (1 + BUSY_FACTOR);
+}
+
 static int on_io(sd_event_source *source, int fd, uint32_t revents, void *userdata)
 {
-        unsigned budget = STREAM_LINES_PER_TURN;
         Stream *s = userdata;
 
         pin(s);
@@ -211,12 +280,11 @@ static int on_io(sd_event_source *source, int fd, uint32_t revents, void *userda
                 stream_write_turn(s);
         if (!s->freed && s->half_closed && (revents & (EPOLLHUP | EPOLLERR)))
                 stream_set_end(s, STREAM_END_EOF, 0);
-        if (may_read(s) && (revents & (EPOLLIN | EPOLLHUP | EPOLLERR))) {
-                deliver_lines(s, &budget);
-                if (may_read(s) && !s->lines_left) {
-                        receive(s, revents);
-                        deliver_lines(s, &budget);
-                }
+        /* What waits for its turn has been queued for it. */
+        if (may_read(s) && list_is_empty(&s->turn.node) && (revents & (EPOLLIN | EPOLLHUP | EPOLLERR))) {
+                s->greedy = s->turns && now_usec(CLOCK_MONOTONIC) < s->busy_until;
+                if (!s->greedy)
+                        read_turn(s);
         }
         settle(s);
         return 0;
@@ -224,13 +292,24 @@ static int on_io(sd_event_source *source, int fd, uint32_t revents, void *userda
 
 static int on_defer(sd_event_source *source, void *userdata)
 {
-        unsigned budget = STREAM_LINES_PER_TURN;
+        Budget budget = { .lines = STREAM_LINES_PER_TURN,
+                .until = usec_add(now_usec(CLOCK_MONOTONIC), STREAM_TURN_USEC) };
         Stream *s = userdata;
 
         pin(s);
         deliver_lines(s, &budget);
         settle(s);
         return 0;
+}
+
+static void on_turn(Turn *turn)
+{
+        Stream *s = container_of(turn, Stream, turn);
+
+        pin(s);
+        if (may_read(s))
+                read_turn(s);
+        settle(s);
 }
 
 static int on_timer(sd_event_source *source, uint64_t usec, void *userdata)
@@ -264,7 +343,9 @@ int stream_new(sd_event *event, int fd, size_t max_line, const StreamVtable *vta
                 .output_max = STREAM_OUTPUT_MAX_DEFAULT,
                 .stall_usec = STREAM_STALL_USEC_DEFAULT,
                 .events = EPOLLIN,
+                .turn = { .run = on_turn },
         };
+        list_init(&s->turn.node);
         list_init(&s->out_fds);
         frame_init(&s->in, MIN(max_line ?: FRAME_MAX_LINE_DEFAULT, FRAME_MAX_LINE_LIMIT));
         r = sd_event_add_io(event, &s->io, fd, s->events, on_io, s);
@@ -273,7 +354,10 @@ int stream_new(sd_event *event, int fd, size_t max_line, const StreamVtable *vta
         r = sd_event_add_defer(event, &s->defer, on_defer, s);
         if (r < 0)
                 return r;
-        r = sd_event_source_set_enabled(s->defer, SD_EVENT_OFF);
+        /* At the same priority it would come before all else each time (see turns.h). */
+        r = sd_event_source_set_priority(s->defer, SD_EVENT_PRIORITY_NORMAL + 1);
+        if (r >= 0)
+                r = sd_event_source_set_enabled(s->defer, SD_EVENT_OFF);
         if (r < 0)
                 return r;
         *ret = TAKE_PTR(s);
@@ -287,6 +371,14 @@ void stream_flush_and_free(Stream *s)
         while (!s->write_broken && stream_write_chunk(s) > 0)
                 ;
         stream_free(s);
+}
+
+void stream_share(Stream *s, Quota *quota, Turns *turns)
+{
+        (void) charge(s, 0, 0);
+        s->quota = quota;
+        s->turns = turns;
+        stream_changed(s);
 }
 
 void stream_set_output_max(Stream *s, size_t bytes, uint64_t stall_usec)

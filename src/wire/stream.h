@@ -3,19 +3,25 @@
 
 /* One non-blocking byte-stream socket of JSON lines on an sd-event loop: a framer for what comes in, a bounded
  * queue for what goes out, descriptors both ways. It knows lines, not messages. The output quota is the peer's:
- * past `output_max` the stream is no longer read from (so a client that does not read its replies can't ask for
- * more) until half of it is gone, and after `stall_usec` without progress it is closed. One unit of work a turn:
- * at most STREAM_LINES_PER_TURN lines are handed up before other sources get their chance. Callbacks come from
+ * with more than `output_max` queued of what it asked for the stream is no longer read from (so a client that does not
+ * read its replies can't ask for more) until half of it is gone. What we say unasked does not count for that: two
+ * peers that send to each other would both stop reading. In either case the stream is closed after `stall_usec` without
+ * progress. One unit of work a turn:
+ * at most STREAM_LINES_PER_TURN lines are handed up, and none is begun after STREAM_TURN_USEC, before others get their
+ * chance: the other sources of the loop, and where streams share Turns, first those that ask for little. Callbacks come from
  * the loop only, never from within a call on the stream. An idle stream holds no buffers. */
 
 #include <systemd/sd-event.h>
 
 #include "base/macro.h"
 #include "wire/json.h"
+#include "wire/quota.h"
+#include "wire/turns.h"
 
 #define STREAM_OUTPUT_MAX_DEFAULT (1024U * 1024)
 #define STREAM_STALL_USEC_DEFAULT (30U * 1000 * 1000)
 #define STREAM_LINES_PER_TURN 32
+#define STREAM_TURN_USEC 200
 
 typedef struct Stream Stream;
 
@@ -25,11 +31,12 @@ typedef enum StreamEnd {
         STREAM_END_TOO_LONG, /* a line over max_line: the owner answers -32700, then frees */
         STREAM_END_BAD_FDS,  /* undeclared, missing or truncated descriptors */
         STREAM_END_STALLED,
+        STREAM_END_QUOTA, /* what it would have kept is more than its user may; answered as above */
 } StreamEnd;
 
 /* Every callback may free the stream. Descriptors are claimed by stream_take_fds() from within on_line. on_end is
  * called at most once; the owner frees the stream (stream_flush_and_free() to let a last error out: what is sent
- * after TOO_LONG and BAD_FDS still goes out). A last line without its newline may be cut and is dropped. */
+ * after TOO_LONG, BAD_FDS and QUOTA still goes out). A last line without its newline may be cut and is dropped. */
 typedef struct StreamVtable {
         void (*on_line)(Stream *s, char *line, size_t n, void *userdata);
         void (*on_end)(Stream *s, StreamEnd end, int error, void *userdata);
@@ -46,13 +53,17 @@ Stream *stream_free(Stream *s);
 DEFINE_CLEANUP(Stream *, stream_free);
 /* Writes what is queued if the socket takes it at once, then frees. */
 void stream_flush_and_free(Stream *s);
+/* Both may be NULL, and must outlive the stream. */
+void stream_share(Stream *s, Quota *quota, Turns *turns);
 void stream_set_output_max(Stream *s, size_t bytes, uint64_t stall_usec);
 
 /* Queues one JSON value as a line with descriptors (consumed, on failure too); writes at once where possible.
- * `v` is borrowed. 0, -ENOMEM, -EPIPE after the end, -ENOBUFS when four times the quota would be queued. */
+ * `v` is borrowed. 0, -ENOMEM, -EPIPE after the end, -ENOBUFS when four times the quota is queued. */
 int stream_send(Stream *s, Json *v, int *fds, size_t n_fds);
 int stream_send_text(Stream *s, const char *text, size_t n); /* n without newline, which is added */
 int stream_send_line(Stream *s, const char *text, size_t n, int *fds, size_t n_fds); /* both */
+/* The same for what the peer did not make us say; its sender looks at stream_queued() first. */
+int stream_send_unasked(Stream *s, const char *text, size_t n, int *fds, size_t n_fds);
 /* Takes n of the descriptors that came with the current line; -EBADMSG when fewer are there. */
 int stream_take_fds(Stream *s, int *fds, size_t n);
 size_t stream_queued(const Stream *s); /* bytes not yet written */

@@ -1,6 +1,6 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: Apache-2.0
-"""bench.py [--build DIR] [--backend NAME,…] [--only abcde] [--quick] [--cpu N] [--json FILE]
+"""bench.py [--build DIR] [--backend NAME,…] [--only abcdefgh] [--quick] [--cpu N] [--json FILE]
 
 What tractor costs beside the bare floor and beside other supervisors that do the same work in the same run. Only the
 ratios mean anything: samples alternate, so that what else the machine does hits all of them alike. Medians, with minimum
@@ -12,6 +12,10 @@ and maximum.
   c  memory of keeper and supervisor with 50 actors, and an actor's share up to 1000
   d  spawning (and cancelling) with 2000 actors there, beside the same with 100
   e  tree.apply of 500 children with one changed, and with none; beside one spawn and one restart among those 500
+  f  supervisor.ping, beside an echo over a bare socketpair with one json-c parse and print a side
+  g  memory of 500 connections (250, unless root) that were served once and are idle
+  h  supervisor.ping alone, and beside 50 connections: 37 of another user flood it with pings, big lines and tiny ones, 12 subscribers
+     never read, one makes events for them
 
 The backend `scope` needs a systemd: unless one is PID 1, a private one is booted for it (root only)."""
 
@@ -31,7 +35,7 @@ def parse():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--build", help="the build to measure (default: $TRACTOR_TEST_BUILD, build-bench, build)")
     parser.add_argument("--backend", default="process,cgroup,scope")
-    parser.add_argument("--only", default="abcde", help="which groups, such as ab")
+    parser.add_argument("--only", default="abcdefgh", help="which groups, such as ab")
     parser.add_argument("--quick", action="store_true", help="a few samples, to try the driver")
     parser.add_argument("--cpu", type=int, help="everything on this CPU: work alone counts, not placement")
     parser.add_argument("--json", metavar="FILE", help="all samples and ratios")
@@ -372,7 +376,77 @@ def group_e(table, backends):
                         table.median("e", "apply, one changed", backend) / table.median("e", "restart → reply", backend), None)
 
 
-GROUPS = {"a": group_a, "b": group_b, "c": group_c, "d": group_d, "e": group_e}
+# --- f, g, h: the control socket: it is the same on every backend ------------------------------------------------
+
+
+def microseconds(*args):
+    return [1000 * ms for ms in floor("bench-client", *args)]
+
+
+@contextlib.contextmanager
+def crowd(t, n, *what, user=None):
+    """bench-client with n connections, from when it is at it."""
+    identity = {} if user is None else {"user": user, "group": user, "extra_groups": []}
+    process = subprocess.Popen([subjects.bench_program("bench-client"), what[0], t.path, str(n), *what[1:]],
+                               stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, **identity)
+    try:
+        assert process.stdout.readline() == "at it\n"
+        yield
+        assert process.poll() is None, "the crowd was cut off"
+    finally:
+        process.communicate("")
+
+
+def group_f(table, backends):
+    say("f: ping")
+    with scratch() as inbox, embedded(backends[0], inbox) as t:
+        for _ in range(few(15, 3)):
+            for subject, args in (("socketpair", ("raw", "3000")), ("supervisor", ("ping", t.path, "3000", "0"))):
+                table.add("f", "ping", subject, [statistics.median(microseconds(*args)[500:])], "µs")
+    table.ratio("f", "ping", "supervisor", "socketpair", 1.5)
+
+
+def group_g(table, backends):
+    say("g: idle connections")
+    users = [None, 61234] if os.geteuid() == 0 else [None]  # one may have 256
+    for _ in range(few(5, 1)):
+        with scratch() as inbox, embedded(backends[0], inbox) as t, contextlib.ExitStack() as stack:
+            os.chmod(t.dir, 0o711)
+            os.chmod(t.path, 0o666)
+            t.call("supervisor.ping")
+            before = subjects.memory_kib([t.status["pid"]])
+            for user in users:
+                stack.enter_context(crowd(t, 250, "idle", user=user))
+            after = subjects.memory_kib([t.status["pid"]])
+        for what, a, b in zip(("PSS a connection", "private a connection"), before, after):
+            table.add("g", what, "supervisor", [(b - a) / (250 * len(users))], "KiB")
+
+
+def p99(times):
+    return sorted(times)[len(times) * 99 // 100]
+
+
+def group_h(table, backends):
+    say("h: ping beside 50 hostile connections")
+    with scratch() as inbox, embedded(backends[0], inbox) as t:
+        os.chmod(t.dir, 0o711)
+        os.chmod(t.path, 0o666)
+        for _ in range(few(7, 1)):
+            for subject in ("alone", "beside 50"):
+                with contextlib.ExitStack() as stack:
+                    if subject != "alone":
+                        stack.enter_context(crowd(t, 37, "hostile", "012", user=61234 if os.geteuid() == 0 else None))
+                        stack.enter_context(crowd(t, 12, "hostile", "3"))
+                        stack.enter_context(crowd(t, 1, "hostile", "4"))
+                    times = microseconds("ping", t.path, str(few(1000, 200)), "300")
+                table.add("h", "ping, median", subject, [statistics.median(times)], "µs")
+                table.add("h", "ping, p99", subject, [p99(times)], "µs")
+    table.ratio("h", "ping, median", "beside 50", "alone", None)
+    table.ratio("h", "ping, p99", "beside 50", "alone", 3)
+
+
+GROUPS = {"a": group_a, "b": group_b, "c": group_c, "d": group_d, "e": group_e, "f": group_f, "g": group_g,
+          "h": group_h}
 
 
 def measure_in_systemd(table):

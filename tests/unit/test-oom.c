@@ -225,4 +225,158 @@ static void parsing(void)
         }
 }
 
-TEST_MAIN({ "every_allocation", every_allocation }, { "parsing", parsing });
+/* --- dialogs, tells, deadlines, the end --- */
+
+static int64_t dialog_id;
+
+static void took_one(Json *value, uint64_t lost, void *userdata)
+{
+        Run *run = userdata;
+
+        if (run->held)
+                (void) call_took(run->held, 1);
+}
+
+static const ItemVtable up = { .on_next = took_one };
+
+/* Two more than the opener takes: one waits in the queue, one is dropped from it or lost. */
+static void serve_items(Session *s, Call *c, const Message *m, void *userdata)
+{
+        Run *run = userdata;
+
+        if (!call_is_dialog(c)) {
+                call_reply(c, json_ref(m->params), NULL, 0);
+                return;
+        }
+        run->held = c;
+        call_set_userdata(c, run, NULL);
+        (void) call_started(c, NULL, &up, &(ItemOptions){ .credit = 2, .manual = true });
+        for (int i = 0; i < 70; i++)
+                (void) call_offer(c, json_new_string("item", SIZE_MAX));
+}
+
+static void item_came(Json *value, uint64_t lost, void *userdata)
+{
+        (void) session_took(((Run *) userdata)->client, dialog_id, 1);
+}
+
+static void dialog_started(Json *value, void *userdata)
+{
+        Run *run = userdata;
+
+        for (int i = 0; i < 3; i++)
+                (void) session_offer(run->client, dialog_id, json_new_string("item", SIZE_MAX));
+}
+
+static const SessionVtable items_vtable = { .on_request = serve_items, .on_end = on_end };
+static const ReplyVtable dialog_vtable = { on_reply, dialog_started, { .on_next = item_came } };
+
+static void say_line(int fd, const char *line)
+{
+        CHECK_EQ(write(fd, line, strlen(line)), (ssize_t) strlen(line));
+}
+
+/* Ids that are strings come of other people's clients alone. */
+static void foreign_client(Run *run, int a, int b)
+{
+        Session *s = NULL;
+
+        if (session_new(run->event, a, &(SessionOptions){ .peer_path = "/p" }, &items_vtable, run, &s) >=
+                        0) {
+                say_line(b, "{\"jsonrpc\":\"2.0\",\"id\":\"abc\",\"method\":\"x\",\"$\":{\"deadline_ms\":"
+                            "1000}}\n");
+                say_line(b, "{\"jsonrpc\":\"2.0\",\"method\":\"$/"
+                            "cancel\",\"params\":{\"id\":\"abc\",\"reason\":\"r\"}}\n");
+                turn(run);
+        }
+        session_free(s);
+        run->ends = 0;
+        close(b);
+}
+
+static void open_items(Run *run)
+{
+        const CallOptions o = { .ctx = true,
+                .items = { .credit = 4, .manual = true, .overrun = OVERRUN_DROP_OLDEST },
+                .deadline_ms = 100000 };
+
+        dialog_id = session_call(run->client, "items", NULL, &o, &dialog_vtable, run);
+        run->calls += dialog_id > 0;
+        turn(run);
+        for (int i = 0; i < 130; i++)
+                (void) session_notify(run->client, "tell", NULL);
+        turn(run);
+        (void) session_stop(run->client, dialog_id);
+        turn(run);
+        if (run->held)
+                (void) call_stop(run->held);
+}
+
+static void converse_in_items(Run *run, int a, int b)
+{
+        Quota quota = { .bytes_max = 1 << 20, .calls_max = 10 };
+        const SessionOptions serving = { .name = "server", .quota = &quota },
+                             calling = { .connector = true, .hello = true, .exit_told = true };
+        int pair[2];
+
+        CHECK(socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, pair) >= 0);
+        foreign_client(run, pair[0], pair[1]);
+        if (session_new(run->event, a, &serving, &items_vtable, run, &run->server) < 0) {
+                close(b);
+                return;
+        }
+        if (session_new(run->event, b, &calling, &vtable, run, &run->client) >= 0) {
+                open_items(run);
+                (void) call(run, "echo", NULL);
+                turn(run);
+        }
+        /* The server goes; its client waits for the word about how. */
+        run->server = session_free(run->server);
+        if (run->held)
+                call_reply(TAKE_PTR(run->held), NULL, NULL, 0);
+        CHECK_EQ(quota.calls + quota.bytes, 0);
+        turn(run);
+        if (run->client)
+                session_peer_exited(run->client, NULL);
+        turn(run);
+}
+
+static bool fail_items_at(long n)
+{
+        long before = live;
+        Run run = { 0 };
+        bool failed;
+        int pair[2];
+
+        CHECK(sd_event_new(&run.event) >= 0);
+        CHECK(socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, pair) >= 0);
+        countdown = n;
+        converse_in_items(&run, pair[0], pair[1]);
+        failed = countdown == 0;
+        countdown = -1;
+        CHECK_EQ(run.replies, run.calls);
+        if (!failed)
+                CHECK_EQ(run.calls, 2);
+        session_free(run.client);
+        session_free(run.server);
+        sd_event_unref(run.event);
+        if (live != before) {
+                fprintf(stderr, "at %ld: %ld blocks left\n", n, live - before);
+                abort();
+        }
+        return failed;
+}
+
+static void every_allocation_of_items(void)
+{
+        long n = 1;
+
+        (void) fail_items_at(LONG_MAX);
+        while (fail_items_at(n))
+                n++;
+        fprintf(stderr, "%ld allocations\n", n - 1);
+        CHECK(n > 500);
+}
+
+TEST_MAIN({ "every_allocation", every_allocation },
+                { "every_allocation_of_items", every_allocation_of_items }, { "parsing", parsing });
