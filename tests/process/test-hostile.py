@@ -431,6 +431,7 @@ def no_credit(backend):
             if first:
                 assert "lost" not in c.receive()["params"]
             c.send({"jsonrpc": "2.0", "method": "$/credit", "params": {"id": 1, "n": 1}})
+            assert c.call("supervisor.ping") == {}  # by then it has come
             t.call("tree.load", tree={"tractor": 1, "name": f"x{first}", "children": []})
             assert c.receive()["params"]["lost"] >= 200
             assert c.call("supervisor.ping") == {}
