@@ -183,7 +183,8 @@ def names_being_looked_up(backend):
             "params": {"parent": "/t", "name": f"w{i}", "exec": ["sleep", "1000"], "user": "nobody"}
         }).encode() + b"\n" for i in range(150)))
         codes = [c.receive().get("error", {"code": 0})["code"] for _ in range(150)]
-        assert set(codes) == {0, -32011} and codes.count(0) >= 64, codes
+        # As many as at most 64 look-ups at a time let through; how many that is depends on how long one takes.
+        assert set(codes) <= {0, -32011} and codes.count(0) >= 64, codes
         # Left to the end of the supervisor.
         t.connect().request("tree.load", tree("last", sleeper("a", user="nobody")))
 
