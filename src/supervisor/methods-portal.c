@@ -121,41 +121,30 @@ static bool fail_if_over(Call *call, const Node *node, bool removed)
         return true;
 }
 
-static bool over(const Waiter *w, bool removed)
+/* Waits until the actor can be reached, or never will be. */
+static bool check_reachable(Waiter *w, bool removed, void (*reach)(Call *call, const Peer *peer, Node *node))
 {
-        const Node *node = w->member->node;
+        Node *node = w->member->node;
+        Op *op = w->userdata;
+        const Peer *peer = op->peer;
 
-        return removed || node->state == NODE_DEAD || node->state == NODE_FAILED;
+        if (removed || node->state == NODE_DEAD || node->state == NODE_FAILED)
+                (void) fail_if_over(op_end(op), node, removed);
+        else if (can_accept(node))
+                reach(op_end(op), peer, node);
+        else
+                return false;
+        return true;
 }
 
 static bool check_connect(Waiter *w, bool removed)
 {
-        Op *op = w->userdata;
-        const Peer *peer = op->peer;
-        Node *node = w->member->node;
-
-        if (over(w, removed))
-                (void) fail_if_over(op_end(op), node, removed);
-        else if (can_accept(node))
-                give_portal(op_end(op), peer, node);
-        else
-                return false;
-        return true;
+        return check_reachable(w, removed, give_portal);
 }
 
 static bool check_attach(Waiter *w, bool removed)
 {
-        Op *op = w->userdata;
-        const Peer *peer = op->peer;
-        Node *node = w->member->node;
-
-        if (over(w, removed))
-                (void) fail_if_over(op_end(op), node, removed);
-        else if (can_accept(node))
-                give_away(op_end(op), peer, node);
-        else
-                return false;
-        return true;
+        return check_reachable(w, removed, give_away);
 }
 
 static Node *channelled_node(Request *q)
