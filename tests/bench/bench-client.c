@@ -17,6 +17,7 @@
  *
  *      bench-client raw N                   N echoes over a socketpair: a print and a parse by json-c at either end
  *      bench-client ping SOCKET N PAUSE_US  N times supervisor.ping, the same print and parse, a pause between two
+ *      bench-client echo SOCKET N PATH      the same with an actor, over the connection that it was given by actor.attach
  *      bench-client idle SOCKET N           N connections that say nothing, until stdin ends
  *      bench-client hostile SOCKET N KINDS  N by turns of these kinds: 0 pings without end, 1 lines of nearly 1 MiB, 2 tiny
  *                                           wrong lines, 3 subscribers that never read, 4 a client whose loading and
@@ -92,13 +93,13 @@ static struct json_object *receive_object(int fd)
         return v;
 }
 
-static struct json_object *request(int id)
+static struct json_object *request(int id, const char *method)
 {
         struct json_object *v = json_object_new_object();
 
         json_object_object_add(v, "jsonrpc", json_object_new_string("2.0"));
         json_object_object_add(v, "id", json_object_new_int(id));
-        json_object_object_add(v, "method", json_object_new_string("supervisor.ping"));
+        json_object_object_add(v, "method", json_object_new_string(method));
         return v;
 }
 
@@ -118,7 +119,7 @@ static _Noreturn void echo(int fd)
         _exit(0);
 }
 
-static void ask(int fd, int n, unsigned pause_usec)
+static void ask(int fd, const char *method, int n, unsigned pause_usec)
 {
         uint64_t *times = calloc((size_t) n, sizeof(uint64_t));
 
@@ -126,7 +127,7 @@ static void ask(int fd, int n, unsigned pause_usec)
                 struct json_object *reply;
                 uint64_t begin = now();
 
-                send_object(fd, request(i));
+                send_object(fd, request(i, method));
                 reply = receive_object(fd);
                 if (!reply || json_object_get_int(json_object_object_get(reply, "id")) != i ||
                                 !json_object_object_get(reply, "result"))
@@ -155,9 +156,30 @@ static void raw(int n)
                 echo(pair[1]);
         }
         close(pair[1]);
-        ask(pair[0], n, 0);
+        ask(pair[0], "supervisor.ping", n, 0);
         close(pair[0]);
         (void) wait(NULL);
+}
+
+static void attach(int fd, const char *path)
+{
+        struct json_object *v = request(0, "actor.attach"), *params = json_object_new_object(), *reply;
+
+        json_object_object_add(params, "path", json_object_new_string(path));
+        json_object_object_add(v, "params", params);
+        send_object(fd, v);
+        reply = receive_object(fd);
+        if (!reply || !json_object_object_get(reply, "result"))
+                abort();
+        json_object_put(reply);
+}
+
+static void echo_of_actor(const char *path, int n, const char *actor)
+{
+        int fd = connect_to(path);
+
+        attach(fd, actor);
+        ask(fd, "echo", n, 0);
 }
 
 /* --- many --- */
@@ -277,7 +299,7 @@ static void idle(const char *path, int n)
                 int fd = connect_to(path);
 
                 /* Once served: what a connection keeps after it has said something counts. */
-                send_object(fd, request(i));
+                send_object(fd, request(i, "supervisor.ping"));
                 json_object_put(receive_object(fd));
         }
         puts("at it");
@@ -290,7 +312,9 @@ int main(int argc, char **argv)
         if (argc == 3 && strcmp(argv[1], "raw") == 0)
                 raw(atoi(argv[2]));
         else if (argc == 5 && strcmp(argv[1], "ping") == 0)
-                ask(connect_to(argv[2]), atoi(argv[3]), (unsigned) atoi(argv[4]));
+                ask(connect_to(argv[2]), "supervisor.ping", atoi(argv[3]), (unsigned) atoi(argv[4]));
+        else if (argc == 5 && strcmp(argv[1], "echo") == 0)
+                echo_of_actor(argv[2], atoi(argv[3]), argv[4]);
         else if (argc == 4 && strcmp(argv[1], "idle") == 0)
                 idle(argv[2], atoi(argv[3]));
         else if (argc == 5 && strcmp(argv[1], "hostile") == 0)

@@ -403,7 +403,13 @@ def group_f(table, backends):
         for _ in range(few(15, 3)):
             for subject, args in (("socketpair", ("raw", "3000")), ("supervisor", ("ping", t.path, "3000", "0"))):
                 table.add("f", "ping", subject, [statistics.median(microseconds(*args)[500:])], "µs")
+        t.call("tree.load", tree={"tractor": 1, "name": "f", "children": [
+            {"name": "echo", "exec": [subjects.bench_program("bench-echo")], "channel": "fd", "ready": "channel"}]})
+        for _ in range(few(15, 3)):
+            for subject, args in (("socketpair", ("raw", "3000")), ("attached", ("echo", t.path, "3000", "/f/echo"))):
+                table.add("f", "echo", subject, [statistics.median(microseconds(*args)[500:])], "µs")
     table.ratio("f", "ping", "supervisor", "socketpair", 1.5)
+    table.ratio("f", "echo", "attached", "socketpair", 1.5)
 
 
 def group_g(table, backends):
