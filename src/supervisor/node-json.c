@@ -70,11 +70,19 @@ static bool process_lives(const Member *member)
 }
 
 /* The end that led here; not an older one's. */
-static bool tells_exit(NodeState from, NodeState to)
+static bool tells_exit(const Node *node, NodeState from, NodeState to)
 {
-        if (to == NODE_STARTING)
+        switch (to) {
+        case NODE_NEW:
+        case NODE_STARTING:
                 return from == NODE_STARTING || from == NODE_READY || from == NODE_STOPPING;
-        return to != NODE_READY;
+        case NODE_STOPPING: /* what the main process has left, or by request */
+                return node->spec.kind == NODE_ACTOR && !process_lives(node_member(node));
+        case NODE_READY:
+                return false;
+        default:
+                return true;
+        }
 }
 
 int node_state_event(const Node *node, NodeState from, NodeState to, Json **ret)
@@ -89,7 +97,7 @@ int node_state_event(const Node *node, NodeState from, NodeState to, Json **ret)
         r = json_pack(&v, "{from:s, to:s, kind:s, generation:i, restarts:i, exit:O?, reason:s?}",
                         node_state_to_string(from), node_state_to_string(to),
                         node->spec.kind == NODE_ACTOR ? "actor" : "supervisor", (int) node->generation,
-                        (int) node->restarts, !tells_exit(from, to) ? NULL : exit,
+                        (int) node->restarts, !tells_exit(node, from, to) ? NULL : exit,
                         member ? member->trouble : NULL);
         if (r >= 0 && process_lives(member))
                 r = set_integer(v, "pid", member->life->pid);

@@ -377,6 +377,10 @@ def event_items(backend):
         while not below or below[-1]["event"] != "removed" or below[-1]["path"] != "/t/b":
             below.append(branch.next())
         assert {item["path"] for item in below} == {"/t/b", "/t/b/c"}, below
+        # An exit is told with what it led to, and not again when the next generation is asked to stop.
+        told = [(i["to"], i["generation"], i["exit"]["cause"]) for i in below if i["event"] == "state" and "exit" in i
+                and i["path"] == "/t/b/c"]
+        assert told == [("starting", 2, "signal"), ("dead", 2, "stop")], told
         assert [i["seq"] for i in below] == sorted({i["seq"] for i in below})
 
 
