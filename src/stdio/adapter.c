@@ -66,24 +66,38 @@ void adapter_lost_connection(Adapter *a)
                 stop(a, EXIT_SUCCESS);
 }
 
-/* The supervisor has the last word on connections that know it, so that they are left open here. */
+/* Whatever had come by then has been answered. The supervisor has the last word on connections that know it, so that
+ * they are left open here. */
+static int on_all_heard(sd_event_source *s, void *userdata)
+{
+        Adapter *a = userdata;
+
+        connections_close(a);
+        adapter_lost_connection(a);
+        return 0;
+}
+
+/* After everything that is to be read already: a request in a socket is as open as one that was passed on. */
+static int hear_all(Adapter *a)
+{
+        int r = sd_event_add_defer(a->event, &a->last, on_all_heard, a);
+
+        return r < 0 ? r : sd_event_source_set_priority(a->last, SD_EVENT_PRIORITY_IDLE);
+}
+
 static void leave(Adapter *a, const Json *params)
 {
-        _cleanup_json_ Json *data = NULL;
-
         if (a->leaving)
                 return;
         /* What it said before it died counts. Others may still hold its stdout: it is not waited for. */
         lines_drain(a->program, DRAIN_MAX);
         a->leaving = true;
-        if (json_pack(&data, "{actor:s, exit:O}", a->path, json_get(params, "exit")) < 0 ||
-                        arm(a, LEAVE_USEC, on_left) < 0) {
+        if (json_pack(&a->death, "{actor:s, exit:O}", a->path, json_get(params, "exit")) < 0 ||
+                        arm(a, LEAVE_USEC, on_left) < 0 || hear_all(a) < 0) {
                 adapter_broken(a);
                 return;
         }
-        program_fail_all(a, ERROR_ACTOR_DIED, data, "the actor has died");
-        connections_close(a);
-        adapter_lost_connection(a);
+        program_fail_all(a, ERROR_ACTOR_DIED, a->death, "the actor has died");
 }
 
 /* --- the channel --- */
@@ -166,6 +180,8 @@ Adapter *adapter_free(Adapter *a)
         if (a->channel)
                 session_free(a->channel);
         sd_event_source_disable_unref(a->timer);
+        sd_event_source_disable_unref(a->last);
+        json_unref(a->death);
         sd_event_unref(a->event);
         ids_done(&a->ids);
         free(a);

@@ -43,7 +43,8 @@ typedef struct Adapter {
         bool stopping; /* it was asked to stop */
         bool deaf;     /* it has closed its stdin or stdout and did not end */
         bool leaving;  /* it has ended, and soon we shall */
-        sd_event_source *timer;
+        Json *death;   /* once it has ended: the data of the error that says how */
+        sd_event_source *timer, *last;
         uint64_t logged_at; /* see program.c */
         unsigned log_tokens;
         unsigned long unlogged;

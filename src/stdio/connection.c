@@ -90,6 +90,8 @@ static void on_request(Session *s, Call *call, const Message *m, void *userdata)
         else if (call_is_dialog(call) || m->n_fds > 0)
                 call_fail(call, ERROR_UNSUPPORTED, NULL,
                                 "a program on stdin and stdout has neither dialogs nor descriptors");
+        else if (a->death && !a->stopping)
+                call_fail(call, ERROR_ACTOR_DIED, json_ref(a->death), "the actor has died");
         else if (a->stopping || a->leaving)
                 call_fail(call, ERROR_ACTOR_STOPPED, NULL, "%s is stopping", a->path);
         else if (a->deaf)
