@@ -8,37 +8,13 @@
   ask   {method, params} → the supervisor's answer, by its channel
   talk        {path, method, params} → connects to another actor and passes on what that answers
 """
-import array
-import json
 import os
 import selectors
 import signal
 import socket
 import sys
 
-
-class Line:
-    def __init__(self, sock):
-        self.sock, self.data, self.fds = sock, b"", []
-
-    def fill(self):
-        fds = array.array("i")
-        data, ancillary, _, _ = self.sock.recvmsg(65536, socket.CMSG_SPACE(16 * 4))
-        for level, kind, payload in ancillary:
-            if (level, kind) == (socket.SOL_SOCKET, socket.SCM_RIGHTS):
-                fds.frombytes(payload)
-        self.fds += list(fds)
-        self.data += data
-        return bool(data)
-
-    def lines(self):
-        while b"\n" in self.data:
-            line, self.data = self.data.split(b"\n", 1)
-            yield json.loads(line)
-
-    def say(self, **message):
-        self.sock.sendall(json.dumps({"jsonrpc": "2.0", **message}).encode() + b"\n")
-
+from lines import Line
 
 channel = Line(socket.socket(fileno=int(os.environ["TRACTOR_CHANNEL_FD"])))
 selector = selectors.DefaultSelector()

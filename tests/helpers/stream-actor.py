@@ -8,13 +8,14 @@ was given, and notes what it hears in the file that its argument names, one JSON
   die {n}      → n items, then the end by signal 9         fail    → an error of its own
   sent         → how many items it has sent to anyone       slow    → no answer, until it is cancelled
 """
-import array
 import json
 import os
 import selectors
 import signal
 import socket
 import sys
+
+from lines import Line
 
 sent = [0]
 notes = open(sys.argv[1], "a", buffering=1) if len(sys.argv) > 1 else None
@@ -23,30 +24,6 @@ notes = open(sys.argv[1], "a", buffering=1) if len(sys.argv) > 1 else None
 def note(**value):
     if notes:
         notes.write(json.dumps(value) + "\n")
-
-
-class Line:
-    def __init__(self, sock):
-        self.sock, self.data, self.fds, self.dialogs = sock, b"", [], {}
-
-    def fill(self):
-        fds = array.array("i")
-        data, ancillary, _, _ = self.sock.recvmsg(65536, socket.CMSG_SPACE(16 * 4))
-        for level, kind, payload in ancillary:
-            if (level, kind) == (socket.SOL_SOCKET, socket.SCM_RIGHTS):
-                fds.frombytes(payload)
-        self.fds += list(fds)
-        self.data += data
-        return bool(data)
-
-    def lines(self):
-        while b"\n" in self.data:
-            line, self.data = self.data.split(b"\n", 1)
-            if line:
-                yield json.loads(line)
-
-    def say(self, **message):
-        self.sock.sendall(json.dumps({"jsonrpc": "2.0", **message}).encode() + b"\n")
 
 
 class Dialog:
