@@ -25,11 +25,6 @@ Session *link_session(Link *l)
         return l->session;
 }
 
-bool link_ended(const Link *l)
-{
-        return l->ended;
-}
-
 Link *link_free(Link *l)
 {
         if (!l)

@@ -15,7 +15,6 @@ int link_open(Context *c, const char *path, bool hello, Link **ret);
 Link *link_free(Link *l);
 DEFINE_CLEANUP(Link *, link_free);
 Session *link_session(Link *l);
-bool link_ended(const Link *l);
 /* Dialogs need the actor's own hello, which a plain JSON-RPC server does not say. 0 or an exit code. */
 int link_await_hello(Link *l);
 /* Until all that was sent is on its way, and the connection closed. */
