@@ -26,11 +26,11 @@ typedef struct Line {
 
 /* Items of a dialog from one end. */
 typedef struct Wire {
-        int64_t credit; /* that has reached the sender; -1: not yet said */
-        int64_t items;  /* that have left it */
+        int64_t credit;     /* that has reached the sender; -1: not yet said */
+        int64_t items;      /* that have left it */
         int64_t sizes[128]; /* no window is larger */
-        int64_t n_given; /* items for which credit has reached it */
-        uint64_t bytes;  /* of those under way */
+        int64_t n_given;    /* items for which credit has reached it */
+        uint64_t bytes;     /* of those under way */
         bool stopped;
 } Wire;
 
