@@ -1,0 +1,14 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#pragma once
+
+/* Structured concurrency across processes: all of libtractor. */
+
+#include <tractor/context.h>
+#include <tractor/error.h>
+#include <tractor/macros.h>
+#include <tractor/nursery.h>
+#include <tractor/portal.h>
+#include <tractor/runtime.h>
+#include <tractor/scope.h>
+#include <tractor/sync.h>
+#include <tractor/task.h>

@@ -1,0 +1,320 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include <errno.h>
+#include <poll.h>
+#include <stdio.h>
+#include <unistd.h>
+
+#include "libtractor/actor.h"
+#include "libtractor/error-private.h"
+#include "libtractor/nursery.h"
+#include "libtractor/runtime.h"
+
+#define TASKS_DEFAULT 30000U
+
+static int on_timer(sd_event_source *source, uint64_t usec, void *userdata)
+{
+        Runtime *rt = userdata;
+
+        rt->timer_armed = USEC_INFINITY;
+        timers_fire(&rt->timers, now_usec(CLOCK_MONOTONIC));
+        return runtime_arm(rt);
+}
+
+/* In a loop of somebody else's; in ours what is ready runs between the turns. */
+static int on_defer(sd_event_source *source, void *userdata)
+{
+        runtime_turn(userdata);
+        return 0;
+}
+
+static int on_interrupt(sd_event_source *source, const struct signalfd_siginfo *si, void *userdata)
+{
+        Runtime *rt = userdata;
+
+        runtime_interrupt(rt, (int) si->ssi_signo);
+        return 0;
+}
+
+static int add_signals(Runtime *rt)
+{
+        static const int signals[] = { SIGINT, SIGTERM };
+        sigset_t set;
+        int r;
+
+        if ((rt->options.flags & TRACTOR_NO_SIGNALS) && !rt->actor)
+                return 0;
+        (void) sigemptyset(&set);
+        for (size_t i = 0; i < ELEMENTSOF(signals); i++)
+                (void) sigaddset(&set, signals[i]);
+        if (sigprocmask(SIG_BLOCK, &set, &rt->old_mask) < 0)
+                return -errno;
+        rt->masked = true;
+        for (size_t i = 0; i < ELEMENTSOF(signals); i++) {
+                r = sd_event_add_signal(rt->event, &rt->signal_sources[i], signals[i], on_interrupt, rt);
+                if (r < 0)
+                        return r;
+        }
+        return 0;
+}
+
+static int add_sources(Runtime *rt)
+{
+        int r = sd_event_add_time(rt->event, &rt->timer_source, CLOCK_MONOTONIC, 0, 1, on_timer, rt);
+
+        if (r >= 0)
+                r = sd_event_source_set_enabled(rt->timer_source, SD_EVENT_OFF);
+        if (r >= 0)
+                r = sd_event_source_set_exit_on_failure(rt->timer_source, true);
+        if (r >= 0 && !rt->own_loop) {
+                r = sd_event_add_defer(rt->event, &rt->ready_source, on_defer, rt);
+                if (r >= 0)
+                        r = sd_event_source_set_enabled(rt->ready_source, SD_EVENT_ON);
+        }
+        return r >= 0 ? add_signals(rt) : r;
+}
+
+Runtime *runtime_free(Runtime *rt)
+{
+        if (!rt)
+                return NULL;
+        actor_free(rt);
+        for (size_t i = 0; i < ELEMENTSOF(rt->signal_sources); i++)
+                sd_event_source_disable_unref(rt->signal_sources[i]);
+        sd_event_source_disable_unref(rt->timer_source);
+        sd_event_source_disable_unref(rt->ready_source);
+        scope_free(rt->main_scope);
+        timers_clear(&rt->timers);
+        fiber_pool_clear(&rt->fibers);
+        tractor_error_unref(rt->error);
+        sd_event_unref(rt->event);
+        if (rt->masked)
+                (void) sigprocmask(SIG_SETMASK, &rt->old_mask, NULL);
+        free(rt->reason);
+        runtime = NULL;
+        free(rt);
+        return NULL;
+}
+DEFINE_CLEANUP(Runtime *, runtime_free);
+
+static int runtime_new(const tractor_options *o, bool own_loop, Runtime **ret)
+{
+        _cleanup_(runtime_freep) Runtime *rt = NULL;
+        int r;
+
+        if (runtime)
+                return -EBUSY;
+        if (o && o->size < sizeof(*o))
+                return -EINVAL;
+        rt = calloc(1, sizeof(*rt));
+        if (!rt)
+                return -ENOMEM;
+        runtime = rt;
+        rt->options = o ? *o : (tractor_options){ .size = sizeof(*o) };
+        rt->own_loop = own_loop;
+        rt->timer_armed = USEC_INFINITY;
+        rt->max_tasks = rt->options.max_tasks ?: TASKS_DEFAULT;
+        list_init(&rt->ready);
+        list_init(&rt->tasks);
+        fiber_pool_init(&rt->fibers, rt->options.stack_size);
+        r = sd_event_new(&rt->event);
+        if (r < 0)
+                return r;
+        r = actor_detect(rt);
+        if (r < 0)
+                return r;
+        r = add_sources(rt);
+        if (r < 0)
+                return r;
+        rt->main_scope = scope_new(rt, NULL);
+        if (!rt->main_scope)
+                return -ENOMEM;
+        *ret = TAKE_PTR(rt);
+        return 0;
+}
+
+void runtime_interrupt(Runtime *rt, int signal)
+{
+        if (rt->interrupted == 0)
+                rt->interrupted = signal;
+        scope_cancel(rt->main_scope, signal == SIGINT ? "interrupted" : "terminated", NULL);
+}
+
+/* The main task: an actor's is its own life, a root's what it was given. */
+static int start_main(Runtime *rt, int (*main)(void *userdata), void *userdata)
+{
+        int r;
+
+        if (rt->actor)
+                r = task_new(rt, rt->main_scope, "main", actor_main, rt, NULL, &rt->main_task);
+        else
+                r = task_new(rt, rt->main_scope, "main", main, userdata, NULL, &rt->main_task);
+        return r;
+}
+
+/* What the run as a whole comes to, once its main task has ended. */
+static int conclude(Runtime *rt)
+{
+        int r = rt->result;
+
+        if (rt->interrupted && !rt->actor) {
+                tractor_error_unref(rt->error);
+                rt->error = error_new(ERROR_CANCELLED, "Interrupted", NULL, "interrupted by SIG%s",
+                                sigabbrev_np(rt->interrupted));
+                return -EINTR;
+        }
+        if (r >= 0 && rt->error)
+                return tractor_error_errno(rt->error);
+        return r;
+}
+
+void runtime_turn(Runtime *rt)
+{
+        (void) runtime_run_ready(rt);
+        (void) runtime_arm(rt);
+        if (!rt->main_task && !rt->ended) {
+                rt->ended = true;
+                rt->result = conclude(rt);
+                if (rt->ready_source)
+                        (void) sd_event_source_set_enabled(rt->ready_source, SD_EVENT_OFF);
+                if (rt->on_end)
+                        rt->on_end(rt->result, rt->userdata);
+        }
+}
+
+static int loop(Runtime *rt)
+{
+        int r;
+
+        for (;;) {
+                runtime_turn(rt);
+                if (rt->ended)
+                        return rt->result;
+                r = sd_event_run(rt->event, list_is_empty(&rt->ready) ? UINT64_MAX : 0);
+                if (r < 0)
+                        return r;
+        }
+}
+
+int runtime_run(const tractor_options *o, int (*main)(void *userdata), void *userdata,
+                tractor_error **ret_error, int *ret_signal)
+{
+        _cleanup_(runtime_freep) Runtime *rt = NULL;
+        int r = runtime_new(o, true, &rt);
+
+        if (r < 0)
+                return r;
+        r = start_main(rt, main, userdata);
+        if (r < 0)
+                return r;
+        r = loop(rt);
+        *ret_error = TAKE_PTR(rt->error);
+        *ret_signal = rt->interrupted;
+        return r;
+}
+
+_public_ int tractor_run(const tractor_options *o, int (*main)(void *userdata), void *userdata)
+{
+        _cleanup_(tractor_error_unrefp) tractor_error *e = NULL;
+        int signal;
+
+        return runtime_run(o, main, userdata, &e, &signal);
+}
+
+_public_ int tractor_main(const tractor_options *o, int (*main)(void *userdata), void *userdata)
+{
+        _cleanup_(tractor_error_unrefp) tractor_error *e = NULL;
+        _cleanup_free_ char *text = NULL;
+        int signal = 0, r = runtime_run(o, main, userdata, &e, &signal);
+
+        if (r >= 0)
+                return 0;
+        text = e ? tractor_error_format(e) : xasprintf("%s\n", strerror(-r));
+        (void) fprintf(stderr, "%s: %s", program_invocation_short_name, text ?: "out of memory\n");
+        /* As a shell has it for what it interrupted. */
+        return signal ? 128 + signal : 1;
+}
+
+_public_ struct sd_event *tractor_get_event(void)
+{
+        return runtime ? runtime->event : NULL;
+}
+
+_public_ void tractor_cancel_all(const char *reason)
+{
+        if (runtime)
+                scope_cancel(runtime->main_scope, reason, NULL);
+}
+
+_public_ const char *tractor_cancel_reason(void)
+{
+        return runtime ? tractor_scope_reason(runtime->main_scope) : NULL;
+}
+
+/* --- the poll interface --- */
+_public_ int tractor_open(const tractor_options *o, int (*main)(void *userdata), void *userdata,
+                void (*on_end)(int r, void *userdata))
+{
+        _cleanup_(runtime_freep) Runtime *rt = NULL;
+        int r = runtime_new(o, false, &rt);
+
+        if (r < 0)
+                return r;
+        rt->on_end = on_end;
+        rt->userdata = userdata;
+        r = start_main(rt, main, userdata);
+        if (r < 0)
+                return r;
+        (void) TAKE_PTR(rt);
+        return 0;
+}
+
+_public_ int tractor_get_fd(void)
+{
+        return runtime ? sd_event_get_fd(runtime->event) : -ENOTCONN;
+}
+
+_public_ int tractor_get_events(void)
+{
+        return runtime ? POLLIN : -ENOTCONN;
+}
+
+_public_ int tractor_get_timeout(uint64_t *ret)
+{
+        if (!runtime)
+                return -ENOTCONN;
+        /* The kernel's timers are behind the descriptor; what is pending here is not. */
+        *ret = sd_event_get_state(runtime->event) == SD_EVENT_ARMED ? TRACTOR_FOREVER : 0;
+        return 0;
+}
+
+/* How many sources are worked off before the host has its turn again. */
+#define SOURCES_A_TURN 64
+
+_public_ int tractor_process(void)
+{
+        Runtime *rt = runtime;
+        int r;
+
+        if (!rt)
+                return -ENOTCONN;
+        if (rt->running)
+                return -EDEADLK;
+        for (unsigned n = 0; n < SOURCES_A_TURN && !rt->ended; n++) {
+                r = sd_event_get_state(rt->event) == SD_EVENT_ARMED ? sd_event_wait(rt->event, 0)
+                                                                    : sd_event_prepare(rt->event);
+                if (r < 0)
+                        return r;
+                if (r > 0) {
+                        r = sd_event_dispatch(rt->event);
+                        if (r < 0)
+                                return r;
+                } else if (sd_event_get_state(rt->event) == SD_EVENT_ARMED)
+                        break;
+        }
+        return rt->ended ? 0 : 1;
+}
+
+_public_ void tractor_close(void)
+{
+        runtime_free(runtime);
+}

@@ -1,0 +1,248 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include <errno.h>
+#include <stdarg.h>
+#include <stdio.h>
+
+#include "libtractor/scope.h"
+#include "libtractor/task.h"
+
+/* How many switches are made before the loop looks at descriptors and timers again, and how many calls that need not wait
+ * a task may make before it gives way. */
+#define SWITCHES_A_TURN 256U
+#define CALLS_A_YIELD 32U
+
+_Thread_local Runtime *runtime;
+
+static const char *const state_names[] = {
+        [TASK_READY] = "ready",
+        [TASK_RUNNING] = "running",
+        [TASK_PARKED] = "parked",
+        [TASK_DONE] = "done",
+};
+
+const char *task_state_to_string(TaskState s)
+{
+        return s >= 0 && s < _TASK_STATE_MAX ? state_names[s] : NULL;
+}
+
+void wait_queue_init(WaitQueue *q)
+{
+        list_init(&q->tasks);
+}
+
+static void make_ready(Task *t)
+{
+        Runtime *rt = t->runtime;
+
+        t->state = TASK_READY;
+        list_append(&rt->ready, &t->ready_node);
+        if (rt->ready_source)
+                (void) sd_event_source_set_enabled(rt->ready_source, SD_EVENT_ON);
+}
+
+void task_wake(Task *t, int value)
+{
+        if (t->state != TASK_PARKED)
+                return;
+        list_unlink(&t->wait_node);
+        timer_off(&t->runtime->timers, &t->timer);
+        t->value = value;
+        t->wait = NULL;
+        make_ready(t);
+}
+
+bool wait_queue_wake(WaitQueue *q, int value)
+{
+        if (wait_queue_is_empty(q))
+                return false;
+        task_wake(LIST_ENTRY(q->tasks.next, Task, wait_node), value);
+        return true;
+}
+
+void wait_queue_wake_all(WaitQueue *q, int value)
+{
+        while (wait_queue_wake(q, value))
+                ;
+}
+
+static void timer_fired(Timer *timer)
+{
+        task_wake(LIST_ENTRY(timer, Task, timer), -ETIMEDOUT);
+}
+
+/* A task that ends with scopes open would leave what is in them without anybody to wait for it. */
+static void close_leftovers(Task *t, Scope *outermost)
+{
+        while (t->scope != outermost) {
+                Scope *s = t->scope;
+                Nursery *n = s->nursery;
+
+                if (n)
+                        tractor_nursery_dropp(&n);
+                else
+                        (void) tractor_scope_close(s, 0);
+        }
+}
+
+static void task_main(void *arg)
+{
+        Task *t = arg;
+        Scope *outermost = t->scope;
+
+        t->result = t->fn(t->userdata);
+        close_leftovers(t, outermost);
+        if (t->destroy)
+                t->destroy(t->userdata);
+        t->state = TASK_DONE;
+}
+
+int task_new(Runtime *rt, Scope *scope, const char *name, tractor_task_fn fn, void *userdata,
+                void (*destroy)(void *userdata), Task **ret)
+{
+        Task *t;
+        int r;
+
+        if (rt->n_tasks >= rt->max_tasks)
+                return -EAGAIN;
+        t = calloc(1, sizeof(*t));
+        if (!t)
+                return -ENOMEM;
+        t->name = name ? strdup(name) : xasprintf("%p", (void *) (uintptr_t) fn);
+        r = t->name ? fiber_get(&rt->fibers, task_main, t, &t->fiber) : -ENOMEM;
+        if (r < 0) {
+                free(t->name);
+                free(t);
+                return r;
+        }
+        t->runtime = rt;
+        t->id = ++rt->last_id;
+        t->fn = fn;
+        t->userdata = userdata;
+        t->destroy = destroy;
+        t->timer.fire = timer_fired;
+        list_init(&t->wait_node);
+        list_init(&t->scope_node);
+        list_init(&t->nursery_node);
+        list_append(&rt->tasks, &t->node);
+        rt->n_tasks++;
+        scope_move_task(scope, t);
+        make_ready(t);
+        *ret = t;
+        return 0;
+}
+
+static void task_run(Task *t)
+{
+        Runtime *rt = t->runtime;
+
+        list_unlink(&t->ready_node);
+        t->state = TASK_RUNNING;
+        rt->running = t;
+        rt->n_switches++;
+        fiber_enter(t->fiber);
+        rt->running = NULL;
+        if (t->state == TASK_DONE)
+                task_ended(t);
+}
+
+bool runtime_run_ready(Runtime *rt)
+{
+        for (unsigned n = 0; n < SWITCHES_A_TURN && !list_is_empty(&rt->ready); n++)
+                task_run(LIST_ENTRY(rt->ready.next, Task, ready_node));
+        if (list_is_empty(&rt->ready)) {
+                if (rt->ready_source)
+                        (void) sd_event_source_set_enabled(rt->ready_source, SD_EVENT_OFF);
+                return false;
+        }
+        return true;
+}
+
+int runtime_arm(Runtime *rt)
+{
+        uint64_t next = timers_next(&rt->timers);
+        int r;
+
+        if (next >= rt->timer_armed)
+                return 0;
+        r = sd_event_source_set_time(rt->timer_source, next);
+        if (r >= 0)
+                r = sd_event_source_set_enabled(rt->timer_source, SD_EVENT_ONESHOT);
+        if (r >= 0)
+                rt->timer_armed = next;
+        return r;
+}
+
+static int park(WaitQueue *q, const char *why, uint64_t until, bool shielded)
+{
+        Task *t = task_current();
+        int r;
+
+        if (until != USEC_INFINITY) {
+                r = timer_set(&t->runtime->timers, &t->timer, until);
+                if (r < 0)
+                        return r;
+        }
+        if (q)
+                list_append(&q->tasks, &t->wait_node);
+        t->wait = why;
+        t->wait_until = until;
+        t->shielded = shielded;
+        t->state = TASK_PARKED;
+        fiber_leave(t->fiber);
+        t->wait_detail[0] = 0;
+        return t->value;
+}
+
+int task_park(WaitQueue *q, const char *why, uint64_t until)
+{
+        Task *t = task_current();
+
+        if (!t)
+                return -ENOTCONN;
+        if (scope_cancelling(t->scope)) {
+                t->wait_detail[0] = 0;
+                return -ECANCELED;
+        }
+        return park(q, why, until, false);
+}
+
+int task_park_shielded(WaitQueue *q, const char *why, uint64_t until)
+{
+        return task_current() ? park(q, why, until, true) : -ENOTCONN;
+}
+
+void task_wait_detail(const char *format, ...)
+{
+        Task *t = task_current();
+        va_list ap;
+
+        if (!t)
+                return;
+        va_start(ap, format);
+        (void) vsnprintf(t->wait_detail, sizeof(t->wait_detail), format, ap);
+        va_end(ap);
+}
+
+int task_yield(void)
+{
+        Task *t = task_current();
+
+        if (!t)
+                return -ENOTCONN;
+        if (scope_cancelling(t->scope))
+                return -ECANCELED;
+        make_ready(t);
+        fiber_leave(t->fiber);
+        return scope_cancelling(t->scope) ? -ECANCELED : 0;
+}
+
+int task_checkpoint(void)
+{
+        Task *t = task_current();
+
+        if (!t)
+                return -ENOTCONN;
+        if (++t->n_calls % CALLS_A_YIELD == 0)
+                return task_yield();
+        return scope_cancelling(t->scope) ? -ECANCELED : 0;
+}

@@ -1,0 +1,148 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#pragma once
+
+/* Tasks and what schedules them. A task runs on a fiber until it parks; whoever has what it waits for wakes it with a value, and it runs
+ * again from the loop, in the order of waking. A task that was woken is no longer waiting for anything: neither a second
+ * event nor a cancellation finds it, so what it was given is never lost.
+ *
+ *      started → ready ⇄ running → parked → ready …          running → done
+ *
+ * The loop is ours where the program has no other: all that is ready runs between two turns of sd-event. In a foreign loop,
+ * and where sources of the program's run, a source of ours does the same. */
+
+#include <systemd/sd-event.h>
+
+#include "base/list.h"
+#include "dialog/session.h"
+#include "libtractor/fiber.h"
+#include "libtractor/timers.h"
+#include "tractor/error.h"
+#include "tractor/nursery.h"
+#include "tractor/runtime.h"
+
+typedef struct tractor_scope Scope;
+typedef struct tractor_nursery Nursery;
+typedef struct Task Task;
+typedef struct Runtime Runtime;
+
+typedef enum TaskState {
+        TASK_READY,
+        TASK_RUNNING,
+        TASK_PARKED,
+        TASK_DONE,
+        _TASK_STATE_MAX,
+        _TASK_STATE_INVALID = -22,
+} TaskState;
+const char *task_state_to_string(TaskState s);
+
+/* Tasks that wait for the same, in the order they came. A zeroed one is not initialised. */
+typedef struct WaitQueue {
+        ListNode tasks;
+} WaitQueue;
+
+struct Task {
+        Runtime *runtime; /* weak */
+        uint64_t id;
+        char *name;
+        TaskState state;
+        Fiber *fiber;
+        tractor_task_fn fn;
+        void *userdata;
+        void (*destroy)(void *userdata);
+        int result;
+        tractor_error *error; /* of its last failure */
+
+        ListNode node; /* of all tasks */
+        ListNode ready_node;
+        ListNode wait_node;    /* of the queue it is parked at */
+        ListNode scope_node;   /* of its innermost scope's tasks */
+        ListNode nursery_node; /* of its nursery's tasks */
+        Scope *scope;          /* innermost */
+        Nursery *nursery;      /* that it was started in; NULL: the main task */
+        Scope *start_scope;    /* its own while tractor_start() waits for it */
+        struct Start *start;   /* weak: somebody waits for tractor_task_started(); NULL: nobody */
+        bool is_started;
+
+        Timer timer;
+        int value;        /* what it was woken with */
+        bool shielded;    /* cancellation does not wake it now */
+        const char *wait; /* what for: a constant */
+        uint64_t wait_until;
+        char wait_detail[64];
+        unsigned n_calls; /* that needn't have waited */
+};
+
+struct Runtime {
+        sd_event *event;
+        bool own_loop; /* we run it, and may do without a source of our own */
+        sd_event_source *ready_source, *timer_source;
+        uint64_t timer_armed;
+        Timers timers;
+        FiberPool fibers;
+        ListNode ready;
+        ListNode tasks;
+        unsigned n_tasks, max_tasks;
+        uint64_t last_id;
+        Task *running;
+        uint64_t n_switches;
+        struct tractor_options options;
+
+        Task *main_task;
+        Scope *main_scope; /* weak: around all of main */
+        int result;
+        tractor_error *error; /* that of the main task, or of a nursery without one around it */
+        bool ended;
+        void (*on_end)(int r, void *userdata);
+        void *userdata;
+
+        sd_event_source *signal_sources[2];
+        sigset_t old_mask;
+        bool masked;
+        int interrupted; /* the signal that asked us to end; 0: none did */
+        char *reason;
+
+        struct Actor *actor; /* what connects us to the tree; NULL until needed */
+};
+
+/* Of this thread; NULL outside of tractor_run(). */
+extern _Thread_local Runtime *runtime;
+/* The running task, NULL outside of one. */
+static inline Task *task_current(void)
+{
+        return runtime ? runtime->running : NULL;
+}
+
+/* --- the scheduler --- */
+/* A task that is ready to run `fn`, innermost scope `scope`, member of no nursery yet. Takes userdata only on success. -EAGAIN, -ENOMEM. */
+int task_new(Runtime *rt, Scope *scope, const char *name, tractor_task_fn fn, void *userdata,
+                void (*destroy)(void *userdata), Task **ret);
+/* Of one that is done: whoever it belongs to learns how it ended, and it is freed. (nursery.c) */
+void task_ended(Task *t);
+/* Runs what is ready, at most some hundred switches. True: there is more. From the loop, never from a task. */
+bool runtime_run_ready(Runtime *rt);
+/* Arms the timer for the next deadline; before the loop waits. */
+int runtime_arm(Runtime *rt);
+
+/* --- parking, of the running task --- */
+/* Parks until woken, `until` (absolute; then -ETIMEDOUT), or cancelled (-ECANCELED, also at once). `q` may be NULL: whoever wakes
+ * it knows it. `why` is a constant that says what for. */
+int task_park(WaitQueue *q, const char *why, uint64_t until);
+/* The same, but a cancelled scope does not end it. Only for what is sure to end. */
+int task_park_shielded(WaitQueue *q, const char *why, uint64_t until);
+/* Says more of what the next park waits for, in dumps. */
+void task_wait_detail(const char *format, ...) _printf_(1, 2);
+/* Lets others run; 0 or -ECANCELED. */
+int task_yield(void);
+/* A checkpoint of a call that needn't wait: as task_yield(), but lets others run only now and then. -ENOTCONN outside of a task. */
+int task_checkpoint(void);
+
+/* Harmless for one that isn't parked: it has been woken already. */
+void task_wake(Task *t, int value);
+void wait_queue_init(WaitQueue *q);
+static inline bool wait_queue_is_empty(const WaitQueue *q)
+{
+        return list_is_empty(&q->tasks);
+}
+/* The first one; false: nobody waits. */
+bool wait_queue_wake(WaitQueue *q, int value);
+void wait_queue_wake_all(WaitQueue *q, int value);
