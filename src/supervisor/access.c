@@ -59,14 +59,16 @@ static bool is_in_own_tree(const char *actor, const char *path)
 
 static bool actor_may(const Peer *peer, const char *method, const char *path)
 {
-        static const char *const below[] = { "tree.get", "events.subscribe", "actor.", "nursery." };
+        static const char *const below[] = { "tree.get", "tree.unload", "events.subscribe", "actor.", "nursery." };
         static const char *const own_tree[] = { "actor.find", "actor.wait_for", "actor.connect" };
 
         for (size_t i = 0; i < ELEMENTSOF(own_tree); i++)
                 if (streq(method, own_tree[i]))
                         return !path || is_in_own_tree(peer->path, path);
-        /* Its limits are its tree's to set: raising them would be a way out of them. */
-        if (!path || (streq(method, "actor.set_limits") && streq(path, peer->path)))
+        if (!path)
+                return false;
+        /* Its limits are its tree's to set: raising them would be a way out of them. So is its place in it. */
+        if (streq(path, peer->path) && (streq(method, "actor.set_limits") || streq(method, "tree.unload")))
                 return false;
         for (size_t i = 0; i < ELEMENTSOF(below); i++)
                 if (startswith(method, below[i]))

@@ -188,8 +188,8 @@ def granted(who, rules, method, path):
         tree = "/" + who["actor"].split("/")[1]
         if method in ("actor.find", "actor.wait_for", "actor.connect"):
             return None if path is None or within(tree, path) else "default: "
-        if re.match(r"(actor|nursery)\.|tree\.get$|events\.subscribe$", method) and within(who["actor"], path):
-            return "default: " if method == "actor.set_limits" and path == who["actor"] else None
+        if re.match(r"(actor|nursery)\.|tree\.(get|unload)$|events\.subscribe$", method) and within(who["actor"], path):
+            return "default: " if method in ("actor.set_limits", "tree.unload") and path == who["actor"] else None
     return "default: "
 
 
