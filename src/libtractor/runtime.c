@@ -8,6 +8,7 @@
 #include "libtractor/error-private.h"
 #include "libtractor/nursery.h"
 #include "libtractor/runtime.h"
+#include "libtractor/tree.h"
 
 #define TASKS_DEFAULT 30000U
 
@@ -41,7 +42,7 @@ static int add_signals(Runtime *rt)
         sigset_t set;
         int r;
 
-        if ((rt->options.flags & TRACTOR_NO_SIGNALS) && !rt->actor)
+        if ((rt->options.flags & TRACTOR_NO_SIGNALS) && !rt->tree)
                 return 0;
         (void) sigemptyset(&set);
         for (size_t i = 0; i < ELEMENTSOF(signals); i++)
@@ -77,7 +78,8 @@ Runtime *runtime_free(Runtime *rt)
 {
         if (!rt)
                 return NULL;
-        actor_free(rt);
+        tree_free(rt->tree);
+        title_restore(rt);
         for (size_t i = 0; i < ELEMENTSOF(rt->signal_sources); i++)
                 sd_event_source_disable_unref(rt->signal_sources[i]);
         sd_event_source_disable_unref(rt->timer_source);
@@ -115,6 +117,8 @@ static int runtime_new(const tractor_options *o, bool own_loop, Runtime **ret)
         rt->max_tasks = rt->options.max_tasks ?: TASKS_DEFAULT;
         list_init(&rt->ready);
         list_init(&rt->tasks);
+        list_init(&rt->at_exit);
+        wait_queue_init(&rt->connected);
         fiber_pool_init(&rt->fibers, rt->options.stack_size);
         r = sd_event_new(&rt->event);
         if (r < 0)
@@ -139,16 +143,21 @@ void runtime_interrupt(Runtime *rt, int signal)
         scope_cancel(rt->main_scope, signal == SIGINT ? "interrupted" : "terminated", NULL);
 }
 
-/* The main task: an actor's is its own life, a root's what it was given. */
+/* An actor's is its own life, a root's what it was given. */
+static int main_task(void *userdata)
+{
+        Runtime *rt = userdata;
+        int r = tractor_is_actor() ? actor_main(rt) : rt->main(rt->main_userdata);
+
+        run_at_exit(rt);
+        return r;
+}
+
 static int start_main(Runtime *rt, int (*main)(void *userdata), void *userdata)
 {
-        int r;
-
-        if (rt->actor)
-                r = task_new(rt, rt->main_scope, "main", actor_main, rt, NULL, &rt->main_task);
-        else
-                r = task_new(rt, rt->main_scope, "main", main, userdata, NULL, &rt->main_task);
-        return r;
+        rt->main = main;
+        rt->main_userdata = userdata;
+        return task_new(rt, rt->main_scope, "main", main_task, rt, NULL, &rt->main_task);
 }
 
 /* What the run as a whole comes to, once its main task has ended. */
@@ -156,15 +165,17 @@ static int conclude(Runtime *rt)
 {
         int r = rt->result;
 
-        if (rt->interrupted && !rt->actor) {
+        if (rt->interrupted && !tractor_is_actor()) {
                 tractor_error_unref(rt->error);
                 rt->error = error_new(ERROR_CANCELLED, "Interrupted", NULL, "interrupted by SIG%s",
                                 sigabbrev_np(rt->interrupted));
                 return -EINTR;
         }
-        if (r >= 0 && rt->error)
-                return tractor_error_errno(rt->error);
-        return r;
+        if (r == -ECANCELED && rt->main_scope->cancelled) {
+                rt->error = tractor_error_unref(rt->error);
+                return 0;
+        }
+        return r >= 0 && rt->error ? tractor_error_errno(rt->error) : r;
 }
 
 void runtime_turn(Runtime *rt)

@@ -14,3 +14,6 @@ void runtime_interrupt(Runtime *rt, int signal);
 int runtime_run(const tractor_options *o, int (*main)(void *userdata), void *userdata,
                 tractor_error **ret_error, int *ret_signal);
 Runtime *runtime_free(Runtime *rt);
+/* What was asked for by tractor_at_exit(), the last first; in the main task, shielded. */
+void run_at_exit(Runtime *rt);
+void title_restore(Runtime *rt);

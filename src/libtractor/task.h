@@ -101,7 +101,15 @@ struct Runtime {
         int interrupted; /* the signal that asked us to end; 0: none did */
         char *reason;
 
-        struct Actor *actor; /* what connects us to the tree; NULL until needed */
+        struct Tree *tree;   /* what connects us to the supervisor; NULL until a root needs it */
+        bool connecting;     /* a task is about it */
+        WaitQueue connected;
+        ListNode at_exit;
+        char *title; /* where arguments were, while it is ours; their copy is kept */
+        char *old_title;
+        size_t title_size;
+        int (*main)(void *userdata); /* what was given, for an actor that was started without an entry */
+        void *main_userdata;
 };
 
 /* Of this thread; NULL outside of tractor_run(). */

@@ -1,0 +1,39 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#pragma once
+
+/* What the files about a nursery's actors share (child.h). */
+
+#include "libtractor/child.h"
+
+typedef struct Family {
+        ListNode node; /* of the tree's */
+        Nursery *nursery; /* weak: ours is its `actors` */
+        Tree *tree;       /* weak */
+        char *path;
+        ListNode children;
+        bool is_opening, opened, closing, gone;
+        WaitQueue opening, closed;
+} Family;
+
+typedef struct Child {
+        ListNode node;
+        Family *family; /* weak */
+        char *path;
+        bool runs;   /* the supervisor has said so */
+        bool judged; /* a task waits for its end, says what that means, and frees it */
+        bool ended;
+        Json *end;            /* of $/child_exited; NULL: closed, or the supervisor is gone */
+        tractor_error *error; /* of one that is judged: how it failed */
+        WaitQueue waiting;
+} Child;
+
+/* The other half of a nursery, opened where that has not been done. In a task; may wait. */
+int family_get(Nursery *n, Family **ret);
+/* Spawns an actor into the nursery. `entry`: what it is to run, NULL for another program. `ret`: NULL: no portal is wanted. */
+int child_start(Nursery *n, const char *name, const char *entry, const tractor_actor_options *o, bool judged,
+                Child **ret_child, tractor_portal **ret);
+/* The params of actor.spawn, and the program's descriptor where it is ours. */
+int child_describe(const Family *f, const char *name, const char *entry, const tractor_actor_options *o, bool portal,
+                   Json **ret, int *ret_exe);
+void child_cancel(Child *c, const char *reason);
+Child *child_free(Child *c);

@@ -1,0 +1,404 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include <errno.h>
+#include <fcntl.h>
+#include <stdio.h>
+#include <unistd.h>
+
+#include "base/io.h"
+#include "libtractor/child-private.h"
+#include "libtractor/error-private.h"
+
+static void family_asked_closed(Json *result, Json *error, int *fds, size_t n_fds, void *userdata);
+static const ReplyVtable close_vtable = { .on_reply = family_asked_closed };
+
+/* --- the end of a child --- */
+static bool ended_well(Json *exit)
+{
+        const char *cause = json_get_string(exit, "cause", "unknown");
+
+        return streq(cause, "stop") || (streq(cause, "exit") && json_get_integer(exit, "code", -1) == 0);
+}
+
+/* How a process ended, in words. */
+static void describe_end(Json *exit, char *text, size_t size)
+{
+        const char *signal = json_get_string(exit, "signal", NULL), *cause = json_get_string(exit, "cause", "unknown");
+
+        if (signal)
+                (void) snprintf(text, size, "killed by %s (%s)", signal, cause);
+        else
+                (void) snprintf(text, size, "ended with code %d (%s)", (int) json_get_integer(exit, "code", -1), cause);
+}
+
+static tractor_error *error_of_end(const Child *c, Json *params)
+{
+        Json *exit = json_get(params, "exit"), *error = json_get(params, "error"), *data = NULL;
+        char text[128];
+
+        if (error)
+                return error_from_json(error);
+        if (!exit || ended_well(exit))
+                return NULL;
+        describe_end(exit, text, sizeof(text));
+        if (json_pack(&data, "{actor:s, exit:O, backtrace:O?}", c->path, exit, json_get(params, "backtrace")) < 0)
+                return NULL;
+        return error_new(ERROR_ACTOR_DIED, NULL, data, "%s %s", c->path, text);
+}
+
+Child *child_free(Child *c)
+{
+        if (!c)
+                return NULL;
+        list_unlink(&c->node);
+        json_unref(c->end);
+        tractor_error_unref(c->error);
+        free(c->path);
+        free(c);
+        return NULL;
+}
+
+/* What is left of it at the supervisor goes, so that its name is free. */
+static void unload(Child *c)
+{
+        Tree *t = c->family->tree;
+        Json *params = NULL;
+
+        if (!c->family->closing && !t->lost && json_pack(&params, "{path:s}", c->path) >= 0)
+                (void) tree_ask(t, "tree.unload", params);
+}
+
+/* `params` as of $/child_exited; NULL: it was closed with its nursery. `e` (consumed) is how it failed. */
+static void child_ended(Child *c, Json *params, tractor_error *e)
+{
+        Nursery *n = c->family->nursery;
+
+        if (c->ended)
+                return;
+        c->ended = true;
+        c->end = params ? json_ref(params) : NULL;
+        unload(c);
+        if (c->judged) {
+                /* Somebody waits for it, and says what it means. */
+                c->error = e;
+                wait_queue_wake_all(&c->waiting, 0);
+                return;
+        }
+        if (!c->runs)
+                tractor_error_unref(e); /* the one who spawns it is told by the answer */
+        else {
+                child_free(c);
+                nursery_child_ended(n, e);
+        }
+}
+
+static Child *child_at(Tree *t, const char *path)
+{
+        LIST_FOREACH(i, &t->families)
+                LIST_FOREACH(k, &LIST_ENTRY(i, Family, node)->children)
+                        if (streq(LIST_ENTRY(k, Child, node)->path, path))
+                                return LIST_ENTRY(k, Child, node);
+        return NULL;
+}
+
+void children_exited(Tree *t, Json *params)
+{
+        const char *path = json_get_string(params, "path", NULL);
+        Child *c = path ? child_at(t, path) : NULL;
+
+        if (c)
+                child_ended(c, params, error_of_end(c, params));
+}
+
+static void family_gone(Family *f, bool lost)
+{
+        f->gone = true;
+        LIST_FOREACH_SAFE(i, &f->children) {
+                Child *c = LIST_ENTRY(i, Child, node);
+                Json *data = NULL;
+
+                if (lost && json_pack(&data, "{actor:s}", c->path) < 0)
+                        data = NULL;
+                child_ended(c, NULL, !lost ? NULL
+                                : error_new(ERROR_CONNECTION_LOST, NULL, data, "%s: the supervisor has gone", c->path));
+        }
+        wait_queue_wake_all(&f->closed, 0);
+}
+
+void children_lost(Tree *t)
+{
+        LIST_FOREACH_SAFE(i, &t->families)
+                family_gone(LIST_ENTRY(i, Family, node), true);
+}
+
+/* --- the nursery's other half --- */
+static void family_asked_closed(Json *result, Json *error, int *fds, size_t n_fds, void *userdata)
+{
+        Family *f = userdata;
+
+        if (!f->gone)
+                family_gone(f, false);
+}
+
+static void family_close(Family *f)
+{
+        Session *s = portal_session(f->tree->control);
+        Json *params = NULL;
+
+        if (f->closing || f->gone)
+                return;
+        f->closing = true;
+        if (!s || json_pack(&params, "{path:s}", f->path) < 0 ||
+                        session_call(s, "nursery.close", params, NULL, &close_vtable, f) < 0)
+                family_gone(f, true);
+}
+
+static void on_cancel(Nursery *n)
+{
+        Family *f = n->actors;
+
+        if (f->opened)
+                family_close(f);
+}
+
+static void on_close(Nursery *n)
+{
+        Family *f = n->actors;
+
+        if (f->opened)
+                family_close(f);
+        while (f->opened && !f->gone)
+                (void) task_park_shielded(&f->closed, "nursery's end", USEC_INFINITY);
+}
+
+static void on_free(Nursery *n)
+{
+        Family *f = n->actors;
+
+        assert(list_is_empty(&f->children));
+        list_unlink(&f->node);
+        free(f->path);
+        free(f);
+        n->actors = NULL;
+}
+
+static const NurseryHooks nursery_hooks = { .cancel = on_cancel, .close = on_close, .free = on_free };
+
+static int merge(Json *into, Json *from)
+{
+        JsonIterator i = { 0 };
+
+        while (from && json_next(from, &i))
+                if (json_set(into, i.key, json_ref(i.value)) < 0)
+                        return -ENOMEM;
+        return 0;
+}
+
+/* Code judges failures by itself; restarts are the supervisor's. */
+static const char *strategy_over_there(const Nursery *n)
+{
+        return n->strategy && !startswith(n->strategy, "one_cancels_") ? n->strategy : "one_cancels_one";
+}
+
+static int parent_of(Nursery *n, Tree *t, const char **ret)
+{
+        for (Nursery *o = n->outer; o; o = o->outer) {
+                Family *f;
+                int r;
+
+                if (!o->actors && !o->limits && !o->keys && !o->log_level && !o->name)
+                        continue;
+                r = family_get(o, &f);
+                if (r < 0)
+                        return r;
+                *ret = f->path;
+                return 0;
+        }
+        *ret = t->path;
+        return 0;
+}
+
+static int family_new(Nursery *n, Tree *t, Family **ret)
+{
+        const char *parent;
+        Family *f;
+        int r = parent_of(n, t, &parent);
+
+        if (r < 0)
+                return r;
+        f = calloc(1, sizeof(*f));
+        if (!f)
+                return -ENOMEM;
+        f->path = n->name ? xasprintf("%s/%s", parent, n->name) : xasprintf("%s/n%u", parent, ++t->n_nurseries);
+        if (!f->path) {
+                free(f);
+                return -ENOMEM;
+        }
+        f->nursery = n;
+        f->tree = t;
+        list_init(&f->children);
+        wait_queue_init(&f->closed);
+        wait_queue_init(&f->opening);
+        list_append(&t->families, &f->node);
+        n->actors = f;
+        n->hooks = &nursery_hooks;
+        *ret = f;
+        return 0;
+}
+
+static int family_open(Family *f)
+{
+        Nursery *n = f->nursery;
+        const char *slash = strrchr(f->path, '/');
+        _cleanup_free_ char *parent = strndup(f->path, (size_t) (slash - f->path));
+        Json *params = NULL;
+        int r;
+
+        if (!parent ||
+                        json_pack(&params, "{parent:s, name:s, strategy:s, limits:O?, limits_optional:b, log_level:s?}",
+                                        parent, slash + 1, strategy_over_there(n), n->limits, n->limits_optional,
+                                        n->log_level) < 0)
+                return -ENOMEM;
+        r = merge(params, n->keys);
+        if (r < 0) {
+                json_unref(params);
+                return r;
+        }
+        r = tractor_portal_call(f->tree->control, "nursery.open", params, NULL);
+        if (r >= 0)
+                f->opened = true;
+        return r;
+}
+
+int family_get(Nursery *n, Family **ret)
+{
+        Family *f = n->actors;
+        Tree *t;
+        int r = tree_get(&t);
+
+        if (r < 0)
+                return r;
+        if (!f) {
+                r = family_new(n, t, &f);
+                if (r < 0)
+                        return r;
+        }
+        while (f->is_opening) {
+                r = task_park(&f->opening, "nursery's opening", USEC_INFINITY);
+                if (r < 0)
+                        return r;
+        }
+        if (!f->opened) {
+                f->is_opening = true;
+                r = family_open(f);
+                f->is_opening = false;
+                wait_queue_wake_all(&f->opening, 0);
+                if (r < 0)
+                        return r;
+        }
+        /* It may have been left, or cancelled, meanwhile. */
+        r = nursery_may_start(n);
+        if (r < 0)
+                return r;
+        *ret = f;
+        return 0;
+}
+
+/* --- a new child --- */
+static int child_new(Family *f, const char *name, Child **ret)
+{
+        Child *c = calloc(1, sizeof(*c));
+
+        if (!c)
+                return -ENOMEM;
+        c->path = xasprintf("%s/%s", f->path, name);
+        if (!c->path) {
+                free(c);
+                return -ENOMEM;
+        }
+        c->family = f;
+        list_init(&c->node);
+        wait_queue_init(&c->waiting);
+        *ret = c;
+        return 0;
+}
+
+static int portal_of(Child *c, Json *result, int fd, tractor_portal **ret)
+{
+        PortalOptions o = { .path = c->path,
+                .id = json_get_string(result, "id", NULL),
+                .pid = (pid_t) json_get_integer(result, "pid", 0),
+                .exit_told = true };
+        int r = portal_new(c->family->nursery->runtime, fd, &o, ret);
+
+        if (r >= 0)
+                tree_watch_portal(c->family->tree, *ret);
+        return r;
+}
+
+/* Asks for the process. On failure there is none, or it is being cancelled. */
+static int spawn(Child *c, Json *params, int exe, tractor_portal **ret)
+{
+        _cleanup_json_ Json *result = NULL;
+        int fds[1] = { -EBADF };
+        size_t n_fds = 1;
+        int r = portal_call_fds(c->family->tree->control, "actor.spawn", params, NULL, exe, &result, fds, &n_fds);
+
+        if (r < 0)
+                return r;
+        if (n_fds == 0 || !ret) {
+                close_many(fds, n_fds);
+                return 0;
+        }
+        r = portal_of(c, result, fds[0], ret);
+        if (r < 0)
+                child_cancel(c, "no portal could be made to it");
+        return 0;
+}
+
+void child_cancel(Child *c, const char *reason)
+{
+        Json *params = NULL;
+
+        if (!c->ended && json_pack(&params, "{path:s, reason:s?}", c->path, reason) >= 0)
+                (void) tree_ask(c->family->tree, "actor.cancel", params);
+}
+
+int child_start(Nursery *n, const char *name, const char *entry, const tractor_actor_options *o, bool judged,
+                Child **ret_child, tractor_portal **ret)
+{
+        _cleanup_close_ int exe = -EBADF;
+        Json *params = NULL;
+        Family *f;
+        Child *c;
+        int r;
+
+        error_clear();
+        r = nursery_may_start(n);
+        if (r >= 0)
+                r = family_get(n, &f);
+        if (r < 0)
+                return r;
+        r = child_describe(f, name, entry, o, ret != NULL, &params, &exe);
+        if (r >= 0)
+                r = child_new(f, name, &c);
+        if (r < 0) {
+                json_unref(params);
+                return r;
+        }
+        c->judged = judged;
+        list_append(&f->children, &c->node);
+        nursery_child_began(n);
+        r = spawn(c, params, TAKE_FD(exe), ret);
+        c->runs = r >= 0;
+        if (r < 0 || (c->ended && !judged)) {
+                /* It ended before its owner had the answer: that is an end like any other. */
+                tractor_error *e = r >= 0 && c->end ? error_of_end(c, c->end) : NULL;
+
+                child_free(c);
+                nursery_child_ended(n, e);
+                return r;
+        }
+        if (ret_child)
+                *ret_child = c;
+        return 0;
+}

@@ -1,0 +1,123 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include <errno.h>
+
+#include "base/io.h"
+#include "libtractor/error-private.h"
+#include "libtractor/tree.h"
+#include "tractor/discovery.h"
+
+static int ask(const char *method, const char *key, const char *value, Json **ret)
+{
+        Json *params = NULL;
+        Tree *t;
+        int r;
+
+        error_clear();
+        r = tree_get(&t);
+        if (r < 0)
+                return r;
+        if (json_pack(&params, "{}") < 0 || json_set(params, key, json_new_string(value, SIZE_MAX)) < 0) {
+                json_unref(params);
+                return -ENOMEM;
+        }
+        return tractor_portal_call(t->control, method, params, ret);
+}
+
+_public_ int tractor_register(const char *name)
+{
+        return ask("actor.register", "name", name, NULL);
+}
+
+_public_ int tractor_unregister(const char *name)
+{
+        return ask("actor.unregister", "name", name, NULL);
+}
+
+static int found(const char *method, const char *name, char **ret_path)
+{
+        _cleanup_json_ Json *result = NULL;
+        const char *path;
+        char *copy;
+        int r = ask(method, "name", name, &result);
+
+        if (r < 0)
+                return r;
+        path = json_get_string(result, "path", NULL);
+        if (!path)
+                return 0;
+        copy = strdup(path);
+        if (!copy)
+                return -ENOMEM;
+        *ret_path = copy;
+        return 1;
+}
+
+_public_ int tractor_find(const char *name, char **ret_path)
+{
+        return found("actor.find", name, ret_path);
+}
+
+_public_ int tractor_wait_for(const char *name, char **ret_path)
+{
+        return found("actor.wait_for", name, ret_path);
+}
+
+_public_ int tractor_connect(const char *path, tractor_portal **ret)
+{
+        _cleanup_json_ Json *result = NULL, *found = NULL;
+        PortalOptions o = { .path = path, .exit_told = true };
+        int fds[1] = { -EBADF }, r;
+        size_t n_fds = 1;
+        Json *params = NULL;
+        Tree *t;
+
+        /* The generation that answers is the one whose end will be told. */
+        r = ask("actor.wait_for", "name", path, &found);
+        if (r < 0)
+                return r;
+        r = tree_get(&t);
+        if (r < 0)
+                return r;
+        if (json_pack(&params, "{path:s}", path) < 0)
+                return -ENOMEM;
+        r = portal_call_fds(t->control, "actor.connect", params, NULL, -EBADF, &result, fds, &n_fds);
+        if (r < 0)
+                return r;
+        if (n_fds == 0)
+                return error_fail(ERROR_INTERNAL, NULL, NULL, "the supervisor sent no connection to %s", path);
+        o.id = json_get_string(found, "id", NULL);
+        r = portal_new(t->runtime, fds[0], &o, ret);
+        if (r >= 0)
+                tree_watch_portal(t, *ret);
+        return r;
+}
+
+_public_ int tractor_connect_name(const char *name, tractor_portal **ret)
+{
+        _cleanup_free_ char *path = NULL;
+        int r = tractor_wait_for(name, &path);
+
+        return r < 0 ? r : tractor_connect(path, ret);
+}
+
+_public_ int tractor_query(const char *path, struct json_object **ret)
+{
+        Tree *t;
+        int r = tree_get(&t);
+
+        return r < 0 ? r : ask("tree.get", "path", path ?: t->path, ret);
+}
+
+_public_ int tractor_control(const char *method, struct json_object *args, struct json_object **ret)
+{
+        Tree *t;
+        int r;
+
+        error_clear();
+        r = tree_get(&t);
+        if (r < 0) {
+                json_unref(args);
+                return r;
+        }
+        return tractor_portal_call(t->control, method, args, ret);
+}

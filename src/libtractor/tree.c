@@ -1,0 +1,322 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include <errno.h>
+#include <fcntl.h>
+#include <unistd.h>
+
+#include "base/io.h"
+#include "embed/locate.h"
+#include "libtractor/child.h"
+#include "libtractor/error-private.h"
+#include "libtractor/nursery.h"
+#include "libtractor/portal-private.h"
+#include "libtractor/tree.h"
+
+/* --- what the supervisor says --- */
+static void on_accept(Tree *t, Session *s, const Message *m)
+{
+        Json *peer = json_get(m->params, "peer");
+        ServedPeer served = { .path = json_get_string(peer, "path", NULL),
+                .id = json_get_string(peer, "id", NULL),
+                .uid = (uid_t) json_get_integer(peer, "uid", -1),
+                .pid = (pid_t) json_get_integer(peer, "pid", 0),
+                .last_id = json_get_integer(m->params, "last_id", 0),
+                .hello = json_get(m->params, "hello"),
+                .exit_told = true };
+        int fd;
+
+        if (session_take_fds(s, &fd, 1) < 0)
+                return;
+        /* A failure is the peer's: its connection closes. */
+        if (t->server)
+                (void) server_accept(t->server, fd, &served);
+        else
+                safe_close(fd);
+}
+
+static void on_peer_exited(Tree *t, Json *params)
+{
+        const char *id = json_get_string(params, "id", NULL), *path = json_get_string(params, "path", NULL);
+
+        LIST_FOREACH_SAFE(i, &t->portals) {
+                tractor_portal *p = LIST_ENTRY(i, tractor_portal, watched);
+
+                if (id && streq_ptr(tractor_portal_id(p), id))
+                        portal_peer_exited(p, json_get(params, "exit"), json_get(params, "backtrace"));
+        }
+        if (t->server && path)
+                server_peer_exited(t->server, path, id, json_get(params, "exit"));
+}
+
+static void on_notification(Session *s, const Message *m, void *userdata)
+{
+        Tree *t = userdata;
+
+        if (streq(m->method, "$/accept"))
+                on_accept(t, s, m);
+        else if (streq(m->method, "$/peer_exited"))
+                on_peer_exited(t, m->params);
+        else if (streq(m->method, "$/child_exited"))
+                children_exited(t, m->params);
+        else if (streq(m->method, "$/cancel"))
+                scope_cancel(t->runtime->main_scope, json_get_string(m->params, "reason", NULL),
+                                json_get_string(m->params, "canceller", NULL));
+}
+
+static void on_end(tractor_portal *p, void *userdata)
+{
+        Tree *t = userdata;
+
+        t->lost = true;
+        children_lost(t);
+        /* Nobody starts an actor again or asks it to stop any more: it ends by itself. */
+        if (t->is_actor)
+                scope_cancel(t->runtime->main_scope, "the supervisor has gone", NULL);
+}
+
+static const PortalHooks hooks = { .on_notification = on_notification, .on_end = on_end };
+
+/* --- coming and going --- */
+Tree *tree_free(Tree *t)
+{
+        if (!t)
+                return NULL;
+        assert(list_is_empty(&t->families));
+        LIST_FOREACH_SAFE(i, &t->portals)
+                list_unlink(i);
+        tractor_portal_unref(t->control);
+        daemon_end(t->daemon);
+        free(t->path);
+        free(t->name);
+        free(t->id);
+        free(t);
+        return NULL;
+}
+DEFINE_CLEANUP(Tree *, tree_free);
+
+static int tree_new(Runtime *rt, Tree **ret)
+{
+        Tree *t = calloc(1, sizeof(*t));
+
+        if (!t)
+                return -ENOMEM;
+        t->runtime = rt;
+        list_init(&t->portals);
+        list_init(&t->families);
+        *ret = t;
+        return 0;
+}
+
+static int open_control(Tree *t, int fd)
+{
+        PortalOptions o = { .path = "/", .supervisor = true, .hooks = &hooks, .userdata = t };
+
+        return portal_new(t->runtime, fd, &o, &t->control);
+}
+
+static int set_from(char **p, const char *value)
+{
+        return free_and_strdup(p, value);
+}
+
+int tree_new_actor(Runtime *rt, int channel, Tree **ret)
+{
+        _cleanup_(tree_freep) Tree *t = NULL;
+        _cleanup_close_ int fd = channel;
+        const char *path = getenv("TRACTOR_PATH"), *slash = path ? strrchr(path, '/') : NULL;
+        const char *instance = getenv("TRACTOR_INSTANCE");
+        int r = tree_new(rt, &t);
+
+        if (r < 0)
+                return r;
+        t->is_actor = true;
+        t->is_private = instance && instance[0] == 'r';
+        if (set_from(&t->path, path) < 0 || set_from(&t->name, slash ? slash + 1 : path) < 0 ||
+                        set_from(&t->id, getenv("TRACTOR_ACTOR_ID")) < 0)
+                return -ENOMEM;
+        r = fd_set_cloexec(fd, true);
+        if (r < 0)
+                return r;
+        r = open_control(t, TAKE_FD(fd));
+        if (r < 0)
+                return r;
+        *ret = TAKE_PTR(t);
+        return 0;
+}
+
+/* A supervisor that runs on this machine for more than one program: named, the user's, the system's. Not another program's private
+ * one: that ends with it. 0: there is none. */
+static int connect_running(int *ret)
+{
+        const char *named = getenv("TRACTOR_SOCKET");
+        const LocateChoice choices[] = { { .user = true }, { .system = true } };
+        Surroundings s;
+
+        if (named) {
+                int fd = connect_to(named);
+
+                if (fd < 0)
+                        return error_fail(ERROR_CONNECTION_LOST, NULL, NULL, "TRACTOR_SOCKET: %s: %s", named,
+                                        strerror(-fd));
+                *ret = fd;
+                return 1;
+        }
+        surroundings_get(&s);
+        for (size_t i = 0; i < ELEMENTSOF(choices); i++) {
+                _cleanup_free_ char *path = NULL, *error = NULL;
+
+                if (locate_connect(&choices[i], &s, ret, &path, &error) >= 0)
+                        return 1;
+        }
+        return 0;
+}
+
+static int start_private(Tree *t, int *ret)
+{
+        _cleanup_free_ char *path = NULL, *text = NULL;
+        DaemonOptions o = { .event = t->runtime->event, .backend = t->runtime->options.backend,
+                .log_level = getenv("TRACTOR_LOG_LEVEL") ?: "warning" };
+        Surroundings s;
+        int r;
+
+        surroundings_get(&s);
+        r = locate_published_path(&s, t->name, &path);
+        if (r < 0)
+                return error_fail(ERROR_INTERNAL, NULL, NULL, "no place for a private supervisor's socket: %s",
+                                strerror(-r));
+        o.socket = path;
+        r = daemon_start(&o, &t->daemon);
+        if (r < 0) {
+                text = daemon_describe_failure(r);
+                return error_fail(ERROR_SPAWN_FAILED, NULL, NULL, "no supervisor runs, and a private one can't: %s",
+                                text ?: strerror(-r));
+        }
+        t->is_private = true;
+        r = connect_to(path);
+        if (r < 0)
+                return r;
+        *ret = r;
+        return 0;
+}
+
+/* The nursery of all our nurseries. */
+static int open_base(Tree *t)
+{
+        _cleanup_free_ char *name = NULL;
+        Json *params = NULL;
+        int r;
+
+        name = t->is_private ? strdup(t->name) : xasprintf("%.50s-%d", t->name, (int) getpid());
+        t->path = name ? xasprintf("/%s", name) : NULL;
+        if (!t->path || json_pack(&params, "{parent:s, name:s, strategy:s}", "/", name, "one_cancels_one") < 0)
+                return -ENOMEM;
+        r = tractor_portal_call(t->control, "nursery.open", params, NULL);
+        return r;
+}
+
+/* What a node may be called: the program's name with what it may not contain replaced. */
+static char *name_of_root(const Runtime *rt)
+{
+        char *name = strndup(rt->options.name ?: program_invocation_short_name, 60);
+
+        for (char *c = name; c && *c; c++)
+                if (!(*c >= 'a' && *c <= 'z') && !(*c >= 'A' && *c <= 'Z') && !(*c >= '0' && *c <= '9') &&
+                                (c == name || !strchr("_.-", *c)))
+                        *c = '_';
+        return name;
+}
+
+static int connect_root(Runtime *rt, Tree **ret)
+{
+        _cleanup_(tree_freep) Tree *t = NULL;
+        int fd, r = tree_new(rt, &t);
+
+        if (r < 0)
+                return r;
+        t->name = name_of_root(rt);
+        if (!t->name)
+                return -ENOMEM;
+        r = rt->options.flags & TRACTOR_EMBED ? 0 : connect_running(&fd);
+        if (r == 0)
+                r = start_private(t, &fd);
+        if (r < 0)
+                return r;
+        r = open_control(t, fd);
+        if (r >= 0)
+                r = open_base(t);
+        if (r < 0)
+                return r;
+        *ret = TAKE_PTR(t);
+        return 0;
+}
+
+int tree_get(Tree **ret)
+{
+        Runtime *rt = task_current() ? runtime : NULL;
+        int r;
+
+        if (!rt)
+                return -ENOTCONN;
+        while (rt->connecting) {
+                r = task_park(&rt->connected, "connection to the supervisor", USEC_INFINITY);
+                if (r < 0)
+                        return r;
+        }
+        if (!rt->tree) {
+                rt->connecting = true;
+                r = connect_root(rt, &rt->tree);
+                rt->connecting = false;
+                wait_queue_wake_all(&rt->connected, 0);
+                if (r < 0)
+                        return r;
+        }
+        if (rt->tree->lost)
+                return error_fail(ERROR_CONNECTION_LOST, NULL, NULL, "the supervisor has gone");
+        *ret = rt->tree;
+        return 0;
+}
+
+void tree_watch_portal(Tree *t, tractor_portal *p)
+{
+        list_unlink(&p->watched);
+        list_append(&t->portals, &p->watched);
+}
+
+static void on_ignored_reply(Json *result, Json *error, int *fds, size_t n_fds, void *userdata)
+{
+}
+
+int tree_ask(Tree *t, const char *method, Json *params)
+{
+        static const ReplyVtable ignored = { .on_reply = on_ignored_reply };
+        Session *s = portal_session(t->control);
+        int64_t id;
+
+        if (!s) {
+                json_unref(params);
+                return -ECONNRESET;
+        }
+        id = session_call(s, method, params, NULL, &ignored, NULL);
+        return id < 0 ? (int) id : 0;
+}
+
+_public_ const char *tractor_path(void)
+{
+        return runtime && runtime->tree ? runtime->tree->path : NULL;
+}
+
+_public_ const char *tractor_id(void)
+{
+        return runtime && runtime->tree ? runtime->tree->id : NULL;
+}
+
+_public_ const char *tractor_name(void)
+{
+        if (runtime && runtime->tree)
+                return runtime->tree->name;
+        return runtime && runtime->options.name ? runtime->options.name : program_invocation_short_name;
+}
+
+_public_ bool tractor_is_actor(void)
+{
+        return runtime && runtime->tree && runtime->tree->is_actor;
+}

@@ -1,0 +1,37 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#pragma once
+
+/* Our place in the tree and the connection to the supervisor that keeps it: an actor's is the channel it was born with, a root's is made
+ * when it is first needed, to a supervisor that runs, or to a private one that ends with us. What the supervisor says unasked is given to whom it
+ * is about: portals (their peers' ends), nurseries (their children's ends), the server (new connections), and main (a cancel).
+ *
+ * A root's nurseries hang below one of its own, which is the root's path: `/NAME` in a private supervisor, `/NAME-PID` elsewhere. */
+
+#include "base/map.h"
+#include "embed/daemon.h"
+#include "libtractor/portal.h"
+#include "libtractor/serve.h"
+
+typedef struct Tree {
+        Runtime *runtime; /* weak */
+        tractor_portal *control;
+        Daemon *daemon; /* the private supervisor's, or NULL */
+        char *path, *name, *id;
+        bool is_actor;
+        bool is_private; /* of a root: output goes where ours goes */
+        bool lost;       /* the supervisor has gone */
+        Server *server;  /* weak, while there is one: what $/accept is for */
+        ListNode portals; /* that are told of their peer's end */
+        ListNode families; /* of nurseries (child.h) */
+        unsigned n_nurseries; /* for names */
+} Tree;
+
+/* The tree of the running program; connects where that has not been done. In a task; may wait. */
+int tree_get(Tree **ret);
+Tree *tree_free(Tree *t);
+/* Takes the channel over, for an actor. */
+int tree_new_actor(Runtime *rt, int channel, Tree **ret);
+/* Portals whose peer's end the supervisor tells. */
+void tree_watch_portal(Tree *t, tractor_portal *p);
+/* Asks the supervisor for something whose answer nobody waits for. Consumes params. */
+int tree_ask(Tree *t, const char *method, Json *params);
