@@ -4,6 +4,7 @@
 #include <stdarg.h>
 #include <stdio.h>
 
+#include "base/io.h"
 #include "base/usec.h"
 #include "supervisor/config-parse.h"
 
@@ -104,6 +105,9 @@ static void tree_spec_free(TreeSpec *t)
         json_unref(t->labels);
         limits_done(&t->limits);
         strv_free(t->exec);
+        free(t->entry);
+        free(t->entry_args);
+        safe_close(t->entry_fd);
         free(t->cwd);
         json_unref(t->env);
         free(t->ready_path);
@@ -139,6 +143,7 @@ static TreeSpec *tree_spec_new(NodeKind kind, RestartType restart)
                 .start_timeout_usec = 10 * USEC_PER_SEC,
                 .grace_usec = USEC_INFINITY,
         };
+        t->entry_fd = -EBADF;
         t->umask = 022;
         t->stop_signal = SIGTERM;
         t->ready_interval_usec = 200 * USEC_PER_MSEC;
@@ -209,6 +214,13 @@ static int key_intensity(Parse *p, const Where *w, Json *v, const Key *key, void
         return read_object(p, w, v, keys, ELEMENTSOF(keys), KEY_ANY, &((TreeSpec *) target)->node.intensity);
 }
 
+/* Of actor.spawn, which reads it before all of this. */
+static int key_entry(Parse *p, const Where *w, Json *v, const Key *key, void *target)
+{
+        return problem(p, w,
+                        "`entry` needs a descriptor of the program, which a file has none of: give `exec`");
+}
+
 static int key_children(Parse *p, const Where *w, Json *v, const Key *key, void *target);
 
 #define FIELD(member) offsetof(TreeSpec, member)
@@ -232,6 +244,7 @@ static const Key node_keys[] = {
 
         { "cwd", KEY_ACTOR, key_cwd },
         { "exec", KEY_ACTOR, key_exec },
+        { "entry", KEY_CHILD, key_entry },
         { "env", KEY_ACTOR, key_env },
         { "env_clear", KEY_ACTOR, key_bool, FIELD(env_clear) },
         { "umask", KEY_ACTOR, key_umask },
@@ -280,7 +293,7 @@ static int child_kinds(Parse *p, const Where *w, Json *v, unsigned *ret)
         while (json_next(v, &i)) {
                 Where at = { .up = w, .key = i.key };
 
-                if (!streq(i.key, "exec") && !streq(i.key, "children"))
+                if (!streq(i.key, "exec") && !streq(i.key, "children") && !streq(i.key, "entry"))
                         continue;
                 if (first) {
                         *ret = KEY_CHILD;
@@ -288,7 +301,7 @@ static int child_kinds(Parse *p, const Where *w, Json *v, unsigned *ret)
                                         "a child has either `exec` (an actor) or `children` (a supervisor)");
                 }
                 first = i.key;
-                *ret = streq(first, "exec") ? KEY_ACTOR : KEY_SUPERVISOR;
+                *ret = streq(first, "children") ? KEY_SUPERVISOR : KEY_ACTOR;
         }
         if (!first)
                 return problem(p, w, "a child needs `exec` (an actor) or `children` (a supervisor)");
@@ -305,7 +318,7 @@ static int require_keys(Parse *p, const Where *w, Json *v, unsigned kinds)
                 r = problem(p, w, "`tractor` is missing: the version of the format, 1");
         if (r >= 0 && kinds == KEY_TOP && !json_has(v, "children"))
                 r = problem(p, w, "`children` is missing: a tree is a supervisor");
-        if (r >= 0 && kinds == KEY_ACTOR && !json_has(v, "exec"))
+        if (r >= 0 && kinds == KEY_ACTOR && !json_has(v, "exec") && !json_has(v, "entry"))
                 r = problem(p, w, "`exec` is missing");
         return r;
 }

@@ -98,6 +98,8 @@ struct TreeSpec {
         uid_t guest; /* whose request it came with (quotas.h); 0: root's, the owner's or none */
 
         char **exec;
+        char *entry, *entry_args; /* what it is told of its part in a program given by descriptor (entry.h), or NULL */
+        int entry_fd;             /* that program, run in the place of exec[0]; -EBADF: none */
         char *cwd;
         Json *env; /* object of strings or NULL */
         bool env_clear;

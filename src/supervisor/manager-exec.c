@@ -86,6 +86,8 @@ static void env_own(Env *e, const Member *member)
         (void) snprintf(text, sizeof(text), "%u", member->node->generation);
         env_set(e, "TRACTOR_GENERATION", text);
         env_set(e, "TRACTOR_SOCKET", m->socket_path);
+        env_set(e, "TRACTOR_ENTRY", member->spec->entry);
+        env_set(e, "TRACTOR_ARGS", member->spec->entry_args);
         if (!member->probe || !probe_notify_path(member->probe))
                 return;
         env_set(e, "NOTIFY_SOCKET", probe_notify_path(member->probe));
@@ -237,7 +239,7 @@ static int encode(const Member *member, Role role, char *const *argv, const Life
                 return -ENOMEM;
         child->argv = argv;
         child->envp = env;
-        child->exec_fd_index = -1;
+        child->exec_fd_index = fds && role == ROLE_PROGRAM ? life_fds_index(fds, LIFE_FD_EXEC) : -1;
         child->journal_unit = member->home->backend->vtable->home_unit(member->home);
         child->setsid = true;
         child->pdeathsig = SIGKILL;

@@ -3,6 +3,7 @@
 /* A generation until its child exists: from EFFECT_SPAWN to the request to the keeper. */
 
 #include <errno.h>
+#include <fcntl.h>
 #include <signal.h>
 #include <unistd.h>
 
@@ -263,6 +264,14 @@ static int open_streams(Member *member, LifeFds *f)
         }
 }
 
+static int open_entry(const Member *member, LifeFds *f)
+{
+        if (member->spec->entry_fd < 0)
+                return 0;
+        f->fds[LIFE_FD_EXEC] = fcntl(member->spec->entry_fd, F_DUPFD_CLOEXEC, 3);
+        return f->fds[LIFE_FD_EXEC] < 0 ? -errno : 0;
+}
+
 static int open_and_spawn(Member *member, const SpawnPlan *plan, LifeFds *f, int *ret_step)
 {
         int fd, r;
@@ -276,6 +285,8 @@ static int open_and_spawn(Member *member, const SpawnPlan *plan, LifeFds *f, int
         if (r < 0)
                 return r;
         r = open_streams(member, f);
+        if (r >= 0)
+                r = open_entry(member, f);
         if (r < 0)
                 return r;
         fd = member_encode(member, f, ret_step);

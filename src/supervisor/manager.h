@@ -245,7 +245,7 @@ extern const BackendEvents manager_backend_events;
 
 /* --- the program to run (manager-exec.c) --- */
 /* The child's ends of what it is given; -EBADF: not that. They go with its spec in this order, without gaps. */
-enum { LIFE_FD_CHANNEL, LIFE_FD_STDIN, LIFE_FD_STDOUT, LIFE_FD_STDERR, _LIFE_FDS };
+enum { LIFE_FD_CHANNEL, LIFE_FD_STDIN, LIFE_FD_STDOUT, LIFE_FD_STDERR, LIFE_FD_EXEC, _LIFE_FDS };
 typedef struct LifeFds {
         int fds[_LIFE_FDS];
 } LifeFds;
@@ -253,7 +253,7 @@ typedef struct LifeFds {
         (LifeFds)                                                                                           \
         {                                                                                                   \
                 {                                                                                           \
-                        -EBADF, -EBADF, -EBADF, -EBADF                                                      \
+                        -EBADF, -EBADF, -EBADF, -EBADF, -EBADF                                              \
                 }                                                                                           \
         }
 int life_fds_index(const LifeFds *f, int which); /* -1: not that */

@@ -48,6 +48,12 @@ static bool same_strv(const DiffKey *key, const TreeSpec *a, const TreeSpec *b)
         return strv_equal(*(char *const *const *) field(key, a), *(char *const *const *) field(key, b));
 }
 
+/* A file names no descriptor. */
+static bool same_program(const DiffKey *key, const TreeSpec *a, const TreeSpec *b)
+{
+        return (a->entry_fd < 0) == (b->entry_fd < 0) && same_strv(key, a, b);
+}
+
 static bool same_object(const DiffKey *key, const TreeSpec *a, const TreeSpec *b)
 {
         const Json *x = *(Json *const *) field(key, a), *y = *(Json *const *) field(key, b);
@@ -213,7 +219,7 @@ static const DiffKey keys[] = {
         { "watchdog_ms", same_bytes, AT(node.watchdog_usec), LIVE, show_msec },
 
         { "cwd", same_string, AT(cwd), RESTARTS },
-        { "exec", same_strv, AT(exec), RESTARTS },
+        { "exec", same_program, AT(exec), RESTARTS },
         { "env", same_object, AT(env), RESTARTS, .members = members_of_object },
         { "env_clear", same_bytes, AT(env_clear), RESTARTS },
         { "umask", same_bytes, AT(umask), RESTARTS },

@@ -16,6 +16,7 @@ static const struct {
         { "name", IDENTITY },
         { "children", IDENTITY },
         { "cgroups", IDENTITY }, /* one value is built */
+        { "entry", IDENTITY },   /* no key of a file */
         { "description", LIVE, "'x'", "'y'", "description" },
         { "labels", LIVE, "{'k':'x'}", "{'k':'y'}", "labels.k" },
         { "limits", LIVE, "{'MemoryMax':'512M','TasksMax':9}", "{'MemoryMax':'1G','TasksMax':9}",
