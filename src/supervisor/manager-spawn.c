@@ -12,6 +12,7 @@
 #include "base/usec.h"
 #include "supervisor/events.h"
 #include "supervisor/methods.h"
+#include "supervisor/outcome.h"
 #include "supervisor/portal.h"
 
 Life *life_new(Manager *m, Member *member)
@@ -169,6 +170,11 @@ static void channel_request(Peer *peer, Call *call, const Message *message, void
         methods_dispatch(member->manager, peer, call, message);
 }
 
+static void channel_outcome(const Json *params, bool is_error, void *userdata)
+{
+        outcome_say(userdata, params, is_error);
+}
+
 /* It can be connected to from now on. */
 static void channel_hello(void *userdata)
 {
@@ -186,6 +192,7 @@ static const ChannelEvents channel_events = {
         .ready = channel_ready,
         .watchdog = probe_watchdog,
         .status = probe_status,
+        .outcome = channel_outcome,
 };
 
 int member_open_channel(Member *member, int *ret_fd)
@@ -336,6 +343,7 @@ void life_spawn(Member *member)
         member->channel = channel_free(member->channel);
         member->adapter = adapter_free(member->adapter);
         (void) free_and_strdup(&member->status_text, NULL);
+        outcome_reset(member);
         if (member->node->generation > 1)
                 member_new_id(member);
         r = try_spawn(member, &step);

@@ -17,8 +17,8 @@ static void method_ping(Request *q)
 
 static int status_features(Json **ret)
 {
-        return json_pack(ret, "[s,s,s,s,s,s,s,s,s,s,s]", "trees", "apply", "events", "limits", "freeze",
-                        "portals", "access", "nurseries", "keys", "stdio", "entry");
+        return json_pack(ret, "[s,s,s,s,s,s,s,s,s,s,s,s]", "trees", "apply", "events", "limits", "freeze",
+                        "portals", "access", "nurseries", "keys", "stdio", "entry", "results");
 }
 
 static void method_status(Request *q)

@@ -112,6 +112,7 @@ def restarted(backend):
         t.call("actor.restart", path="/t/a")
         assert held(t, copy) == 1
         t.call("tree.unload", path="/t/a")
+        t.call("supervisor.ping")  # it is answered before it is freed
         assert held(t, copy) == 0
         client.close()
 
@@ -148,6 +149,7 @@ def refused(backend):
         error = expect_error(-32012, spawn, client, text, parent="/t", name="a", entry="main")
         assert error.data["step"] == "exec", error.data
         assert [c["path"] for c in t.get("/t")["children"]] == ["/t/first"]
+        t.call("supervisor.ping")
         assert held(t, PYTHON) + held(t, t.dir) + held(t, text) == 0
         spawn(client, PYTHON, parent="/t", name="x" * 64, entry="x" * 128, args="x" * ((96 << 10) - 2), argv=["-c", ""])
         client.close()
@@ -162,6 +164,7 @@ def repeated(backend):
         for _ in range(4):
             assert spawn(client, BAD_ACTOR, {"key": "k"}, **params) == first
         assert spawn(client, BAD_ACTOR, {"key": "k"}, 0, **params) == first
+        t.call("supervisor.ping")
         assert held(t, BAD_ACTOR) == 1
         expect_error(-32600, spawn, client, BAD_ACTOR, {"key": "k"}, **{**params, "argv": []})
         client.close()
