@@ -105,6 +105,7 @@ static void tree_spec_free(TreeSpec *t)
         json_unref(t->labels);
         limits_done(&t->limits);
         strv_free(t->exec);
+        strv_free(t->expose);
         free(t->entry);
         free(t->entry_args);
         safe_close(t->entry_fd);
@@ -144,6 +145,7 @@ static TreeSpec *tree_spec_new(NodeKind kind, RestartType restart)
                 .grace_usec = USEC_INFINITY,
         };
         t->entry_fd = -EBADF;
+        t->log_level = -1;
         t->umask = 022;
         t->stop_signal = SIGTERM;
         t->ready_interval_usec = 200 * USEC_PER_MSEC;
@@ -165,6 +167,14 @@ static const char *give_up_word(int i)
 static const char *auto_shutdown_word(int i)
 {
         return auto_shutdown_to_string((AutoShutdown) i);
+}
+
+const char *log_level_word(int i)
+{
+        static const char *const words[] = { "emerg", "alert", "crit", "err", "warning", "notice", "info",
+                "debug" };
+
+        return words[i];
 }
 
 static int key_version(Parse *p, const Where *w, Json *v, const Key *key, void *target)
@@ -233,7 +243,7 @@ static const Key node_keys[] = {
         { "limits_optional", KEY_ANY, key_bool, FIELD(limits_optional) },
         { "significant", KEY_CHILD, key_bool, FIELD(node.significant) },
         { "depends", KEY_CHILD, key_depends },
-        { "log_level", KEY_ANY, key_unsupported },
+        { "log_level", KEY_ANY, key_word, FIELD(log_level), 0, _LOG_LEVEL_MAX, log_level_word },
         { "debug", KEY_ANY, key_unsupported },
 
         { "strategy", KEY_BRANCH, key_word, FIELD(node.strategy), 0, _STRATEGY_MAX, strategy_word },
@@ -269,7 +279,7 @@ static const Key node_keys[] = {
         { "no_new_privs", KEY_ACTOR, key_bool, FIELD(no_new_privs) },
         { "seccomp", KEY_ACTOR, key_seccomp },
         { "paths", KEY_ACTOR, key_unsupported },
-        { "expose", KEY_ACTOR, key_unsupported },
+        { "expose", KEY_ACTOR, key_expose },
         { "pool", KEY_ACTOR, key_unsupported },
         { "cgroups", KEY_ACTOR, key_cgroups },
 
