@@ -182,7 +182,8 @@ static void test_top(void)
                         "between 0");
         check_one(TREE("'children':[],'intensity':{'within_ms':0}"), "/intensity/within_ms", "between 1");
         check_unsupported(TREE("'children':[],'debug':{}"), "/debug", "`debug` is not built yet");
-        check_one(TREE("'children':[],'log_level':'infos'"), "/log_level", "notice, info, debug, not \"infos\"");
+        check_one(TREE("'children':[],'log_level':'infos'"), "/log_level",
+                        "notice, info, debug, not \"infos\"");
         check_one(TREE("'children':[],'expose':[]"), "/expose", "belongs to an actor");
         check_one(TREE("'children':[],'labels':{'a/b~c':1}"), "/labels/a~1b~0c", "must be a string");
         check_one(TREE("'children':[],'limits':{'MemoryMaxx':1}"), "/limits/MemoryMaxx",
