@@ -54,3 +54,15 @@ int listen_at(const char *path, mode_t mode)
                 return -errno;
         return TAKE_FD(fd);
 }
+
+int unlink_socket(int fd)
+{
+        Address address = { 0 };
+        socklen_t n = sizeof(address);
+
+        if (getsockname(fd, &address.sa, &n) < 0)
+                return -errno;
+        if (address.sa.sa_family != AF_UNIX || !address.un.sun_path[0])
+                return -ENOENT;
+        return unlink(address.un.sun_path) < 0 ? -errno : 0;
+}

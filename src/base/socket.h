@@ -11,3 +11,5 @@
  * any more is replaced; one in use is -EADDRINUSE, and so is whatever is no socket. -EPERM in a directory that is not to be
  * trusted (directory.h). */
 int listen_at(const char *path, mode_t mode);
+/* Removes the name that a listening socket was bound to. */
+int unlink_socket(int fd);

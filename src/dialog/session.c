@@ -209,6 +209,12 @@ void session_close(Session *s)
                 stream_finish(s->stream);
 }
 
+void session_read_out(Session *s)
+{
+        if (s->stream)
+                stream_read_out(s->stream);
+}
+
 /* --- hello --- */
 
 static int send_hello(Session *s)

@@ -80,6 +80,8 @@ unsigned session_n_open(const Session *s); /* calls being served */
 /* From within on_request and on_notification: takes n of the descriptors that came with the message; those not taken
  * are closed when the callback returns. -EBADMSG when there are fewer. */
 int session_take_fds(Session *s, int *fds, size_t n);
+/* The peer has ended: reads all that it had said, at once and whatever it did not read of ours. To be freed soon. */
+void session_read_out(Session *s);
 /* Ends the connection in order: what is queued still goes out, then on_end comes from the loop. */
 void session_close(Session *s);
 /* The peer's process has ended: calls of ours end with -32003 and `exit` (borrowed). */

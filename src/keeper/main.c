@@ -23,8 +23,8 @@ typedef struct Options {
         const char *instance;
         char random_instance[8];
         const char *listen[KEEPER_LISTEN_MAX];
-        size_t n_listen, n_made; /* those that are sockets by now */
-        char **passed;           /* what the supervisor is told as well, or alone */
+        size_t n_listen;
+        char **passed; /* what the supervisor is told as well, or alone */
 } Options;
 
 static const char help[] =
@@ -160,7 +160,7 @@ static int protect(Keeper *k)
 
 static int open_listeners(Keeper *k, Options *o)
 {
-        int n = k->embedded ? 0 : sd_listen_fds(0);
+        int n = sd_listen_fds(0);
 
         if (n < 0 || (size_t) n + o->n_listen > KEEPER_LISTEN_MAX)
                 return log_errno(n < 0 ? n : -E2BIG, "taking the listening sockets");
@@ -172,16 +172,15 @@ static int open_listeners(Keeper *k, Options *o)
                 if (fd < 0)
                         return log_errno(fd, "listening at %s", o->listen[i]);
                 k->listen_fds[k->n_listen_fds++] = fd;
-                o->n_made++;
         }
         return 0;
 }
 
-static void close_listeners(Keeper *k, const Options *o)
+static void close_listeners(Keeper *k)
 {
+        for (size_t i = 0; k->embedded && i < k->n_listen_fds; i++)
+                (void) unlink_socket(k->listen_fds[i]);
         close_many(k->listen_fds, k->n_listen_fds);
-        for (size_t i = 0; k->embedded && i < o->n_made; i++)
-                (void) unlink(o->listen[i]);
 }
 
 static int add_program(char ***argv, const char *name, const char *build_dir)
@@ -248,7 +247,7 @@ int main(int argc, char **argv)
         if (r > 0) {
                 log_never_wait();
                 r = run(&keeper, &options);
-                close_listeners(&keeper, &options);
+                close_listeners(&keeper);
         } else if (r < 0) {
                 r = 2;
         }

@@ -32,6 +32,7 @@
 typedef struct Adapter {
         sd_event *event;
         const char *path, *id; /* the actor's */
+        const char *expose;    /* weak; "a,b": methods of the program that are served; NULL: all */
         Session *channel;
         Lines *program;
         Ids ids;
@@ -71,6 +72,8 @@ bool program_ask(Adapter *a, Call *call, const Message *m, size_t *ret_n);
 void program_fail_all(Adapter *a, int code, Json *data, const char *why);
 
 /* --- connection.c --- */
+/* Is `method` in "a,b"? NULL holds all. */
+bool method_is_exposed(const char *list, const char *method);
 /* What `$/accept` gave. Consumes fd, on failure too. */
 int connection_new(Adapter *a, int fd, const Json *params);
 void connections_drop_first(Adapter *a);

@@ -28,6 +28,18 @@ typedef struct Question {
         Json *id;
 } Question;
 
+bool method_is_exposed(const char *list, const char *method)
+{
+        size_t n = strlen(method);
+
+        for (const char *p = list; p; p = strchr(p, ',')) {
+                p += *p == ',';
+                if (strncmp(p, method, n) == 0 && n > 0 && (p[n] == ',' || p[n] == 0))
+                        return true;
+        }
+        return !list;
+}
+
 /* --- towards the program --- */
 
 /* The program has been sent n bytes in its name. */
@@ -87,6 +99,8 @@ static void on_request(Session *s, Call *call, const Message *m, void *userdata)
                                 "%s: a program on stdin and stdout is not asked for what is the protocol's "
                                 "own",
                                 m->method);
+        else if (!method_is_exposed(a->expose, m->method))
+                call_fail(call, ERROR_METHOD_NOT_FOUND, NULL, "no method '%s' is exposed", m->method);
         else if (call_is_dialog(call) || m->n_fds > 0)
                 call_fail(call, ERROR_UNSUPPORTED, NULL,
                                 "a program on stdin and stdout has neither dialogs nor descriptors");
@@ -108,7 +122,7 @@ static void on_notification(Session *s, const Message *m, void *userdata)
         size_t n;
         int r;
 
-        if (startswith(m->method, "$/"))
+        if (startswith(m->method, "$/") || !method_is_exposed(c->adapter->expose, m->method))
                 return;
         r = message_notification(&v, m->method, json_ref(m->params));
         if (r >= 0)

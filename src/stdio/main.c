@@ -63,7 +63,10 @@ static int run(sd_event *event, int channel)
                 r = fd_set_nonblock(channel, true);
         if (r >= 0)
                 r = adapter_new(event, channel, TAKE_FD(in), TAKE_FD(out), path, id, &a);
-        return r < 0 ? r : sd_event_loop(event);
+        if (r < 0)
+                return r;
+        a->expose = getenv("TRACTOR_EXPOSE");
+        return sd_event_loop(event);
 }
 
 int main(int argc, char *argv[])

@@ -2,6 +2,7 @@
 #include <errno.h>
 #include <sys/socket.h>
 
+#include "base/error.h"
 #include "base/io.h"
 #include "base/usec.h"
 #include "dialog/session.h"
@@ -22,13 +23,17 @@ struct Channel {
         Peer peer; /* the actor */
         const ChannelEvents *events;
         void *userdata;
+        bool over; /* the actor has ended, and is heard out */
 };
 
 static void on_request(Session *s, Call *call, const Message *m, void *userdata)
 {
         Channel *c = userdata;
 
-        c->events->request(&c->peer, call, m, c->userdata);
+        if (c->over)
+                call_fail(call, ERROR_ACTOR_STOPPED, NULL, "the actor has ended");
+        else
+                c->events->request(&c->peer, call, m, c->userdata);
 }
 
 static void on_status(Channel *c, const Message *m)
@@ -44,7 +49,11 @@ static void on_notification(Session *s, const Message *m, void *userdata)
 {
         Channel *c = userdata;
 
-        if (streq(m->method, "$/ready"))
+        if (streq(m->method, "$/result") || streq(m->method, "$/error"))
+                c->events->outcome(m->params, streq(m->method, "$/error"), c->userdata);
+        else if (c->over)
+                return;
+        else if (streq(m->method, "$/ready"))
                 c->events->ready(c->userdata);
         else if (streq(m->method, "$/watchdog"))
                 c->events->watchdog(c->userdata);
@@ -73,7 +82,8 @@ static void on_hello(Session *s, const Message *m, void *userdata)
         for (size_t i = 0; i < c->n_kept; i++)
                 (void) send_now(c, c->kept[i].method, c->kept[i].params, c->kept[i].fd);
         c->n_kept = 0;
-        c->events->hello(c->userdata);
+        if (!c->over)
+                c->events->hello(c->userdata);
 }
 
 static void on_end(Session *s, void *userdata)
@@ -142,6 +152,14 @@ Channel *channel_free(Channel *c)
 bool channel_said_hello(const Channel *c)
 {
         return c && c->session && session_said_hello(c->session);
+}
+
+void channel_hear_out(Channel *c)
+{
+        if (!c || !c->session)
+                return;
+        c->over = true;
+        session_read_out(c->session);
 }
 
 int channel_tell(Channel *c, const char *method, Json *params, int fd, bool keeps)

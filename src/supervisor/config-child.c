@@ -11,6 +11,8 @@
 #define GRACE_CHANNEL_USEC (3 * USEC_PER_SEC)
 #define GRACE_USEC (90 * USEC_PER_SEC)
 #define FACTOR_MAX 100
+#define EXPOSE_MAX 256
+#define METHOD_MAX 256U
 
 KEY_READER(exec)
 {
@@ -145,6 +147,41 @@ KEY_READER(channel)
         if (r <= 0)
                 return r;
         t->channel = (ChannelKind) i;
+        return 0;
+}
+
+/* Any that a program on stdio may serve; commas separate them in the environment, and "$/…" is the protocol's own. */
+static bool is_method_name(const char *s)
+{
+        for (const char *c = s; *c; c++)
+                if (*c <= ' ' || *c > '~' || *c == ',')
+                        return false;
+        return *s && strlen(s) <= METHOD_MAX && !startswith(s, "$/");
+}
+
+KEY_READER(expose)
+{
+        TreeSpec *t = target;
+        char buffer[SHOWN_MAX];
+        const char *s;
+        int r;
+
+        if (json_type(v) != JSON_ARRAY)
+                return problem_type(p, w, v, "an array of names of methods");
+        if (json_length(v) > EXPOSE_MAX)
+                return problem(p, w, "must hold at most %d names", EXPOSE_MAX);
+        t->has_expose = true;
+        for (size_t i = 0; i < json_length(v); i++) {
+                Where at = { .up = w, .index = i };
+
+                r = value_string(p, &at, json_item(v, i), SIZE_MAX, &s);
+                if (r > 0 && !is_method_name(s))
+                        r = problem(p, &at, "\"%s\" is no name of a method", shown(buffer, s));
+                else if (r > 0)
+                        r = strv_append(&t->expose, s);
+                if (r < 0)
+                        return r;
+        }
         return 0;
 }
 

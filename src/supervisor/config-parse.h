@@ -107,6 +107,7 @@ KEY_READER(umask);
 KEY_READER(restart);
 KEY_READER(channel);
 KEY_READER(ready);
+KEY_READER(expose);
 KEY_READER(stop_signal);
 KEY_READER(backoff);
 KEY_READER(depends);

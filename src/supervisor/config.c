@@ -4,6 +4,7 @@
 #include <stdarg.h>
 #include <stdio.h>
 
+#include "base/io.h"
 #include "base/usec.h"
 #include "supervisor/config-parse.h"
 
@@ -104,6 +105,10 @@ static void tree_spec_free(TreeSpec *t)
         json_unref(t->labels);
         limits_done(&t->limits);
         strv_free(t->exec);
+        strv_free(t->expose);
+        free(t->entry);
+        free(t->entry_args);
+        safe_close(t->entry_fd);
         free(t->cwd);
         json_unref(t->env);
         free(t->ready_path);
@@ -139,6 +144,8 @@ static TreeSpec *tree_spec_new(NodeKind kind, RestartType restart)
                 .start_timeout_usec = 10 * USEC_PER_SEC,
                 .grace_usec = USEC_INFINITY,
         };
+        t->entry_fd = -EBADF;
+        t->log_level = -1;
         t->umask = 022;
         t->stop_signal = SIGTERM;
         t->ready_interval_usec = 200 * USEC_PER_MSEC;
@@ -160,6 +167,14 @@ static const char *give_up_word(int i)
 static const char *auto_shutdown_word(int i)
 {
         return auto_shutdown_to_string((AutoShutdown) i);
+}
+
+const char *log_level_word(int i)
+{
+        static const char *const words[] = { "emerg", "alert", "crit", "err", "warning", "notice", "info",
+                "debug" };
+
+        return words[i];
 }
 
 static int key_version(Parse *p, const Where *w, Json *v, const Key *key, void *target)
@@ -209,6 +224,13 @@ static int key_intensity(Parse *p, const Where *w, Json *v, const Key *key, void
         return read_object(p, w, v, keys, ELEMENTSOF(keys), KEY_ANY, &((TreeSpec *) target)->node.intensity);
 }
 
+/* Of actor.spawn, which reads it before all of this. */
+static int key_entry(Parse *p, const Where *w, Json *v, const Key *key, void *target)
+{
+        return problem(p, w,
+                        "`entry` needs a descriptor of the program, which a file has none of: give `exec`");
+}
+
 static int key_children(Parse *p, const Where *w, Json *v, const Key *key, void *target);
 
 #define FIELD(member) offsetof(TreeSpec, member)
@@ -221,7 +243,7 @@ static const Key node_keys[] = {
         { "limits_optional", KEY_ANY, key_bool, FIELD(limits_optional) },
         { "significant", KEY_CHILD, key_bool, FIELD(node.significant) },
         { "depends", KEY_CHILD, key_depends },
-        { "log_level", KEY_ANY, key_unsupported },
+        { "log_level", KEY_ANY, key_word, FIELD(log_level), 0, _LOG_LEVEL_MAX, log_level_word },
         { "debug", KEY_ANY, key_unsupported },
 
         { "strategy", KEY_BRANCH, key_word, FIELD(node.strategy), 0, _STRATEGY_MAX, strategy_word },
@@ -232,6 +254,7 @@ static const Key node_keys[] = {
 
         { "cwd", KEY_ACTOR, key_cwd },
         { "exec", KEY_ACTOR, key_exec },
+        { "entry", KEY_CHILD, key_entry },
         { "env", KEY_ACTOR, key_env },
         { "env_clear", KEY_ACTOR, key_bool, FIELD(env_clear) },
         { "umask", KEY_ACTOR, key_umask },
@@ -256,7 +279,7 @@ static const Key node_keys[] = {
         { "no_new_privs", KEY_ACTOR, key_bool, FIELD(no_new_privs) },
         { "seccomp", KEY_ACTOR, key_seccomp },
         { "paths", KEY_ACTOR, key_unsupported },
-        { "expose", KEY_ACTOR, key_unsupported },
+        { "expose", KEY_ACTOR, key_expose },
         { "pool", KEY_ACTOR, key_unsupported },
         { "cgroups", KEY_ACTOR, key_cgroups },
 
@@ -280,7 +303,7 @@ static int child_kinds(Parse *p, const Where *w, Json *v, unsigned *ret)
         while (json_next(v, &i)) {
                 Where at = { .up = w, .key = i.key };
 
-                if (!streq(i.key, "exec") && !streq(i.key, "children"))
+                if (!streq(i.key, "exec") && !streq(i.key, "children") && !streq(i.key, "entry"))
                         continue;
                 if (first) {
                         *ret = KEY_CHILD;
@@ -288,7 +311,7 @@ static int child_kinds(Parse *p, const Where *w, Json *v, unsigned *ret)
                                         "a child has either `exec` (an actor) or `children` (a supervisor)");
                 }
                 first = i.key;
-                *ret = streq(first, "exec") ? KEY_ACTOR : KEY_SUPERVISOR;
+                *ret = streq(first, "children") ? KEY_SUPERVISOR : KEY_ACTOR;
         }
         if (!first)
                 return problem(p, w, "a child needs `exec` (an actor) or `children` (a supervisor)");
@@ -305,7 +328,7 @@ static int require_keys(Parse *p, const Where *w, Json *v, unsigned kinds)
                 r = problem(p, w, "`tractor` is missing: the version of the format, 1");
         if (r >= 0 && kinds == KEY_TOP && !json_has(v, "children"))
                 r = problem(p, w, "`children` is missing: a tree is a supervisor");
-        if (r >= 0 && kinds == KEY_ACTOR && !json_has(v, "exec"))
+        if (r >= 0 && kinds == KEY_ACTOR && !json_has(v, "exec") && !json_has(v, "entry"))
                 r = problem(p, w, "`exec` is missing");
         return r;
 }

@@ -93,11 +93,14 @@ struct TreeSpec {
         Json *labels; /* object of strings or NULL */
         Limits limits;
         bool limits_optional;
+        int log_level; /* of syslog(3); -1: that of the supervisor above */
         TreeSpec **children;
         size_t n_children, children_cap;
         uid_t guest; /* whose request it came with (quotas.h); 0: root's, the owner's or none */
 
         char **exec;
+        char *entry, *entry_args; /* what it is told of its part in a program given by descriptor (entry.h), or NULL */
+        int entry_fd;             /* that program, run in the place of exec[0]; -EBADF: none */
         char *cwd;
         Json *env; /* object of strings or NULL */
         bool env_clear;
@@ -108,6 +111,8 @@ struct TreeSpec {
         char **ready_command;
         uint64_t ready_interval_usec;
         ChannelKind channel;
+        bool has_expose;
+        char **expose; /* methods that others may call */
         Output out, err;
         uint32_t rlimit_mask;
         struct rlimit rlimits[RLIM_NLIMITS];
@@ -165,6 +170,8 @@ TreeSpec *tree_spec_ref(TreeSpec *t);
 TreeSpec *tree_spec_unref(TreeSpec *t);
 DEFINE_CLEANUP(TreeSpec *, tree_spec_unref);
 
+#define _LOG_LEVEL_MAX 8
+const char *log_level_word(int i); /* 0 … 7: "emerg" … "debug" */
 /* "TERM", "SIGTERM", "15" → 15; -EINVAL. */
 int signal_from_name(const char *s);
 /* 9 → "SIGKILL"; NULL for an unknown one. */

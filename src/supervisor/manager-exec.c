@@ -75,6 +75,38 @@ static void env_inherit(Env *e, bool embedded)
         }
 }
 
+/* "a,b"; an empty one exposes nothing. */
+static void env_expose(Env *e, const TreeSpec *spec)
+{
+        _cleanup_free_ char *list = NULL;
+        size_t n = 1;
+        char *p;
+
+        if (!spec->has_expose)
+                return;
+        for (char **s = spec->expose; s && *s; s++)
+                n += strlen(*s) + 1;
+        p = list = malloc(n);
+        if (!list) {
+                e->failed = true;
+                return;
+        }
+        *p = 0;
+        for (char **s = spec->expose; s && *s; s++)
+                p = stpcpy(s == spec->expose ? p : stpcpy(p, ","), *s);
+        env_set(e, "TRACTOR_EXPOSE", list);
+}
+
+/* The nearest that is given, its own or of a supervisor above. */
+static void env_log_level(Env *e, const Member *member)
+{
+        int level = -1;
+
+        for (const Node *n = member->node; n && node_member(n) && level < 0; n = n->parent)
+                level = node_member(n)->spec->log_level;
+        env_set(e, "TRACTOR_LOG_LEVEL", level < 0 ? NULL : log_level_word(level));
+}
+
 static void env_own(Env *e, const Member *member)
 {
         const Manager *m = member->manager;
@@ -86,6 +118,10 @@ static void env_own(Env *e, const Member *member)
         (void) snprintf(text, sizeof(text), "%u", member->node->generation);
         env_set(e, "TRACTOR_GENERATION", text);
         env_set(e, "TRACTOR_SOCKET", m->socket_path);
+        env_expose(e, member->spec);
+        env_log_level(e, member);
+        env_set(e, "TRACTOR_ENTRY", member->spec->entry);
+        env_set(e, "TRACTOR_ARGS", member->spec->entry_args);
         if (!member->probe || !probe_notify_path(member->probe))
                 return;
         env_set(e, "NOTIFY_SOCKET", probe_notify_path(member->probe));
@@ -237,7 +273,7 @@ static int encode(const Member *member, Role role, char *const *argv, const Life
                 return -ENOMEM;
         child->argv = argv;
         child->envp = env;
-        child->exec_fd_index = -1;
+        child->exec_fd_index = fds && role == ROLE_PROGRAM ? life_fds_index(fds, LIFE_FD_EXEC) : -1;
         child->journal_unit = member->home->backend->vtable->home_unit(member->home);
         child->setsid = true;
         child->pdeathsig = SIGKILL;

@@ -421,6 +421,10 @@ static void on_exited(uint64_t key, int pid, const KeeperExit *exit, void *userd
                 }
                 return;
         }
+        if (life->member && life->member->life == life && !life->member->adapter) {
+                channel_hear_out(life->member->channel);
+                life = map_get_u64(&m->lives, key);
+        }
         life->exit = *exit;
         life->phase = LIFE_ENDED;
         if (life->is_command)

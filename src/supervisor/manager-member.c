@@ -6,6 +6,7 @@
 #include "base/log.h"
 #include "base/path.h"
 #include "supervisor/manager.h"
+#include "supervisor/outcome.h"
 #include "supervisor/portal.h"
 #include "supervisor/registry.h"
 #include "supervisor/quotas.h"
@@ -77,6 +78,7 @@ Member *member_free(Member *member)
         tree_spec_unref(member->spec);
         tree_spec_unref(member->next_spec);
         free(member->status_text);
+        outcome_drop(member);
         free(member->trouble);
         free(member->canceller);
         free(member->cancel_reason);

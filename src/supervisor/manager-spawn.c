@@ -3,6 +3,7 @@
 /* A generation until its child exists: from EFFECT_SPAWN to the request to the keeper. */
 
 #include <errno.h>
+#include <fcntl.h>
 #include <signal.h>
 #include <unistd.h>
 
@@ -11,6 +12,7 @@
 #include "base/usec.h"
 #include "supervisor/events.h"
 #include "supervisor/methods.h"
+#include "supervisor/outcome.h"
 #include "supervisor/portal.h"
 
 Life *life_new(Manager *m, Member *member)
@@ -168,6 +170,11 @@ static void channel_request(Peer *peer, Call *call, const Message *message, void
         methods_dispatch(member->manager, peer, call, message);
 }
 
+static void channel_outcome(const Json *params, bool is_error, void *userdata)
+{
+        outcome_say(userdata, params, is_error);
+}
+
 /* It can be connected to from now on. */
 static void channel_hello(void *userdata)
 {
@@ -185,6 +192,7 @@ static const ChannelEvents channel_events = {
         .ready = channel_ready,
         .watchdog = probe_watchdog,
         .status = probe_status,
+        .outcome = channel_outcome,
 };
 
 int member_open_channel(Member *member, int *ret_fd)
@@ -263,6 +271,14 @@ static int open_streams(Member *member, LifeFds *f)
         }
 }
 
+static int open_entry(const Member *member, LifeFds *f)
+{
+        if (member->spec->entry_fd < 0)
+                return 0;
+        f->fds[LIFE_FD_EXEC] = fcntl(member->spec->entry_fd, F_DUPFD_CLOEXEC, 3);
+        return f->fds[LIFE_FD_EXEC] < 0 ? -errno : 0;
+}
+
 static int open_and_spawn(Member *member, const SpawnPlan *plan, LifeFds *f, int *ret_step)
 {
         int fd, r;
@@ -276,6 +292,8 @@ static int open_and_spawn(Member *member, const SpawnPlan *plan, LifeFds *f, int
         if (r < 0)
                 return r;
         r = open_streams(member, f);
+        if (r >= 0)
+                r = open_entry(member, f);
         if (r < 0)
                 return r;
         fd = member_encode(member, f, ret_step);
@@ -325,6 +343,7 @@ void life_spawn(Member *member)
         member->channel = channel_free(member->channel);
         member->adapter = adapter_free(member->adapter);
         (void) free_and_strdup(&member->status_text, NULL);
+        outcome_reset(member);
         if (member->node->generation > 1)
                 member_new_id(member);
         r = try_spawn(member, &step);

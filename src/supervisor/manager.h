@@ -73,6 +73,13 @@ struct Life {
         char *unit;           /* of this generation, for its record */
 };
 
+/* What an actor has said it came to (outcome.h). */
+typedef struct Outcome {
+        char *text; /* JSON, NULL: none */
+        size_t size;
+        bool said, is_error;
+} Outcome;
+
 struct Member {
         Manager *manager; /* weak */
         Node *node;
@@ -88,6 +95,7 @@ struct Member {
         sd_event_source *timer;
         char id[ACTOR_ID_SIZE];          /* of the current or latest generation */
         char *status_text;               /* STATUS= */
+        Outcome outcome;                 /* of this generation, until its owner was told */
         char *trouble;                   /* why the last generation never ran, for people */
         char *canceller, *cancel_reason; /* while it stops because a request said so, else NULL */
         ListNode waiters;
@@ -140,9 +148,10 @@ struct Manager {
         ListNode loadings; /* trees and children whose user names are being looked up */
         size_t n_loadings;
         size_t n_actors, n_supervisors, n_leftovers;
-        bool successor; /* of a supervisor that died */
-        bool serving;   /* table read, backend open, listening */
-        bool stopping;  /* the root was cancelled; exit when all is gone */
+        size_t outcome_bytes; /* of all Outcomes */
+        bool successor;       /* of a supervisor that died */
+        bool serving;         /* table read, backend open, listening */
+        bool stopping;        /* the root was cancelled; exit when all is gone */
         bool stepping;
         int exit_code;
         void (*on_serving)(Manager *m);
@@ -245,7 +254,7 @@ extern const BackendEvents manager_backend_events;
 
 /* --- the program to run (manager-exec.c) --- */
 /* The child's ends of what it is given; -EBADF: not that. They go with its spec in this order, without gaps. */
-enum { LIFE_FD_CHANNEL, LIFE_FD_STDIN, LIFE_FD_STDOUT, LIFE_FD_STDERR, _LIFE_FDS };
+enum { LIFE_FD_CHANNEL, LIFE_FD_STDIN, LIFE_FD_STDOUT, LIFE_FD_STDERR, LIFE_FD_EXEC, _LIFE_FDS };
 typedef struct LifeFds {
         int fds[_LIFE_FDS];
 } LifeFds;
@@ -253,7 +262,7 @@ typedef struct LifeFds {
         (LifeFds)                                                                                           \
         {                                                                                                   \
                 {                                                                                           \
-                        -EBADF, -EBADF, -EBADF, -EBADF                                                      \
+                        -EBADF, -EBADF, -EBADF, -EBADF, -EBADF                                              \
                 }                                                                                           \
         }
 int life_fds_index(const LifeFds *f, int which); /* -1: not that */

@@ -6,6 +6,7 @@
 #include "base/error.h"
 #include "base/io.h"
 #include "base/usec.h"
+#include "supervisor/entry.h"
 #include "supervisor/events.h"
 #include "supervisor/methods.h"
 #include "supervisor/node-json.h"
@@ -176,19 +177,21 @@ static void spawned(Node *node, Json *error, void *userdata)
 }
 
 /* The child keys are the request's own members without those that are about the request. */
-static int child_of(const Json *params, Json **ret)
+static int child_of(const Json *params, const Entry *entry, Json **ret)
 {
         static const char *const others[] = { "parent", "want" };
         JsonIterator i = { 0 };
         Json *child = NULL;
         int r;
 
-        r = json_pack(&child, "{}");
+        /* What is run by a descriptor has a path for form's sake, until entry_give(). */
+        r = entry->name ? json_pack(&child, "{exec:[s]}", "/") : json_pack(&child, "{}");
         while (r >= 0 && json_next(params, &i)) {
                 bool ours = false;
 
                 for (size_t k = 0; k < ELEMENTSOF(others); k++)
                         ours |= streq(i.key, others[k]);
+                ours |= entry_is_key(i.key);
                 if (!ours)
                         r = json_set(child, i.key, json_ref(i.value));
         }
@@ -232,15 +235,11 @@ void method_actor_spawn(Request *q)
 {
         Node *parent = request_node(q, "parent");
         _cleanup_json_ Json *child = NULL;
+        _cleanup_(entry_done) Entry entry = { .fd = -EBADF };
         Spawn wanted = { .call = q->call, .peer = q->peer }, *spawn;
 
-        if (!parent || !parse_want(q, &wanted))
+        if (!parent || !parse_want(q, &wanted) || !entry_of_request(q, &entry))
                 return;
-        if (json_has(q->params, "entry")) {
-                call_fail(q->call, ERROR_UNSUPPORTED, NULL,
-                                "entry: is not built yet in this version; give exec");
-                return;
-        }
         if (parent->spec.kind != NODE_SUPERVISOR || !node_member(parent)) {
                 call_fail(q->call, ERROR_INVALID_PARAMS, NULL,
                                 "parent: %s can't have children of its own; name a tree or a supervisor in "
@@ -248,14 +247,14 @@ void method_actor_spawn(Request *q)
                                 parent->path);
                 return;
         }
-        spawn = child_of(q->params, &child) < 0 ? NULL : calloc(1, sizeof(Spawn));
+        spawn = child_of(q->params, &entry, &child) < 0 ? NULL : calloc(1, sizeof(Spawn));
         if (!spawn) {
                 request_fail_memory(q);
                 return;
         }
         *spawn = wanted;
         call_set_userdata(q->call, spawn, on_spawn_cancel);
-        manager_spawn_child(q->manager, q->peer, parent, child, spawned, spawn, &spawn->loading);
+        manager_spawn_child(q->manager, q->peer, parent, child, &entry, spawned, spawn, &spawn->loading);
 }
 
 /* --- cancel --- */

@@ -10,14 +10,17 @@
 /* nursery.open, nursery.close. */
 
 /* Below an actor it is the running program's: one that is not there yet, or not any more, owns nothing, and its room may
- * be about to be entered. */
-static bool may_own(const Node *node)
+ * be about to be entered. Who asks on its own channel runs, though the word of that may still be on its way to us. */
+static bool may_own(const Node *node, const Peer *peer)
 {
         const Member *member = node_member(node);
+        bool own = member && peer->held == &member->held;
 
         if (!member)
                 return true;
-        if (node->spec.kind == NODE_ACTOR && !(member->life && member->life->phase == LIFE_RUNNING))
+        if (node->spec.kind == NODE_ACTOR &&
+                        !(member->life && (member->life->phase == LIFE_RUNNING ||
+                                                          (own && member->life->phase < LIFE_RUNNING))))
                 return false;
         return node_may_start_below(node);
 }
@@ -30,7 +33,7 @@ static Node *requested_parent(Request *q)
                 parent = container_of(q->peer->held, Member, held)->node;
         else
                 parent = request_node(q, "parent");
-        if (parent && !may_own(parent)) {
+        if (parent && !may_own(parent, q->peer)) {
                 call_fail(q->call, ERROR_ACTOR_STOPPED, NULL, "%s is %s: nothing can be opened below it",
                                 parent->path, node_state_to_string(parent->state));
                 return NULL;

@@ -17,8 +17,8 @@ static void method_ping(Request *q)
 
 static int status_features(Json **ret)
 {
-        return json_pack(ret, "[s,s,s,s,s,s,s,s,s,s]", "trees", "apply", "events", "limits", "freeze",
-                        "portals", "access", "nurseries", "keys", "stdio");
+        return json_pack(ret, "[s,s,s,s,s,s,s,s,s,s,s,s]", "trees", "apply", "events", "limits", "freeze",
+                        "portals", "access", "nurseries", "keys", "stdio", "entry", "results");
 }
 
 static void method_status(Request *q)
@@ -201,9 +201,12 @@ bool method_is_known(const char *name)
 
 void methods_dispatch(Manager *m, const Peer *peer, Call *call, const Message *message)
 {
-        Request q = {
-                .manager = m, .peer = peer, .call = call, .params = message->params, .if_id = message->if_id
-        };
+        Request q = { .manager = m,
+                .peer = peer,
+                .call = call,
+                .session = call_session(call),
+                .params = message->params,
+                .if_id = message->if_id };
         const Method *method = find_method(message->method);
         method_handler_t handler = method ? method->handler : NULL;
         _cleanup_free_ char *path = NULL;

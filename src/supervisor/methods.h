@@ -12,6 +12,7 @@ typedef struct Request {
         Manager *manager;
         const Peer *peer; /* good as long as its session */
         Call *call;       /* the handler's to answer */
+        Session *session; /* weak, while the handler is called: for the descriptors that came with it */
         const Json *params;
         const char *if_id;
 } Request;
@@ -85,9 +86,10 @@ typedef void (*tree_done_t)(Node *top, Json *error, void *userdata);
 /* *ret (where asked for) is good until done() is called, which may be at once. */
 void manager_load_tree(
                 Manager *m, const Peer *peer, Json *tree, tree_done_t done, void *userdata, Loading **ret);
-/* The same for one child under `parent`; done() when its program runs. */
-void manager_spawn_child(Manager *m, const Peer *peer, Node *parent, Json *child, tree_done_t done,
-                void *userdata, Loading **ret);
+/* The same for one child under `parent`; done() when its program runs. `entry` (may be empty) is taken over. */
+typedef struct Entry Entry;
+void manager_spawn_child(Manager *m, const Peer *peer, Node *parent, Json *child, Entry *entry,
+                tree_done_t done, void *userdata, Loading **ret);
 /* What was parsed for a peer, held to its rights (confine.h). False: *ret_error (NULL: out of memory) says why not. */
 bool peer_may_start(const Peer *peer, TreeSpec *spec, const char *what, Json **ret_error);
 /* Takes out again what was added; done() follows, with -32800. */

@@ -6,6 +6,7 @@
 #include "supervisor/events.h"
 #include "supervisor/node-json.h"
 #include "supervisor/nursery.h"
+#include "supervisor/outcome.h"
 #include "wire/message.h"
 
 static int check_quota(const Peer *owner, Json **ret_error)
@@ -67,10 +68,18 @@ void nurseries_lose_owner(ListNode *opened)
 
 static int describe(const Node *node, Json **ret)
 {
+        _cleanup_json_ Json *told = NULL;
         Json *exit = NULL;
         int r = exit_to_json(&node->exit, &exit);
 
-        return r < 0 ? r : json_pack(ret, "{path:s, id:s, exit:o}", node->path, node_member(node)->id, exit);
+        if (r >= 0)
+                r = json_pack(&told, "{path:s, id:s, exit:o}", node->path, node_member(node)->id, exit);
+        if (r >= 0)
+                r = outcome_add(node_member(node), told);
+        if (r < 0)
+                return r;
+        *ret = TAKE_PTR(told);
+        return 0;
 }
 
 /* The actor whose main process ends it: the next above, also of a nursery that is part of another. */
@@ -83,21 +92,30 @@ static const Member *owning_actor(const Node *nursery)
         return n ? node_member(n) : NULL;
 }
 
+static int tell_once(const Member *actor, const Member *nursery, const Node *node)
+{
+        Json *params = NULL;
+        int r = describe(node, &params);
+
+        if (r < 0)
+                return r;
+        return actor ? channel_tell(actor->channel, "$/child_exited", params, -EBADF, false)
+                     : session_notify(nursery->owner, "$/child_exited", params);
+}
+
 static void tell(const Node *nursery, const Node *node)
 {
         const Member *member = node_member(nursery);
         const Member *actor = member->of_client ? NULL : owning_actor(nursery);
-        Json *params = NULL;
 
         if (!(actor && channel_said_hello(actor->channel)) &&
                         !(member->owner && session_said_hello(member->owner)))
                 return;
-        if (describe(node, &params) < 0)
+        if (tell_once(actor, member, node) >= 0 || !node_member(node)->outcome.text)
                 return;
-        if (actor)
-                (void) channel_tell(actor->channel, "$/child_exited", params, -EBADF, false);
-        else
-                (void) session_notify(member->owner, "$/child_exited", params);
+        /* The end itself is short. */
+        outcome_refuse(node_member(node), "its owner takes in a line, or has room for");
+        (void) tell_once(actor, member, node);
 }
 
 void nursery_tell(const Node *node)
@@ -106,4 +124,5 @@ void nursery_tell(const Node *node)
                 tell(node->parent, node);
         if (node->spec.stays)
                 tell(node, node);
+        outcome_drop(node_member(node));
 }

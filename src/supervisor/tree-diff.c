@@ -48,6 +48,17 @@ static bool same_strv(const DiffKey *key, const TreeSpec *a, const TreeSpec *b)
         return strv_equal(*(char *const *const *) field(key, a), *(char *const *const *) field(key, b));
 }
 
+/* A file names no descriptor. */
+static bool same_program(const DiffKey *key, const TreeSpec *a, const TreeSpec *b)
+{
+        return (a->entry_fd < 0) == (b->entry_fd < 0) && same_strv(key, a, b);
+}
+
+static bool same_expose(const DiffKey *key, const TreeSpec *a, const TreeSpec *b)
+{
+        return a->has_expose == b->has_expose && strv_equal(a->expose, b->expose);
+}
+
 static bool same_object(const DiffKey *key, const TreeSpec *a, const TreeSpec *b)
 {
         const Json *x = *(Json *const *) field(key, a), *y = *(Json *const *) field(key, b);
@@ -143,6 +154,11 @@ static int show_msec(const DiffKey *key, const TreeSpec *t, Json **ret)
         return json_pack(ret, "U", *(const uint64_t *) field(key, t) / USEC_PER_MSEC);
 }
 
+static int show_log_level(const DiffKey *key, const TreeSpec *t, Json **ret)
+{
+        return json_pack(ret, "s", t->log_level < 0 ? NULL : log_level_word(t->log_level));
+}
+
 static int show_strategy(const DiffKey *key, const TreeSpec *t, Json **ret)
 {
         return json_pack(ret, "s", strategy_to_string(t->node.strategy));
@@ -201,6 +217,7 @@ static const DiffKey keys[] = {
         { "limits_optional", same_bytes, AT(limits_optional), LIVE, show_bool },
         { "significant", same_bytes, AT(node.significant), LIVE, show_bool },
         { "depends", same_strv, AT(depends), RESTARTS },
+        { "log_level", same_bytes, AT(log_level), LIVE, show_log_level },
 
         { "strategy", same_bytes, AT(node.strategy), LIVE, show_strategy },
         { "intensity", same_intensity, AT(node.intensity), LIVE, .members = members_of_intensity },
@@ -213,11 +230,12 @@ static const DiffKey keys[] = {
         { "watchdog_ms", same_bytes, AT(node.watchdog_usec), LIVE, show_msec },
 
         { "cwd", same_string, AT(cwd), RESTARTS },
-        { "exec", same_strv, AT(exec), RESTARTS },
+        { "exec", same_program, AT(exec), RESTARTS },
         { "env", same_object, AT(env), RESTARTS, .members = members_of_object },
         { "env_clear", same_bytes, AT(env_clear), RESTARTS },
         { "umask", same_bytes, AT(umask), RESTARTS },
         { "channel", same_bytes, AT(channel), RESTARTS },
+        { "expose", same_expose, AT(expose), RESTARTS },
         { "ready", same_ready, AT(ready), RESTARTS },
         { "start_timeout_ms", same_bytes, AT(node.start_timeout_usec), RESTARTS },
         { "stop_signal", same_bytes, AT(stop_signal), RESTARTS },

@@ -12,6 +12,7 @@
 #include "base/usec.h"
 #include "tractor-config.h"
 #include "supervisor/confine.h"
+#include "supervisor/entry.h"
 #include "supervisor/events.h"
 #include "supervisor/methods.h"
 #include "supervisor/node-json.h"
@@ -393,13 +394,16 @@ void manager_resolve_names(Manager *m, TreeSpec *spec, tree_done_t done, void *u
         loading_begin(m, "/", spec, false, true, done, userdata, ret);
 }
 
-void manager_spawn_child(Manager *m, const Peer *peer, Node *parent, Json *child, tree_done_t done,
-                void *userdata, Loading **ret)
+void manager_spawn_child(Manager *m, const Peer *peer, Node *parent, Json *child, Entry *entry,
+                tree_done_t done, void *userdata, Loading **ret)
 {
         ConfigProblems problems = { 0 };
         TreeSpec *spec = NULL;
         int r = config_parse_child(child, parent->spec.strategy, &spec, &problems);
 
+        if (r >= 0 && entry->name)
+                entry_give(entry, spec);
+        entry_done(entry);
         parsed(m, peer, parent->path, r, spec, &problems, true, done, userdata, ret);
 }
 

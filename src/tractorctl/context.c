@@ -159,7 +159,11 @@ int context_dial(Context *c, int *ret_fd, char **reterr)
         *reterr = NULL;
         free(TAKE_PTR(c->socket));
         if (!c->o->host)
-                return locate_connect(c->o, &c->surroundings, ret_fd, &c->socket, reterr);
+                return locate_connect(&(LocateChoice){ .socket = c->o->socket,
+                                                      .run = c->o->run,
+                                                      .user = c->o->user,
+                                                      .system = c->o->system },
+                                &c->surroundings, ret_fd, &c->socket, reterr);
         c->socket = strdup(c->o->host);
         return c->socket ? remote_connect(c, ret_fd, reterr) : -ENOMEM;
 }

@@ -8,7 +8,7 @@
 #include <systemd/sd-event.h>
 
 #include "tractorctl/client.h"
-#include "tractorctl/locate.h"
+#include "embed/locate.h"
 #include "tractorctl/options.h"
 #include "tractorctl/text.h"
 

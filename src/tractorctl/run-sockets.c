@@ -78,25 +78,6 @@ static int clear_way(const Context *c, const char *path)
         return try_bind(c, path);
 }
 
-static int choose_published(Run *run)
-{
-        const char *name = json_get_string(run->tree, "name", "");
-        _cleanup_free_ char *dir = NULL;
-        int r = locate_make_run_dir(&run->c->surroundings, &dir);
-
-        if (r < 0)
-                return r;
-        run->published = xasprintf(
-                        "%s/%s-%d.sock", dir, node_name_is_valid(name) ? name : "tree", (int) getpid());
-        if (!run->published)
-                return -ENOMEM;
-        if (strlen(run->published) > SOCKET_PATH_MAX)
-                return -ENAMETOOLONG;
-        if (unlink(run->published) < 0 && errno != ENOENT) /* an earlier process of our number */
-                return -errno;
-        return 0;
-}
-
 int run_choose_sockets(Run *run)
 {
         const Context *c = run->c;
@@ -108,10 +89,9 @@ int run_choose_sockets(Run *run)
                 if (r != 0)
                         return r;
         }
-        r = choose_published(run);
+        r = locate_published_path(&c->surroundings, json_get_string(run->tree, "name", ""), &run->published);
         if (r >= 0)
                 return 0;
-        free(TAKE_PTR(run->published));
         if (!run->listen)
                 return fail(c, CTL_FAILED, "can't publish a socket: %s; name one with '--socket PATH'",
                                 strerror(-r));

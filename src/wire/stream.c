@@ -225,7 +225,8 @@ static void reached_eof(Stream *s)
         stream_set_end(s, STREAM_END_EOF, 0);
 }
 
-static void receive(Stream *s)
+/* The number of bytes, 0 where there are none. */
+static size_t receive(Stream *s)
 {
         int fds[SCM_FDS_MAX], r;
         size_t n_fds = ELEMENTSOF(fds), n;
@@ -235,7 +236,7 @@ static void receive(Stream *s)
         r = frame_reserve(&s->in, READ_SIZE, &p, &n);
         if (r < 0) {
                 stream_set_end(s, STREAM_END_ERROR, -r);
-                return;
+                return 0;
         }
         k = recv_fds(s->fd, p, n, fds, &n_fds, MSG_DONTWAIT);
         s->greedy = s->turns && k >= (ssize_t) READ_SIZE;
@@ -250,6 +251,7 @@ static void receive(Stream *s)
                 stream_set_end(s, STREAM_END_BAD_FDS, 0);
         else if (k != -EAGAIN)
                 stream_set_end(s, STREAM_END_ERROR, (int) -k);
+        return k > 0 ? (size_t) k : 0;
 }
 
 /* A turn of more than a few requests is paid for: for so many times its length the stream goes behind the others. */
@@ -263,7 +265,7 @@ static void read_turn(Stream *s)
 
         deliver_lines(s, &budget);
         if (may_read(s) && !s->lines_left) {
-                receive(s);
+                (void) receive(s);
                 deliver_lines(s, &budget);
         }
         used = now_usec(CLOCK_MONOTONIC) - begin;
@@ -371,6 +373,24 @@ void stream_flush_and_free(Stream *s)
         while (!s->write_broken && stream_write_chunk(s) > 0)
                 ;
         stream_free(s);
+}
+
+/* No more than is there at first: another process may hold the peer's end, and write on. */
+void stream_read_out(Stream *s)
+{
+        Budget all = { .lines = ~0U, .until = USEC_INFINITY };
+        int left = 0;
+        size_t k;
+
+        pin(s);
+        s->paused = s->choked = false;
+        (void) ioctl(s->fd, FIONREAD, &left);
+        do {
+                deliver_lines(s, &all);
+                k = may_read(s) && left > 0 ? receive(s) : 0;
+                left -= (int) k;
+        } while (k > 0);
+        settle(s);
 }
 
 void stream_share(Stream *s, Quota *quota, Turns *turns)

@@ -73,6 +73,9 @@ bool stream_has_input(const Stream *s);
 int stream_fd(const Stream *s);
 /* Stop and resume reading (back-pressure from above). */
 void stream_pause(Stream *s, bool paused);
+/* Hands up at once what had come by now, without turns and whatever the peer did not read: for one whose writer has ended.
+ * The one call that callbacks come from; the stream is to be freed soon, if they did not. */
+void stream_read_out(Stream *s);
 /* Ends the stream from the loop, with on_end: with EOF once all is written, or at once with an error. */
 void stream_finish(Stream *s);
 void stream_fail(Stream *s, int error);

@@ -558,8 +558,8 @@ def all_problems_at_once(backend):
 
 def not_built_by_name(backend):
     with tractor(backend) as t:
-        for key, value in (("pool", {"size": 4}), ("cgroups", "delegated"), ("expose", ["a"]), ("log_level", "debug"),
-                           ("debug", True), ("paths", {}), ("ready", {"log": "up"}),
+        for key, value in (("pool", {"size": 4}), ("cgroups", "delegated"), ("debug", True),
+                           ("paths", {}), ("ready", {"log": "up"}),
                            ("seccomp", "/etc/profile.json")):
             for method in ("tree.validate", "tree.load"):
                 tree = {"tractor": 1, "name": "v", "children": [sleeper("good"), sleeper("x", **{key: value})]}
@@ -570,8 +570,7 @@ def not_built_by_name(backend):
             assert key in expect_error(-32010, t.call, "actor.spawn", parent="/s", name="x", exec=["sleep", "1"],
                                        **{key: value}).message
             t.call("tree.unload", path="/s")
-        for key, value in (("log_level", "debug"), ("debug", True)):
-            assert key in expect_error(-32010, t.load, children=[], **{key: value}).message
+        assert "debug" in expect_error(-32010, t.load, children=[], debug=True).message
         tree = {"tractor": 1, "name": "v", "frob": 1, "children": [sleeper("x", pool={})]}
         assert problems(t, tree) == ["/children/0/pool", "/frob"]
         assert t.get("/")["children"] == []

@@ -15,7 +15,8 @@ LAYERS = [
     ("src/base/*", ["base/*"]),
     ("src/wire/*", ["base/*", "wire/*"]),
     ("src/dialog/*", ["base/*", "wire/*", "dialog/*"]),
-    ("src/libtractor/*", ["base/*", "wire/*", "dialog/*", "libtractor/*", "tractor/*"]),
+    ("src/embed/*", ["base/*", "wire/*", "dialog/*", "embed/*", "tractor-config.h"]),
+    ("src/libtractor/*", ["base/*", "wire/*", "dialog/*", "embed/*", "libtractor/*", "tractor/*"]),
     ("src/include/tractor/*", ["tractor/*"]),
     ("src/child/*", ["base/*", "child/*"]),
     ("src/logger/*", ["base/*", "logger/*"]),
@@ -27,7 +28,7 @@ LAYERS = [
       "tractor-config.h",
       "tractor/*"]),
     ("src/tractorctl/*",
-     ["base/*", "wire/*", "dialog/*", "tractorctl/*", "tractor/*", "config.h", "tractor-config.h"]),
+     ["base/*", "wire/*", "dialog/*", "embed/*", "tractorctl/*", "tractor/*", "config.h", "tractor-config.h"]),
     ("src/stdio/*", ["base/*", "wire/*", "dialog/*", "stdio/*", "tractor/*", "config.h", "tractor-config.h"]),
     ("src/codegen/*", ["base/*", "codegen/*", "tractor/*", "config.h", "tractor-config.h"]),
 ]

@@ -182,7 +182,9 @@ static void test_top(void)
                         "between 0");
         check_one(TREE("'children':[],'intensity':{'within_ms':0}"), "/intensity/within_ms", "between 1");
         check_unsupported(TREE("'children':[],'debug':{}"), "/debug", "`debug` is not built yet");
-        check_unsupported(TREE("'children':[],'log_level':'info'"), "/log_level", "`log_level`");
+        check_one(TREE("'children':[],'log_level':'infos'"), "/log_level",
+                        "notice, info, debug, not \"infos\"");
+        check_one(TREE("'children':[],'expose':[]"), "/expose", "belongs to an actor");
         check_one(TREE("'children':[],'labels':{'a/b~c':1}"), "/labels/a~1b~0c", "must be a string");
         check_one(TREE("'children':[],'limits':{'MemoryMaxx':1}"), "/limits/MemoryMaxx",
                         "did you mean MemoryMax");
@@ -313,10 +315,13 @@ static void test_child_process(void)
         check_child("'seccomp':'strict'", "/seccomp", "must be one of default");
         check_child_unsupported("'seccomp':'/etc/p.json'", "/seccomp", "not built");
         check_child_unsupported("'paths':{}", "/paths", "`paths`");
-        check_child_unsupported("'expose':[]", "/expose", "`expose`");
+        check_child("'expose':'a'", "/expose", "array");
+        check_child("'expose':['a','b c']", "/expose/1", "no name of a method");
+        check_child("'expose':['a,b']", "/expose/0", "no name of a method");
+        check_child("'expose':['$/methods']", "/expose/0", "no name of a method");
         check_child_unsupported("'pool':{'size':4}", "/pool", "`pool`");
         check_child_unsupported("'cgroups':'delegated'", "/cgroups", "`cgroups`");
-        check_child_unsupported("'log_level':'info'", "/log_level", "`log_level`");
+        check_child("'log_level':7", "/log_level", "not an integer");
         check_child_unsupported("'debug':1", "/debug", "`debug`");
 }
 

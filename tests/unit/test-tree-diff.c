@@ -16,6 +16,7 @@ static const struct {
         { "name", IDENTITY },
         { "children", IDENTITY },
         { "cgroups", IDENTITY }, /* one value is built */
+        { "entry", IDENTITY },   /* no key of a file */
         { "description", LIVE, "'x'", "'y'", "description" },
         { "labels", LIVE, "{'k':'x'}", "{'k':'y'}", "labels.k" },
         { "limits", LIVE, "{'MemoryMax':'512M','TasksMax':9}", "{'MemoryMax':'1G','TasksMax':9}",
@@ -23,6 +24,7 @@ static const struct {
         { "limits_optional", LIVE, "true", NULL, "limits_optional" },
         { "significant", LIVE, "true", NULL, "significant" },
         { "depends", RESTARTS, "['b']", "['b','c']", "depends" },
+        { "log_level", LIVE, "'info'", "'emerg'", "log_level" },
         { "strategy", LIVE, "'one_for_all'", "'rest_for_one'", "strategy" },
         { "intensity", LIVE, "{'max_restarts':2}", "{'max_restarts':3}", "intensity.max_restarts" },
         { "on_give_up", LIVE, "'isolate'", NULL, "on_give_up" },
@@ -35,6 +37,7 @@ static const struct {
         { "restart", LIVE, "'transient'", "'temporary'", "restart" },
         { "backoff", LIVE, "{'initial_ms':5}", "{'initial_ms':6}", "backoff.initial_ms" },
         { "channel", RESTARTS, "'fd'", NULL, "channel" },
+        { "expose", RESTARTS, "['a']", "[]", "expose" },
         { "ready", RESTARTS, "{'file':'/a'}", "{'file':'/b'}", "ready" },
         { "start_timeout_ms", RESTARTS, "5", "6", "start_timeout_ms" },
         { "stop_signal", RESTARTS, "'INT'", "'HUP'", "stop_signal" },

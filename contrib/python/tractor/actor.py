@@ -28,7 +28,7 @@ import asyncio
 import inspect
 import os
 import socket
-from typing import Any, Awaitable, Callable, Dict, Optional, Set, Union
+from typing import Any, Awaitable, Callable, Dict, List, Optional, Set, Union
 
 from . import errors
 from ._socket import close_fds, own_hello
@@ -91,6 +91,8 @@ class Actor(Handlers):
 
     def __init__(self) -> None:
         super().__init__()
+        names = os.environ.get("TRACTOR_EXPOSE")
+        self._exposed: Optional[Set[str]] = None if names is None else set(names.split(","))
         self.supervisor: Optional[Connection] = None
         """The channel: the supervisor's methods can be called on it while the actor runs."""
         self.cancelled: Optional[CancelActor] = None
@@ -103,6 +105,15 @@ class Actor(Handlers):
     def dialog(self, name: Union[str, Handler, None] = None) -> Any:
         """Registers a coroutine function that serves a dialog; its first argument is the Context."""
         return self._register(self._dialogs, name)
+
+    def names(self) -> List[str]:
+        """What is served: of what is registered what the tree exposes, all if it does not say."""
+        return [name for name in super().names() if self._exposed is None or name in self._exposed]
+
+    def bind(self, method: str, params: Any, *before: Any, dialog: bool = False) -> Callable[[], Any]:
+        if self._exposed is not None and method not in self._exposed:
+            raise errors.MethodNotFound(f"no method {method!r} is exposed", {"type": "MethodNotFound"})
+        return super().bind(method, params, *before, dialog=dialog)
 
     def run(self, start: Optional[Callable[[], Awaitable[Any]]] = None) -> None:
         """Serves until the supervisor wants the actor ended, or is gone. `start` is awaited before it reports ready."""

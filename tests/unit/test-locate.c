@@ -10,8 +10,8 @@
 
 #include "base/directory.h"
 #include "base/io.h"
+#include "embed/locate.h"
 #include "test.h"
-#include "tractorctl/locate.h"
 #include "tractorctl/tree-file.h"
 
 /* --- tree files --- */
@@ -81,7 +81,7 @@ static int listen_at(const char *path)
 }
 
 static void expect_connect(
-                const Options *o, const Surroundings *s, int r, const char *path, const char *says)
+                const LocateChoice *o, const Surroundings *s, int r, const char *path, const char *says)
 {
         _cleanup_free_ char *p = NULL, *e = NULL;
         _cleanup_close_ int fd = -EBADF;
@@ -141,8 +141,8 @@ static void test_locate_order(void)
         _cleanup_free_ char *root = xasprintf("%s/r", dir), *runtime = xasprintf("%s/x", dir), *run = NULL;
         const Surroundings s = { .uid = getuid(), .runtime_dir = runtime, .root = root };
         Surroundings with_socket = s;
-        const Options none = { 0 }, named = { .run = "one" }, exact = { .run = "one-1" },
-                      user = { .user = true }, other = { .run = "two" }, system = { .system = true };
+        const LocateChoice none = { 0 }, named = { .run = "one" }, exact = { .run = "one-1" },
+                           user = { .user = true }, other = { .run = "two" }, system = { .system = true };
         _cleanup_free_ char *one = NULL, *second = NULL, *dead = NULL, *u = NULL, *sys = NULL, *top = NULL;
         _cleanup_close_ int a = -EBADF, b = -EBADF, us = -EBADF, ss = -EBADF;
 
@@ -180,8 +180,8 @@ static void test_locate_order(void)
 
         with_socket.socket = second;
         expect_connect(&none, &with_socket, 0, second, NULL);
-        expect_connect(&(Options){ .socket = sys }, &with_socket, 0, sys, NULL);
-        expect_connect(&(Options){ .socket = "/nowhere" }, &with_socket, -ENOENT, NULL, "/nowhere");
+        expect_connect(&(LocateChoice){ .socket = sys }, &with_socket, 0, sys, NULL);
+        expect_connect(&(LocateChoice){ .socket = "/nowhere" }, &with_socket, -ENOENT, NULL, "/nowhere");
         with_socket.socket = "/nowhere";
         expect_connect(&none, &with_socket, -ENOENT, NULL, "/nowhere");
 }
@@ -196,10 +196,10 @@ static void test_locate_young(void)
         CHECK_EQ(locate_make_run_dir(&s, &run), 0);
         path = xasprintf("%s/me-%d.sock", run, (int) getpid());
         (void) safe_close(listen_at(path));
-        expect_connect(&(Options){ 0 }, &s, -ENOENT, NULL, NULL);
+        expect_connect(&(LocateChoice){ 0 }, &s, -ENOENT, NULL, NULL);
         CHECK_EQ(access(path, F_OK), 0);
         CHECK_EQ(utimensat(AT_FDCWD, path, old, 0), 0);
-        expect_connect(&(Options){ 0 }, &s, -ENOENT, NULL, NULL);
+        expect_connect(&(LocateChoice){ 0 }, &s, -ENOENT, NULL, NULL);
         CHECK_EQ(access(path, F_OK), -1);
 }
 
@@ -213,9 +213,9 @@ static void test_locate_untrusted(void)
         CHECK_EQ(locate_make_run_dir(&s, &run), 0);
         path = xasprintf("%s/me-1.sock", run);
         fd = listen_at(path);
-        expect_connect(&(Options){ 0 }, &s, 0, path, NULL);
+        expect_connect(&(LocateChoice){ 0 }, &s, 0, path, NULL);
         CHECK_EQ(chmod(run, 0777), 0);
-        expect_connect(&(Options){ 0 }, &s, -ENOENT, NULL, NULL);
+        expect_connect(&(LocateChoice){ 0 }, &s, -ENOENT, NULL, NULL);
         CHECK_EQ(locate_make_run_dir(&s, &again), -EPERM);
 }
 

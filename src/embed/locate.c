@@ -13,7 +13,8 @@
 
 #include "base/directory.h"
 #include "base/io.h"
-#include "tractorctl/locate.h"
+#include "base/path.h"
+#include "embed/locate.h"
 
 /* A socket between its bind() and its listen() refuses connections like a dead one; only one that had this long
  * is taken for dead while its process lives. */
@@ -117,6 +118,24 @@ int locate_make_run_dir(const Surroundings *s, char **ret)
         if (r < 0)
                 return r;
         *ret = TAKE_PTR(dir);
+        return 0;
+}
+
+int locate_published_path(const Surroundings *s, const char *name, char **ret)
+{
+        _cleanup_free_ char *dir = NULL, *path = NULL;
+        int r = locate_make_run_dir(s, &dir);
+
+        if (r < 0)
+                return r;
+        path = xasprintf("%s/%s-%d.sock", dir, node_name_is_valid(name) ? name : "tree", (int) getpid());
+        if (!path)
+                return -ENOMEM;
+        if (strlen(path) >= sizeof(((struct sockaddr_un *) 0)->sun_path))
+                return -ENAMETOOLONG;
+        if (unlink(path) < 0 && errno != ENOENT) /* an earlier process of our number */
+                return -errno;
+        *ret = TAKE_PTR(path);
         return 0;
 }
 
@@ -350,7 +369,7 @@ static int connect_any(const Surroundings *s, int *ret_fd, char **ret_path, char
         return r;
 }
 
-int locate_connect(const Options *o, const Surroundings *s, int *ret_fd, char **ret_path, char **reterr)
+int locate_connect(const LocateChoice *o, const Surroundings *s, int *ret_fd, char **ret_path, char **reterr)
 {
         int r;
 

@@ -7,7 +7,14 @@
 
 #include <sys/types.h>
 
-#include "tractorctl/options.h"
+#include "base/macro.h"
+
+/* What was named; nothing: the first that answers. */
+typedef struct LocateChoice {
+        const char *socket; /* a path */
+        const char *run;    /* an embedded one, NAME or NAME-PID */
+        bool user, system;  /* that service */
+} LocateChoice;
 
 /* What of the environment matters, so that the choice can be tested. */
 typedef struct Surroundings {
@@ -23,12 +30,15 @@ void surroundings_get(Surroundings *ret);
 char *locate_run_dir(const Surroundings *s);
 /* Makes it, for this user alone. -EPERM when someone else's stands in its place. */
 int locate_make_run_dir(const Surroundings *s, char **ret);
+/* Where this process publishes an embedded one; `name` as it is if it is fit for a node's. Nothing is there then. */
+int locate_published_path(const Surroundings *s, const char *name, char **ret);
 /* "<dir>/NAME-PID.sock" → NAME and PID; false for any other file name. *ret_n: bytes of NAME. */
 bool locate_parse_name(const char *file, size_t *ret_n, pid_t *ret_pid);
 
 /* A connected socket and its path (the caller's). Negative errno with *reterr the sentence to print: -ENOENT or
  * -ECONNREFUSED nobody there, -EACCES not allowed, -ENOTUNIQ several and none named. */
-int locate_connect(const Options *o, const Surroundings *s, int *ret_fd, char **ret_path, char **reterr);
+int locate_connect(
+                const LocateChoice *o, const Surroundings *s, int *ret_fd, char **ret_path, char **reterr);
 
 /* A stream socket connected to `path`, or negative errno: -ECONNREFUSED nobody listens, -ENAMETOOLONG. */
 int connect_to(const char *path);
