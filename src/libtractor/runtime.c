@@ -7,6 +7,7 @@
 #include "libtractor/actor.h"
 #include "libtractor/error-private.h"
 #include "libtractor/nursery.h"
+#include "libtractor/portal.h"
 #include "libtractor/runtime.h"
 
 #define TASKS_DEFAULT 30000U
@@ -78,6 +79,7 @@ Runtime *runtime_free(Runtime *rt)
         if (!rt)
                 return NULL;
         actor_free(rt);
+        portals_close(rt);
         for (size_t i = 0; i < ELEMENTSOF(rt->signal_sources); i++)
                 sd_event_source_disable_unref(rt->signal_sources[i]);
         sd_event_source_disable_unref(rt->timer_source);
@@ -115,6 +117,7 @@ static int runtime_new(const tractor_options *o, bool own_loop, Runtime **ret)
         rt->max_tasks = rt->options.max_tasks ?: TASKS_DEFAULT;
         list_init(&rt->ready);
         list_init(&rt->tasks);
+        list_init(&rt->portals);
         fiber_pool_init(&rt->fibers, rt->options.stack_size);
         r = sd_event_new(&rt->event);
         if (r < 0)
