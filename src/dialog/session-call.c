@@ -234,6 +234,13 @@ uint64_t call_credit(const Call *c)
         return talk_session(&c->talk) ? (uint64_t) c->talk.dialog.out.credit : 0;
 }
 
+unsigned call_queued(const Call *c)
+{
+        bool open = talk_session(&c->talk) && c->talk.dialog.state == DIALOG_OPEN;
+
+        return open && c->talk.flow ? c->talk.flow->n_queued : 0;
+}
+
 static int send_started(Call *c, Json *value)
 {
         _cleanup_json_ Json *given = value;

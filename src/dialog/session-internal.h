@@ -72,7 +72,7 @@ struct Session {
         size_t max_line, peer_max_line;
         char *name, *path, *id, *peer_path;
         unsigned pins;
-        bool connector, trust_canceller, exit_told;
+        bool connector, trust_canceller, exit_told, manual_tells;
         bool freed; /* only pinned */
         bool ended, half_closed;
         bool lingering; /* the connection is gone, the word about the peer's end is waited for */

@@ -138,7 +138,7 @@ int session_cancel(Session *s, int64_t id, const char *reason)
 
 static bool needs_hello(const CallOptions *o)
 {
-        return o->ctx || o->key || o->if_id || o->deadline_ms > 0;
+        return o->ctx || o->key || o->if_id || o->deadline_ms > 0 || o->n_fds > 0;
 }
 
 static int optional_integer(Json **ret, int64_t value)
@@ -148,7 +148,7 @@ static int optional_integer(Json **ret, int64_t value)
 
 static int build_extra(Json **ret, const CallOptions *o)
 {
-        _cleanup_json_ Json *credit = NULL, *deadline = NULL, *ctx = NULL;
+        _cleanup_json_ Json *credit = NULL, *deadline = NULL, *ctx = NULL, *fds = NULL;
         int r = 0;
 
         if (o->ctx)
@@ -157,13 +157,15 @@ static int build_extra(Json **ret, const CallOptions *o)
                 r = optional_integer(&credit, MIN(o->items.credit, CREDIT_FRAME_MAX));
         if (r >= 0)
                 r = optional_integer(&deadline, o->deadline_ms);
+        if (r >= 0)
+                r = optional_integer(&fds, (int64_t) o->n_fds);
         if (r < 0)
                 return r;
-        return json_pack(ret, "{ctx:O?, credit:O?, overrun:s?, deadline_ms:O?, key:s?, if_id:s?}", ctx,
-                        credit,
+        return json_pack(ret, "{ctx:O?, credit:O?, overrun:s?, deadline_ms:O?, key:s?, if_id:s?, fds:O?}",
+                        ctx, credit,
                         o->items.overrun == OVERRUN_WAIT ? NULL
                                                          : message_overrun_to_string(o->items.overrun),
-                        deadline, o->key, o->if_id);
+                        deadline, o->key, o->if_id, fds);
 }
 
 static int build_request(Json **ret, int64_t id, const char *method, Json *params, const CallOptions *o)
@@ -222,41 +224,61 @@ static int set_deadline(Pending *p, int64_t ms)
         return session_arm_deadlines(p->talk.session, p->deadline);
 }
 
-int64_t session_call(Session *s, const char *method, Json *params, const CallOptions *options,
+/* Consumes v and the descriptors. */
+static int post_call(Session *s, Json *v, CallOptions *o)
+{
+        size_t n_fds = o->n_fds;
+
+        o->n_fds = 0;
+        return n_fds > 0 ? session_send(s, v, o->fds, n_fds) : session_post(s, v, needs_hello(o));
+}
+
+static int64_t call(Session *s, const char *method, Json *params, int64_t deadline_ms, CallOptions *o,
                 const ReplyVtable *vtable, void *userdata)
 {
         _cleanup_json_ Json *given = params;
-        CallOptions o = options ? *options : (CallOptions){ 0 };
         Json *v = NULL;
         Pending *p;
         int r;
 
         if (s->ended || s->half_closed)
                 return -EPIPE;
+        if (o->n_fds > 0 && !s->got_hello)
+                return -EOPNOTSUPP;
         if (!session_may_extend(s)) {
-                if (o.ctx || o.key || o.if_id)
+                if (o->ctx || o->key || o->if_id)
                         return -EOPNOTSUPP;
-                o.deadline_ms = 0;
+                o->deadline_ms = 0;
         }
-        r = build_request(&v, s->next_id, method, TAKE_PTR(given), &o);
+        r = build_request(&v, s->next_id, method, TAKE_PTR(given), o);
         if (r < 0)
                 return r;
-        r = pending_new(s, &o, vtable, userdata, &p);
+        r = pending_new(s, o, vtable, userdata, &p);
         if (r < 0) {
                 json_unref(v);
                 return r;
         }
-        r = set_deadline(p, options ? options->deadline_ms : 0);
+        r = set_deadline(p, deadline_ms);
         if (r < 0)
                 json_unref(v);
         else
-                r = session_post(s, v, needs_hello(&o));
+                r = post_call(s, v, o);
         if (r < 0) {
                 pending_take(s, p);
                 pending_free(p);
                 return r;
         }
         return p->id;
+}
+
+int64_t session_call(Session *s, const char *method, Json *params, const CallOptions *options,
+                const ReplyVtable *vtable, void *userdata)
+{
+        CallOptions o = options ? *options : (CallOptions){ 0 };
+        int64_t id = call(s, method, params, o.deadline_ms, &o, vtable, userdata);
+
+        close_many(o.fds, o.n_fds);
+        return id;
 }
 
 /* Whether the peer's taking of users' notifications is counted, and has come to its end, or the connection's room. */

@@ -230,6 +230,12 @@ static int send_hello(Session *s)
         return r < 0 ? r : session_send(s, v, NULL, 0);
 }
 
+static void tell_room(Session *s)
+{
+        if (!s->ended && s->vtable->on_room)
+                s->vtable->on_room(s, s->userdata);
+}
+
 /* Telling that one can't be sent may end the session. */
 static void release_held(Session *s)
 {
@@ -248,6 +254,8 @@ static void release_held(Session *s)
                         session_broken(s, r);
         }
         free(held);
+        if (session_is_flushed(s))
+                tell_room(s);
 }
 
 /* Minor versions are additions. */
@@ -336,6 +344,14 @@ static void credit_tells(Session *s)
         s->tells_owed = 0;
 }
 
+void session_took_tells(Session *s, unsigned n)
+{
+        if (s->ended || !s->got_hello)
+                return;
+        s->tells_owed += n;
+        credit_tells(s);
+}
+
 /* A notification for our owner. Users' methods are counted where the peer knows that they are. */
 static void got_tell(Session *s, const Message *m)
 {
@@ -350,8 +366,8 @@ static void got_tell(Session *s, const Message *m)
         if (!counted || s->ended)
                 return;
         s->tells_in--;
-        s->tells_owed++;
-        credit_tells(s);
+        if (!s->manual_tells)
+                session_took_tells(s, 1);
 }
 
 static void got_notification(Session *s, const Message *m)
@@ -437,7 +453,17 @@ static void on_end(Stream *stream, StreamEnd why, int error, void *userdata)
 
 static void on_drained(Stream *stream, void *userdata)
 {
-        session_wake_starved(userdata);
+        Session *s = userdata;
+
+        session_pin(s);
+        session_wake_starved(s);
+        tell_room(s);
+        session_unpin(s);
+}
+
+static void on_written(Stream *stream, void *userdata)
+{
+        tell_room(userdata);
 }
 
 /* The usual shell client: it sends its requests, closes that half and waits. */
@@ -458,6 +484,7 @@ static const StreamVtable stream_vtable = {
         .on_line = on_line,
         .on_end = on_end,
         .on_drained = on_drained,
+        .on_written = on_written,
         .on_half_closed = on_half_closed,
 };
 
@@ -472,6 +499,7 @@ static int copy_options(Session *s, const SessionOptions *o)
         s->next_id = o->connector ? 1 : 2;
         s->trust_canceller = o->trust_canceller;
         s->exit_told = o->exit_told;
+        s->manual_tells = o->manual_tells;
         s->quota = o->quota;
         s->tells_left = s->tells_in = SESSION_TELLS;
         s->deadlines_at = USEC_INFINITY;
@@ -537,6 +565,16 @@ void *session_userdata(Session *s)
 bool session_said_hello(const Session *s)
 {
         return s->got_hello;
+}
+
+bool session_has_room(const Session *s)
+{
+        return s->ended || !session_is_full(s);
+}
+
+bool session_is_flushed(const Session *s)
+{
+        return s->ended || (s->n_held == 0 && stream_queued(s->stream) == 0);
 }
 
 size_t session_peer_max_line(const Session *s)

@@ -44,6 +44,8 @@ typedef struct SessionVtable {
                         void *userdata); /* the peer's, a valid one; may be NULL */
         /* May be NULL: a notification that was refused with -EAGAIN may go now. */
         void (*on_tell_credit)(Session *s, void *userdata);
+        /* May be NULL: of what was queued so much has left that there is room again, or all. */
+        void (*on_room)(Session *s, void *userdata);
 } SessionVtable;
 
 typedef struct SessionOptions {
@@ -58,6 +60,8 @@ typedef struct SessionOptions {
         /* Somebody will tell how the peer ended: by session_peer_exited(), or by $/peer_exited on the connection
          * itself. At EOF open calls wait for that. */
         bool exit_told;
+        /* Credit for notifications is given back by session_took_tells(), not when they have been handed on. */
+        bool manual_tells;
         /* A connection that was another's before: the highest id its peer has used, its $/hello (NULL: none). */
         int64_t last_id;
         const Json *peer_hello;
@@ -74,6 +78,8 @@ DEFINE_CLEANUP(Session *, session_free);
 Stream *session_stream(Session *s); /* NULL after the end */
 void *session_userdata(Session *s);
 bool session_said_hello(const Session *s); /* the peer did */
+bool session_has_room(const Session *s);   /* for what can wait */
+bool session_is_flushed(const Session *s); /* nothing is queued, nor held back */
 size_t session_peer_max_line(
                 const Session *s);         /* the longest line it takes: the default until it said hello */
 unsigned session_n_open(const Session *s); /* calls being served */
@@ -84,6 +90,8 @@ int session_take_fds(Session *s, int *fds, size_t n);
 void session_read_out(Session *s);
 /* Ends the connection in order: what is queued still goes out, then on_end comes from the loop. */
 void session_close(Session *s);
+/* Of the notifications that came, as many have been dealt with; only with `manual_tells`. */
+void session_took_tells(Session *s, unsigned n);
 /* The peer's process has ended: calls of ours end with -32003 and `exit` (borrowed). */
 void session_peer_exited(Session *s, Json *exit);
 /* What keeps the connection from being handed to somebody else while `c` is being answered (a constant), or NULL: bytes
@@ -136,6 +144,7 @@ int call_offer(Call *c, Json *value);
 int call_stop(Call *c); /* no more items of ours; -EALREADY, -EPIPE; -EAGAIN while some are queued */
 int call_took(Call *c, uint64_t n);
 uint64_t call_credit(const Call *c);
+unsigned call_queued(const Call *c); /* items kept until there is room */
 
 /* A plain call that no connection carries: our own side asks a handler of its own. `on_answer` is called once, from
  * within the three ends: both values are borrowed, descriptors taken by TAKE_FD(fds[i]). The handler owns the call as any other. */
@@ -154,6 +163,8 @@ typedef struct CallOptions {
         ItemOptions items;
         const char *key, *if_id;
         int64_t deadline_ms; /* 0 or below: none */
+        int *fds;            /* to a peer that has said hello; consumed in any case */
+        size_t n_fds;
 } CallOptions;
 typedef struct ReplyVtable {
         /* Once; the values are borrowed, descriptors taken by TAKE_FD(fds[i]). */

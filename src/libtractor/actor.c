@@ -114,7 +114,8 @@ static int run_entry(Runtime *rt, const char *entry, const char *text)
         int r, told;
 
         if (!m)
-                return error_fail(ERROR_METHOD_NOT_FOUND, NULL, NULL, "this program has no method '%s'", entry);
+                return error_fail(ERROR_METHOD_NOT_FOUND, NULL, NULL, "this program has no method '%s'",
+                                entry);
         r = json_parse(text, strlen(text), NULL, &args, NULL);
         if (r < 0)
                 return r;

@@ -6,7 +6,7 @@
 #include "libtractor/child.h"
 
 typedef struct Family {
-        ListNode node; /* of the tree's */
+        ListNode node;    /* of the tree's */
         Nursery *nursery; /* weak: ours is its `actors` */
         Tree *tree;       /* weak */
         char *path;
@@ -33,7 +33,7 @@ int family_get(Nursery *n, Family **ret);
 int child_start(Nursery *n, const char *name, const char *entry, const tractor_actor_options *o, bool judged,
                 Child **ret_child, tractor_portal **ret);
 /* The params of actor.spawn, and the program's descriptor where it is ours. */
-int child_describe(const Family *f, const char *name, const char *entry, const tractor_actor_options *o, bool portal,
-                   Json **ret, int *ret_exe);
+int child_describe(const Family *f, const char *name, const char *entry, const tractor_actor_options *o,
+                bool portal, Json **ret, int *ret_exe);
 void child_cancel(Child *c, const char *reason);
 Child *child_free(Child *c);

@@ -92,7 +92,8 @@ static int add_surroundings(Json *params, const Family *f, const tractor_actor_o
         if (!startswith(f->nursery->strategy ?: "one_cancels_all", "one_cancels_") &&
                         set_default_string(params, "restart", "temporary") < 0)
                 return -ENOMEM;
-        if (o && o->limits_optional && (json_pack(&grace, "b", 1) < 0 || json_set(params, "limits_optional", grace) < 0))
+        if (o && o->limits_optional &&
+                        (json_pack(&grace, "b", 1) < 0 || json_set(params, "limits_optional", grace) < 0))
                 return -ENOMEM;
         if (o && o->grace_usec &&
                         (json_pack(&grace, "I", (int64_t) (o->grace_usec / USEC_PER_MSEC)) < 0 ||
@@ -112,8 +113,8 @@ static bool has_channel(Json *params)
         return !streq(channel, "none");
 }
 
-int child_describe(const Family *f, const char *name, const char *entry, const tractor_actor_options *o, bool portal,
-                   Json **ret, int *ret_exe)
+int child_describe(const Family *f, const char *name, const char *entry, const tractor_actor_options *o,
+                bool portal, Json **ret, int *ret_exe)
 {
         _cleanup_close_ int exe = -EBADF;
         _cleanup_json_ Json *params = NULL;
@@ -131,7 +132,8 @@ int child_describe(const Family *f, const char *name, const char *entry, const t
                 r = add_surroundings(params, f, o);
         if (r >= 0 && portal && !has_channel(params))
                 r = error_fail(ERROR_INVALID_PARAMS, NULL, NULL,
-                                "%s/%s: a program without \"channel\" has no portal: ask for none", f->path, name);
+                                "%s/%s: a program without \"channel\" has no portal: ask for none", f->path,
+                                name);
         if (r >= 0 && portal)
                 r = json_pack(&want, "[s]", "portal") < 0 ? -ENOMEM : json_set(params, "want", want);
         if (r < 0)
@@ -141,7 +143,8 @@ int child_describe(const Family *f, const char *name, const char *entry, const t
         return 0;
 }
 
-_public_ int tractor_start_actor(tractor_nursery *n, const char *name, const tractor_actor_options *o, tractor_portal **ret)
+_public_ int tractor_start_actor(
+                tractor_nursery *n, const char *name, const tractor_actor_options *o, tractor_portal **ret)
 {
         const char *entry = o && o->exec ? NULL : o && o->entry ? o->entry : ACTOR_SERVES;
 
@@ -293,8 +296,8 @@ static int one_shot(void *userdata)
                 nursery_child_ended(s->nursery, NULL);
         }
         tractor_portal_unref(p);
-        if (!s->future->done &&
-                        future_set(s->future, r, result, r < 0 ? tractor_last_error() : NULL) && r != -ECANCELED)
+        if (!s->future->done && future_set(s->future, r, result, r < 0 ? tractor_last_error() : NULL) &&
+                        r != -ECANCELED)
                 r = MAX(r, 0);
         json_unref(result);
         return r;
@@ -317,8 +320,8 @@ static int copy_options(OneShot *s, const tractor_actor_options *o)
         return 0;
 }
 
-static int one_shot_new(Nursery *n, const char *name, const char *method, Json *args, const tractor_actor_options *o,
-                        OneShot **ret)
+static int one_shot_new(Nursery *n, const char *name, const char *method, Json *args,
+                const tractor_actor_options *o, OneShot **ret)
 {
         OneShot *s = calloc(1, sizeof(*s));
 
@@ -344,8 +347,8 @@ static int one_shot_new(Nursery *n, const char *name, const char *method, Json *
         return 0;
 }
 
-_public_ int tractor_run_actor(tractor_nursery *n, const char *name, const char *method, struct json_object *args,
-                               const tractor_actor_options *o, tractor_future **ret)
+_public_ int tractor_run_actor(tractor_nursery *n, const char *name, const char *method,
+                struct json_object *args, const tractor_actor_options *o, tractor_future **ret)
 {
         tractor_future *f;
         OneShot *s;
@@ -353,7 +356,8 @@ _public_ int tractor_run_actor(tractor_nursery *n, const char *name, const char 
 
         if (!!method == (o && o->exec)) {
                 json_unref(args);
-                return error_fail(ERROR_INVALID_PARAMS, NULL, NULL, "%s: either a method or a program", name);
+                return error_fail(
+                                ERROR_INVALID_PARAMS, NULL, NULL, "%s: either a method or a program", name);
         }
         r = one_shot_new(n, name, method, args, o, &s);
         if (r < 0)

@@ -22,12 +22,14 @@ static bool ended_well(Json *exit)
 /* How a process ended, in words. */
 static void describe_end(Json *exit, char *text, size_t size)
 {
-        const char *signal = json_get_string(exit, "signal", NULL), *cause = json_get_string(exit, "cause", "unknown");
+        const char *signal = json_get_string(exit, "signal", NULL),
+                   *cause = json_get_string(exit, "cause", "unknown");
 
         if (signal)
                 (void) snprintf(text, size, "killed by %s (%s)", signal, cause);
         else
-                (void) snprintf(text, size, "ended with code %d (%s)", (int) json_get_integer(exit, "code", -1), cause);
+                (void) snprintf(text, size, "ended with code %d (%s)",
+                                (int) json_get_integer(exit, "code", -1), cause);
 }
 
 static tractor_error *error_of_end(const Child *c, Json *params)
@@ -40,7 +42,8 @@ static tractor_error *error_of_end(const Child *c, Json *params)
         if (!exit || ended_well(exit))
                 return NULL;
         describe_end(exit, text, sizeof(text));
-        if (json_pack(&data, "{actor:s, exit:O, backtrace:O?}", c->path, exit, json_get(params, "backtrace")) < 0)
+        if (json_pack(&data, "{actor:s, exit:O, backtrace:O?}", c->path, exit,
+                            json_get(params, "backtrace")) < 0)
                 return NULL;
         return error_new(ERROR_ACTOR_DIED, NULL, data, "%s %s", c->path, text);
 }
@@ -118,8 +121,10 @@ static void family_gone(Family *f, bool lost)
 
                 if (lost && json_pack(&data, "{actor:s}", c->path) < 0)
                         data = NULL;
-                child_ended(c, NULL, !lost ? NULL
-                                : error_new(ERROR_CONNECTION_LOST, NULL, data, "%s: the supervisor has gone", c->path));
+                child_ended(c, NULL,
+                                !lost ? NULL
+                                      : error_new(ERROR_CONNECTION_LOST, NULL, data,
+                                                        "%s: the supervisor has gone", c->path));
         }
         wait_queue_wake_all(&f->closed, 0);
 }
@@ -228,7 +233,8 @@ static int family_new(Nursery *n, Tree *t, Family **ret)
         f = calloc(1, sizeof(*f));
         if (!f)
                 return -ENOMEM;
-        f->path = n->name ? xasprintf("%s/%s", parent, n->name) : xasprintf("%s/n%u", parent, ++t->n_nurseries);
+        f->path = n->name ? xasprintf("%s/%s", parent, n->name)
+                          : xasprintf("%s/n%u", parent, ++t->n_nurseries);
         if (!f->path) {
                 free(f);
                 return -ENOMEM;
@@ -253,10 +259,11 @@ static int family_open(Family *f)
         Json *params = NULL;
         int r;
 
-        if (!parent ||
-                        json_pack(&params, "{parent:s, name:s, strategy:s, limits:O?, limits_optional:b, log_level:s?}",
-                                        parent, slash + 1, strategy_over_there(n), n->limits, n->limits_optional,
-                                        n->log_level) < 0)
+        if (!parent || json_pack(&params,
+                                       "{parent:s, name:s, strategy:s, limits:O?, limits_optional:b, "
+                                       "log_level:s?}",
+                                       parent, slash + 1, strategy_over_there(n), n->limits,
+                                       n->limits_optional, n->log_level) < 0)
                 return -ENOMEM;
         r = merge(params, n->keys);
         if (r < 0) {
@@ -341,7 +348,8 @@ static int spawn(Child *c, Json *params, int exe, tractor_portal **ret)
         _cleanup_json_ Json *result = NULL;
         int fds[1] = { -EBADF };
         size_t n_fds = 1;
-        int r = portal_call_fds(c->family->tree->control, "actor.spawn", params, NULL, exe, &result, fds, &n_fds);
+        int r = portal_call_fds(
+                        c->family->tree->control, "actor.spawn", params, NULL, exe, &result, fds, &n_fds);
 
         if (r < 0)
                 return r;

@@ -55,7 +55,7 @@ static int keys_for(const tractor_actor_options *o, int cpu, Json **ret)
 }
 
 static int start(Nursery *starters, Nursery *n, const char *name, size_t i, const tractor_actor_options *o,
-                 const cpu_set_t *cpus, tractor_portal **ret)
+                const cpu_set_t *cpus, tractor_portal **ret)
 {
         One *one = calloc(1, sizeof(*one));
 
@@ -81,8 +81,8 @@ _public_ void tractor_cluster_done(tractor_cluster *c)
         *c = (tractor_cluster){ 0 };
 }
 
-_public_ int tractor_open_cluster(tractor_nursery *n, const char *name, size_t count, const tractor_actor_options *o,
-                                  tractor_cluster *ret)
+_public_ int tractor_open_cluster(tractor_nursery *n, const char *name, size_t count,
+                const tractor_actor_options *o, tractor_cluster *ret)
 {
         tractor_cluster c = { 0 };
         cpu_set_t cpus;
@@ -102,7 +102,8 @@ _public_ int tractor_open_cluster(tractor_nursery *n, const char *name, size_t c
         if (r < 0) {
                 for (size_t i = 0; i < c.n; i++)
                         if (c.portals[i])
-                                (void) tractor_portal_cancel_actor(c.portals[i], "another one of the cluster could not start");
+                                (void) tractor_portal_cancel_actor(
+                                                c.portals[i], "another one of the cluster could not start");
                 tractor_cluster_done(&c);
                 return r;
         }

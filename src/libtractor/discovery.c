@@ -84,7 +84,8 @@ _public_ int tractor_connect(const char *path, tractor_portal **ret)
         if (r < 0)
                 return r;
         if (n_fds == 0)
-                return error_fail(ERROR_INTERNAL, NULL, NULL, "the supervisor sent no connection to %s", path);
+                return error_fail(
+                                ERROR_INTERNAL, NULL, NULL, "the supervisor sent no connection to %s", path);
         o.id = json_get_string(found, "id", NULL);
         r = portal_new(t->runtime, fds[0], &o, ret);
         if (r >= 0)
@@ -120,4 +121,25 @@ _public_ int tractor_control(const char *method, struct json_object *args, struc
                 return r;
         }
         return tractor_portal_call(t->control, method, args, ret);
+}
+
+_public_ int tractor_portal_cancel_actor(tractor_portal *p, const char *reason)
+{
+        const char *path = tractor_portal_path(p);
+        Json *params = NULL;
+        Tree *t;
+        int r;
+
+        error_clear();
+        if (!path)
+                return error_fail(ERROR_UNSUPPORTED, NULL, NULL,
+                                "who is at the other end of this connection is not known to the supervisor");
+        r = tree_get(&t);
+        if (r < 0)
+                return r;
+        if (json_pack(&params, "{path:s, reason:s?}", path, reason) < 0)
+                return -ENOMEM;
+        r = tractor_portal_call(t->control, "actor.cancel", params, NULL);
+        /* It was gone before, and its name is free again. */
+        return r == -ESRCH ? 0 : r;
 }

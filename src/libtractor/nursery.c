@@ -200,18 +200,15 @@ void task_ended(Task *t)
         nursery_child_ended(n, e);
 }
 
-static int start(Nursery *n, const char *name, tractor_task_fn fn, void *userdata,
+int nursery_start(Nursery *n, const char *name, tractor_task_fn fn, void *userdata,
                 void (*destroy)(void *userdata), Scope *scope, Task **ret)
 {
-        int r = task_current() ? nursery_may_start(n) : -ENOTCONN;
+        int r = nursery_may_start(n);
 
         if (r >= 0)
                 r = task_new(n->runtime, scope, name, fn, userdata, destroy, ret);
-        if (r < 0) {
-                if (destroy)
-                        destroy(userdata);
+        if (r < 0)
                 return r;
-        }
         (*ret)->nursery = n;
         list_append(&n->tasks, &(*ret)->nursery_node);
         nursery_child_began(n);
@@ -221,9 +218,14 @@ static int start(Nursery *n, const char *name, tractor_task_fn fn, void *userdat
 _public_ int tractor_start_task(tractor_nursery *n, const char *name, tractor_task_fn fn, void *userdata,
                 void (*destroy)(void *userdata))
 {
+        int r = task_current() ? 0 : -ENOTCONN;
         Task *t;
 
-        return start(n, name, fn, userdata, destroy, n->scope, &t);
+        if (r >= 0)
+                r = nursery_start(n, name, fn, userdata, destroy, n->scope, &t);
+        if (r < 0 && destroy)
+                destroy(userdata);
+        return r;
 }
 
 static int await_start(Start *s, Scope *scope)
@@ -252,8 +254,10 @@ _public_ int tractor_start(tractor_nursery *n, const char *name, tractor_task_fn
                 return s.starter ? -ENOMEM : -ENOTCONN;
         }
         error_clear();
-        r = start(n, name, fn, userdata, destroy, scope, &t);
+        r = nursery_start(n, name, fn, userdata, destroy, scope, &t);
         if (r < 0) {
+                if (destroy)
+                        destroy(userdata);
                 scope_free(scope);
                 return r;
         }

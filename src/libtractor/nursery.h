@@ -35,6 +35,9 @@ struct tractor_nursery {
         void *actors; /* the hooks' */
 };
 
+/* A task in `scope`, which is the nursery's or below it; also from the loop. Takes userdata only on success. */
+int nursery_start(Nursery *n, const char *name, tractor_task_fn fn, void *userdata,
+                void (*destroy)(void *userdata), Scope *scope, Task **ret);
 /* Whether something may be started in it now: 0, -ESHUTDOWN, -ECANCELED. */
 int nursery_may_start(Nursery *n);
 void nursery_child_began(Nursery *n);

@@ -4,6 +4,7 @@
 /* A portal: a session of which we are the connector, and the tasks that wait for what it says. Also the connection to the supervisor
  * is one, with hooks for what comes unasked. */
 
+#include "libtractor/drain.h"
 #include "libtractor/task.h"
 #include "tractor/portal.h"
 
@@ -24,6 +25,26 @@ typedef struct PortalOptions {
         void *userdata;
 } PortalOptions;
 
+struct tractor_portal {
+        unsigned n_ref;
+        Runtime *runtime; /* weak */
+        Session *session; /* NULL after its end */
+        char *path, *id;
+        pid_t pid;
+        bool exit_told;
+        bool exited;  /* the peer's process has */
+        bool telling; /* of that: what fails now fails of it */
+        Json *exit, *backtrace;
+        uint64_t lost_at; /* the connection's end */
+        const PortalHooks *hooks;
+        void *userdata;
+        WaitQueue tellers; /* for credit */
+        WaitQueue waiters; /* for room, the peer's hello, the end: each looks again */
+        Drain drain;
+        ListNode node;    /* of those that nobody holds any more, and that have something left to write */
+        ListNode watched; /* of those that are told of their peer's end (tree.h) */
+};
+
 /* Consumes fd, on failure too. */
 int portal_new(Runtime *rt, int fd, const PortalOptions *o, tractor_portal **ret);
 /* The peer's process has ended (on the supervisor's word, which may overtake what the peer said last and is still in the socket): reads
@@ -37,3 +58,28 @@ int portal_call_fds(tractor_portal *p, const char *method, Json *args, const tra
 /* All that was written has left, or the connection has ended: parks until then. */
 int portal_flush(tractor_portal *p);
 Session *portal_session(tractor_portal *p); /* NULL after its end */
+/* Those that nobody holds any more, whatever they still had to write. */
+void portals_close(Runtime *rt);
+
+/* --- what calls and contexts share --- */
+/* How a call of ours ended; on the stack of who waits, or in a context. */
+typedef struct Answer {
+        tractor_portal *portal; /* weak */
+        bool over;
+        bool of_end; /* by the peer's end, not by its word */
+        Json *result, *error;
+} Answer;
+/* From on_reply: keeps what is borrowed. */
+void answer_take(Answer *a, tractor_portal *p, Json *result, Json *error);
+void answer_done(Answer *a);
+bool answer_is_cancelled(const Answer *a);
+/* 0 and *ret (may be NULL), or the task's error raised. Of one that we have cancelled: -ECANCELED, unless there is a result or the callee
+ * failed by itself. */
+int answer_give(Answer *a, bool cancelled, Json **ret);
+/* What a failure `r` of the session's means; raised. May wait for the word about the peer's end. */
+int portal_fail(tractor_portal *p, int r);
+/* Parks until requests have room. */
+int portal_await_room(tractor_portal *p);
+/* Why the running task is cancelled; NULL: it is not, or nobody said. */
+const char *task_cancel_reason(void);
+int64_t portal_deadline_ms(uint64_t usec);

@@ -7,6 +7,7 @@
 #include "libtractor/actor.h"
 #include "libtractor/error-private.h"
 #include "libtractor/nursery.h"
+#include "libtractor/portal.h"
 #include "libtractor/runtime.h"
 #include "libtractor/tree.h"
 
@@ -79,6 +80,7 @@ Runtime *runtime_free(Runtime *rt)
         if (!rt)
                 return NULL;
         tree_free(rt->tree);
+        portals_close(rt);
         title_restore(rt);
         for (size_t i = 0; i < ELEMENTSOF(rt->signal_sources); i++)
                 sd_event_source_disable_unref(rt->signal_sources[i]);
@@ -119,6 +121,7 @@ static int runtime_new(const tractor_options *o, bool own_loop, Runtime **ret)
         list_init(&rt->tasks);
         list_init(&rt->at_exit);
         wait_queue_init(&rt->connected);
+        list_init(&rt->portals);
         fiber_pool_init(&rt->fibers, rt->options.stack_size);
         r = sd_event_new(&rt->event);
         if (r < 0)

@@ -34,3 +34,5 @@ int server_flush(Server *s);
 size_t server_n_connections(const Server *s);
 /* What a one-shot waits for: `done` is called when the first call of `method` has been answered and has left; `r` is how the handler ended. */
 void server_watch(Server *s, const char *method, void (*done)(int r, void *userdata), void *userdata);
+/* Runs a handler in the calling task, for nobody but ourselves: its context is that of a plain call by the supervisor. */
+int context_run_here(const tractor_method *m, Json *args, Json **ret_result);

@@ -81,6 +81,7 @@ struct Runtime {
         FiberPool fibers;
         ListNode ready;
         ListNode tasks;
+        ListNode portals; /* that nobody holds any more, see portal.c */
         unsigned n_tasks, max_tasks;
         uint64_t last_id;
         Task *running;
@@ -101,8 +102,8 @@ struct Runtime {
         int interrupted; /* the signal that asked us to end; 0: none did */
         char *reason;
 
-        struct Tree *tree;   /* what connects us to the supervisor; NULL until a root needs it */
-        bool connecting;     /* a task is about it */
+        struct Tree *tree; /* what connects us to the supervisor; NULL until a root needs it */
+        bool connecting;   /* a task is about it */
         WaitQueue connected;
         ListNode at_exit;
         char *title; /* where arguments were, while it is ours; their copy is kept */

@@ -8,7 +8,6 @@
 #include "libtractor/child.h"
 #include "libtractor/error-private.h"
 #include "libtractor/nursery.h"
-#include "libtractor/portal-private.h"
 #include "libtractor/tree.h"
 
 /* --- what the supervisor says --- */
@@ -173,7 +172,8 @@ static int connect_running(int *ret)
 static int start_private(Tree *t, int *ret)
 {
         _cleanup_free_ char *path = NULL, *text = NULL;
-        DaemonOptions o = { .event = t->runtime->event, .backend = t->runtime->options.backend,
+        DaemonOptions o = { .event = t->runtime->event,
+                .backend = t->runtime->options.backend,
                 .log_level = getenv("TRACTOR_LOG_LEVEL") ?: "warning" };
         Surroundings s;
         int r;
@@ -181,14 +181,14 @@ static int start_private(Tree *t, int *ret)
         surroundings_get(&s);
         r = locate_published_path(&s, t->name, &path);
         if (r < 0)
-                return error_fail(ERROR_INTERNAL, NULL, NULL, "no place for a private supervisor's socket: %s",
-                                strerror(-r));
+                return error_fail(ERROR_INTERNAL, NULL, NULL,
+                                "no place for a private supervisor's socket: %s", strerror(-r));
         o.socket = path;
         r = daemon_start(&o, &t->daemon);
         if (r < 0) {
                 text = daemon_describe_failure(r);
-                return error_fail(ERROR_SPAWN_FAILED, NULL, NULL, "no supervisor runs, and a private one can't: %s",
-                                text ?: strerror(-r));
+                return error_fail(ERROR_SPAWN_FAILED, NULL, NULL,
+                                "no supervisor runs, and a private one can't: %s", text ?: strerror(-r));
         }
         t->is_private = true;
         r = connect_to(path);
@@ -207,7 +207,8 @@ static int open_base(Tree *t)
 
         name = t->is_private ? strdup(t->name) : xasprintf("%.50s-%d", t->name, (int) getpid());
         t->path = name ? xasprintf("/%s", name) : NULL;
-        if (!t->path || json_pack(&params, "{parent:s, name:s, strategy:s}", "/", name, "one_cancels_one") < 0)
+        if (!t->path || json_pack(&params, "{parent:s, name:s, strategy:s}", "/", name, "one_cancels_one") <
+                                        0)
                 return -ENOMEM;
         r = tractor_portal_call(t->control, "nursery.open", params, NULL);
         return r;

@@ -18,11 +18,11 @@ typedef struct Tree {
         Daemon *daemon; /* the private supervisor's, or NULL */
         char *path, *name, *id;
         bool is_actor;
-        bool is_private; /* of a root: output goes where ours goes */
-        bool lost;       /* the supervisor has gone */
-        Server *server;  /* weak, while there is one: what $/accept is for */
-        ListNode portals; /* that are told of their peer's end */
-        ListNode families; /* of nurseries (child.h) */
+        bool is_private;      /* of a root: output goes where ours goes */
+        bool lost;            /* the supervisor has gone */
+        Server *server;       /* weak, while there is one: what $/accept is for */
+        ListNode portals;     /* that are told of their peer's end */
+        ListNode families;    /* of nurseries (child.h) */
         unsigned n_nurseries; /* for names */
 } Tree;
 

@@ -117,17 +117,23 @@ static bool is_half_full(const Stream *s)
         return stream_queued(s) > s->output_max / 2 || s->n_out_fds > FDS_MAX / 2;
 }
 
-void stream_write_turn(Stream *s)
+static void drained(Stream *s)
 {
-        for (unsigned i = 0; i < WRITES_PER_TURN && stream_write_chunk(s) > 0; i++)
-                ;
-        if (!s->was_above || is_half_full(s))
-                return;
         s->was_above = s->full = s->choked = false;
         s->asked_since = MIN(stream_queued(s), s->asked_before + s->asked_since);
         s->asked_before = 0;
         if (s->vtable->on_drained)
                 s->vtable->on_drained(s, s->userdata);
+}
+
+void stream_write_turn(Stream *s)
+{
+        for (unsigned i = 0; i < WRITES_PER_TURN && stream_write_chunk(s) > 0; i++)
+                ;
+        if (s->was_above && !is_half_full(s))
+                drained(s);
+        if (!s->freed && !s->write_broken && stream_queued(s) == 0 && s->vtable->on_written)
+                s->vtable->on_written(s, s->userdata);
 }
 
 static int reserve_output(Stream *s, size_t n)

@@ -83,7 +83,8 @@ static int nest(tractor_context *ctx, struct json_object *args, struct json_obje
         if (r >= 0)
                 r = tractor_context_started(ctx, one("pid", tractor_portal_pid(p)), NULL);
         if (r >= 0)
-                r = tractor_portal_call(p, json_object_get_string(json_object_array_get_idx(args, 0)), NULL, NULL);
+                r = tractor_portal_call(
+                                p, json_object_get_string(json_object_array_get_idx(args, 0)), NULL, NULL);
         tractor_portal_unref(p);
         return tractor_nursery_close(&n, r);
 }
@@ -348,8 +349,9 @@ static int killed(void *unused)
         CHECK_EQ(tractor_nursery_open(NULL, &n), 0);
         CHECK_EQ(tractor_start_actor(n, "victim", NULL, &p), 0);
         CHECK_EQ(tractor_portal_call(p, "dies", NULL, NULL), -EOWNERDEAD);
-        CHECK_STR(json_object_get_string(json_object_object_get(tractor_error_exit(tractor_last_error()), "signal")),
-                  "SIGKILL");
+        CHECK_STR(json_object_get_string(json_object_object_get(
+                                  tractor_error_exit(tractor_last_error()), "signal")),
+                        "SIGKILL");
         CHECK_EQ(tractor_portal_call(p, "echo", NULL, NULL), -EOWNERDEAD);
         tractor_portal_unref(p);
         CHECK_EQ(tractor_nursery_close(&n, 0), -EOWNERDEAD);
@@ -452,7 +454,9 @@ static int programs(void *unused)
         o.exec = badly;
         CHECK_EQ(tractor_run_actor(n, "badly", NULL, NULL, &o, &f), 0);
         CHECK_EQ(tractor_future_wait(f, NULL), -EOWNERDEAD);
-        CHECK_EQ(json_object_get_int(json_object_object_get(tractor_error_exit(tractor_last_error()), "code")), 3);
+        CHECK_EQ(json_object_get_int(
+                                 json_object_object_get(tractor_error_exit(tractor_last_error()), "code")),
+                        3);
         f = tractor_future_unref(f);
         o.exec = missing;
         CHECK_EQ(tractor_start_actor(n, "missing", &o, NULL), -ECHILD);

@@ -1,0 +1,185 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* The opener's end: opening, leaving. */
+#include <errno.h>
+
+#include "libtractor/context.h"
+#include "libtractor/error-private.h"
+
+static void on_reply(Json *result, Json *error, int *fds, size_t n_fds, void *userdata)
+{
+        tractor_context *c = userdata;
+
+        answer_take(&c->answer, c->portal, result, error);
+        context_end(c);
+}
+
+static void on_started(Json *value, void *userdata)
+{
+        tractor_context *c = userdata;
+
+        c->started = true;
+        c->first_value = value ? json_ref(value) : NULL;
+        wait_queue_wake_all(&c->watchers, 0);
+}
+
+static ReplyVtable replies = { .on_reply = on_reply, .on_started = on_started };
+
+static void context_free(tractor_context *c)
+{
+        context_done(c);
+        answer_done(&c->answer);
+        json_unref(c->first_value);
+        tractor_portal_unref(c->portal);
+        free(c);
+}
+
+static void cancel(tractor_context *c, const char *reason)
+{
+        c->cancelled = true;
+        if (!c->answer.over && c->portal->session)
+                (void) session_cancel(c->portal->session, c->id, reason);
+}
+
+/* It has been cancelled: the session sees to it that it ends. */
+static void await_end(tractor_context *c)
+{
+        while (!c->answer.over)
+                (void) task_park_shielded(&c->watchers, "end after a cancel", USEC_INFINITY);
+}
+
+static int await_started(tractor_context *c)
+{
+        int r = 0;
+
+        while (r >= 0 && !c->started && !c->answer.over)
+                r = task_park(&c->watchers, "started", USEC_INFINITY);
+        if (c->started || c->answer.over)
+                return c->started ? 0 : answer_give(&c->answer, false, NULL);
+        cancel(c, task_cancel_reason());
+        await_end(c);
+        return answer_give(&c->answer, true, NULL) < 0 ? answer_give(&c->answer, true, NULL) : r;
+}
+
+static int ask(tractor_context *c, const char *method, Json *args, const tractor_context_options *o)
+{
+        CallOptions co = { .ctx = true, .items = context_item_options(o) };
+        tractor_portal *p = c->portal;
+        int64_t id;
+
+        co.deadline_ms = o ? portal_deadline_ms(o->deadline_usec) : 0;
+        if (!p->session) {
+                json_unref(args);
+                return portal_fail(p, -EPIPE);
+        }
+        replies.items = context_items;
+        id = session_call(p->session, method, args, &co, &replies, c);
+        if (id < 0)
+                return portal_fail(p, (int) id);
+        c->id = id;
+        return await_started(c);
+}
+
+static int context_new(tractor_portal *p, tractor_context **ret)
+{
+        tractor_context *c = calloc(1, sizeof(*c));
+
+        if (!c)
+                return -ENOMEM;
+        context_init(c, true, true);
+        c->portal = tractor_portal_ref(p);
+        *ret = c;
+        return 0;
+}
+
+_public_ int tractor_context_open(tractor_portal *p, const char *method, struct json_object *args,
+                const tractor_context_options *o, tractor_context **ret, struct json_object **ret_started)
+{
+        _cleanup_json_ Json *given = args;
+        tractor_context *c = NULL;
+        int r = o && o->size < sizeof(*o) ? -EINVAL : task_checkpoint();
+
+        if (r >= 0)
+                r = context_new(p, &c);
+        if (r < 0)
+                return r;
+        error_clear();
+        r = portal_await_room(p);
+        if (r >= 0)
+                r = ask(c, method, TAKE_PTR(given), o);
+        if (r < 0) {
+                context_free(c);
+                return r;
+        }
+        if (ret_started)
+                *ret_started = TAKE_PTR(c->first_value);
+        *ret = c;
+        return 0;
+}
+
+_public_ void tractor_context_cancel(tractor_context *c, const char *reason)
+{
+        if (c->is_opener)
+                cancel(c, reason);
+}
+
+/* What is under way to us is of no use any more, but its sender may wait for room. */
+static int await_result(tractor_context *c)
+{
+        int r = 0;
+
+        while (r >= 0 && !c->answer.over) {
+                context_drop_items(c);
+                r = task_park(&c->readers, "result", USEC_INFINITY);
+        }
+        if (c->answer.over)
+                return 0;
+        cancel(c, task_cancel_reason());
+        await_end(c);
+        return r;
+}
+
+/* What the handler said counts, unless it only did as it was told. */
+static int conclude(tractor_context *c, int r, Json **ret_result)
+{
+        Json *result = NULL;
+        int k;
+
+        if (c->cancelled && answer_is_cancelled(&c->answer)) {
+                k = 0;
+        } else
+                k = answer_give(&c->answer, c->cancelled, &result);
+        if (k < 0 && k != -ECANCELED)
+                return k;
+        if (r >= 0 && ret_result)
+                *ret_result = TAKE_PTR(result);
+        json_unref(result);
+        return r;
+}
+
+_public_ int tractor_context_close(tractor_context **cp, int r, struct json_object **ret_result)
+{
+        tractor_context *c = TAKE_PTR(*cp);
+        int k;
+
+        if (!c)
+                return r < 0 ? r : -ENOMEM;
+        if (r < 0) {
+                cancel(c, task_cancel_reason() ?: "its opener left it");
+                await_end(c);
+        } else {
+                k = await_result(c);
+                /* A result that was made before the cancel is given. */
+                if (k < 0 && c->answer.error)
+                        r = k;
+        }
+        r = conclude(c, r, ret_result);
+        context_free(c);
+        return r;
+}
+
+_public_ void tractor_context_dropp(tractor_context **c)
+{
+        if (!*c)
+                return;
+        (void) tractor_context_close(c, -ECANCELED, NULL);
+}

@@ -1,0 +1,266 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Items, at either end. */
+#include <errno.h>
+
+#include "base/io.h"
+#include "libtractor/context.h"
+#include "libtractor/error-private.h"
+#include "libtractor/scope.h"
+
+void context_init(tractor_context *c, bool is_opener, bool is_dialog)
+{
+        c->is_opener = is_opener;
+        c->is_dialog = is_dialog;
+        wait_queue_init(&c->readers);
+        wait_queue_init(&c->writers);
+        wait_queue_init(&c->watchers);
+}
+
+static Item take_item(tractor_context *c)
+{
+        Item item = c->items[c->first];
+
+        c->first = (c->first + 1) % c->n_room;
+        c->n_items--;
+        return item;
+}
+
+void context_done(tractor_context *c)
+{
+        while (c->n_items > 0)
+                json_unref(take_item(c).value);
+        free(c->items);
+        c->items = NULL;
+}
+
+void context_end(tractor_context *c)
+{
+        c->over = true;
+        wait_queue_wake_all(&c->readers, 0);
+        wait_queue_wake_all(&c->writers, 0);
+        wait_queue_wake_all(&c->watchers, 0);
+}
+
+/* --- in --- */
+
+/* As long as the window is: the session sees to it that no more than that comes. */
+static int grow(tractor_context *c)
+{
+        size_t n = c->n_room > 0 ? c->n_room * 2 : 8;
+        Item *items;
+
+        if (c->n_items < c->n_room)
+                return 0;
+        items = calloc(n, sizeof(*items));
+        if (!items)
+                return -ENOMEM;
+        for (size_t i = 0; i < c->n_items; i++)
+                items[i] = c->items[(c->first + i) % c->n_room];
+        free(c->items);
+        c->items = items;
+        c->first = 0;
+        c->n_room = n;
+        return 0;
+}
+
+static void took(tractor_context *c, uint64_t n)
+{
+        if (!c->is_opener)
+                (void) call_took(context_call(c), n);
+        else if (c->portal->session)
+                (void) session_took(c->portal->session, c->id, n);
+}
+
+static void on_next(Json *value, uint64_t lost, void *userdata)
+{
+        tractor_context *c = userdata;
+
+        if (grow(c) < 0) {
+                c->lost += lost + 1;
+                took(c, 1);
+                return;
+        }
+        c->items[(c->first + c->n_items++) % c->n_room] =
+                        (Item){ .value = json_ref(value), .lost = lost + c->lost };
+        c->lost = 0;
+        (void) wait_queue_wake(&c->readers, 0);
+}
+
+static void on_stop(void *userdata)
+{
+        tractor_context *c = userdata;
+
+        c->peer_stopped = true;
+        wait_queue_wake_all(&c->readers, 0);
+}
+
+static void on_credit(void *userdata)
+{
+        tractor_context *c = userdata;
+
+        (void) wait_queue_wake(&c->writers, 0);
+}
+
+const ItemVtable context_items = { .on_next = on_next, .on_stop = on_stop, .on_credit = on_credit };
+
+ItemOptions context_item_options(const tractor_context_options *o)
+{
+        static const MessageOverrun overruns[] = {
+                [TRACTOR_OVERRUN_WAIT] = OVERRUN_WAIT,
+                [TRACTOR_OVERRUN_ERROR] = OVERRUN_ERROR,
+                [TRACTOR_OVERRUN_DROP_OLDEST] = OVERRUN_DROP_OLDEST,
+        };
+
+        return (ItemOptions){ .credit = o ? o->window : 0,
+                .overrun = o ? overruns[o->overrun] : OVERRUN_WAIT,
+                .manual = true };
+}
+
+void context_drop_items(tractor_context *c)
+{
+        size_t n = c->n_items;
+
+        while (c->n_items > 0)
+                json_unref(take_item(c).value);
+        if (n > 0)
+                took(c, n);
+}
+
+static int receive(tractor_context *c, Json **ret, uint64_t *ret_lost)
+{
+        Item item;
+
+        if (c->n_items == 0) {
+                if (!c->is_dialog || !c->started)
+                        return -EPROTO;
+                return c->peer_stopped || c->over ? 0 : -EAGAIN;
+        }
+        item = take_item(c);
+        took(c, 1);
+        if (ret_lost)
+                *ret_lost = item.lost;
+        *ret = item.value;
+        return 1;
+}
+
+_public_ int tractor_receive_lost(tractor_context *c, struct json_object **ret, uint64_t *ret_lost)
+{
+        int r = task_checkpoint();
+
+        if (r < 0)
+                return r;
+        do
+                r = receive(c, ret, ret_lost);
+        while (r == -EAGAIN && (r = task_park(&c->readers, "item", USEC_INFINITY)) >= 0);
+        return r;
+}
+
+_public_ int tractor_receive(tractor_context *c, struct json_object **ret)
+{
+        return tractor_receive_lost(c, ret, NULL);
+}
+
+_public_ int tractor_try_receive(tractor_context *c, struct json_object **ret)
+{
+        return task_current() ? receive(c, ret, NULL) : -ENOTCONN;
+}
+
+/* --- out --- */
+
+static int next(tractor_context *c, Json *value)
+{
+        Session *s = c->is_opener ? c->portal->session : NULL;
+
+        if (c->over || (c->is_opener && !s))
+                return -EPIPE;
+        value = value ? json_ref(value) : NULL;
+        return c->is_opener ? session_next(s, c->id, value) : call_next(context_call(c), value);
+}
+
+static int stop(tractor_context *c)
+{
+        if (c->over || (c->is_opener && !c->portal->session))
+                return -EPIPE;
+        return c->is_opener ? session_stop(c->portal->session, c->id) : call_stop(context_call(c));
+}
+
+static int send_failed(int r)
+{
+        switch (r) {
+        case -ENOENT:
+                return -EPIPE;
+        case -ENOBUFS:
+                return error_fail(ERROR_OVERRUN, NULL, NULL, "the stream's receiver could not keep up");
+        case -EMSGSIZE:
+                return error_fail(
+                                ERROR_LIMIT_EXCEEDED, NULL, NULL, "the item is longer than the peer takes");
+        default:
+                return r;
+        }
+}
+
+/* Who waits goes first; who has been served calls the next one. */
+static int send_waiting(tractor_context *c, Json *value)
+{
+        int r = wait_queue_is_empty(&c->writers) ? next(c, value) : -EAGAIN;
+
+        while (r == -EAGAIN) {
+                r = task_park(&c->writers, "room for an item", USEC_INFINITY);
+                if (r >= 0)
+                        r = next(c, value);
+        }
+        (void) wait_queue_wake(&c->writers, 0);
+        return r;
+}
+
+_public_ int tractor_send(tractor_context *c, struct json_object *value)
+{
+        _cleanup_json_ Json *given = value;
+        int r = task_checkpoint();
+
+        if (r < 0)
+                return r;
+        if (!c->started)
+                return -EPROTO;
+        error_clear();
+        return send_failed(send_waiting(c, given));
+}
+
+_public_ int tractor_try_send(tractor_context *c, struct json_object *value)
+{
+        _cleanup_json_ Json *given = value;
+
+        if (!task_current())
+                return -ENOTCONN;
+        if (!c->started)
+                return -EPROTO;
+        error_clear();
+        return send_failed(wait_queue_is_empty(&c->writers) ? next(c, given) : -EAGAIN);
+}
+
+_public_ int tractor_stop(tractor_context *c)
+{
+        int r = task_checkpoint();
+
+        if (r < 0)
+                return r;
+        if (!c->started)
+                return -EPROTO;
+        /* The receiver wants the newest: those kept for it go first. */
+        do
+                r = stop(c);
+        while (r == -EAGAIN && (r = task_park(&c->writers, "room for items", USEC_INFINITY)) >= 0);
+        return send_failed(r);
+}
+
+_public_ int tractor_send_fds(tractor_context *c, struct json_object *value, int *fds, size_t n_fds)
+{
+        json_unref(value);
+        close_many(fds, n_fds);
+        return -EOPNOTSUPP;
+}
+
+_public_ int tractor_receive_fds(tractor_context *c, struct json_object **ret, int *fds, size_t *n_fds)
+{
+        return -EOPNOTSUPP;
+}

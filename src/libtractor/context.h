@@ -1,0 +1,50 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#pragma once
+
+/* A context from inside: what both of its ends share is the queue of items that have come and not been taken, as long as the
+ * credit given out, and two queues of tasks that wait. Each end adds to that the session's half it stands on: an opener a call of ours, a
+ * handler a call of the peer's. A one-shot's, a tell's and a plain call's handler has a context, too, through which no items go. */
+
+#include "libtractor/portal.h"
+#include "libtractor/serve.h"
+#include "tractor/context.h"
+
+typedef struct Item {
+        Json *value;
+        uint64_t lost; /* before it */
+} Item;
+
+struct tractor_context {
+        bool is_opener, is_dialog;
+        bool started;
+        bool peer_stopped; /* no more items will come */
+        bool over;         /* the conversation is, or is being cancelled */
+        Item *items;       /* a ring */
+        size_t first, n_items, n_room;
+        uint64_t lost; /* by ourselves, for want of memory */
+        WaitQueue readers, writers;
+
+        /* the opener's */
+        tractor_portal *portal; /* a reference */
+        int64_t id;
+        bool cancelled; /* by us */
+        Answer answer;
+        Json *first_value;
+        WaitQueue watchers; /* for started and the end */
+
+        struct Served *served; /* the handler's (serve.c) */
+};
+
+/* What is in the queue and who waits; not the context itself. */
+void context_init(tractor_context *c, bool is_opener, bool is_dialog);
+void context_done(tractor_context *c);
+/* The conversation is over: whoever waits looks again. */
+void context_end(tractor_context *c);
+/* Gives up what is queued, and the credit back. */
+void context_drop_items(tractor_context *c);
+extern const ItemVtable context_items;
+ItemOptions context_item_options(const tractor_context_options *o);
+
+/* The handler's half (serve.c). */
+Call *context_call(const tractor_context *c);
+int context_flush(tractor_context *c);
