@@ -11,7 +11,7 @@ struct Applying {
         Manager *manager; /* weak */
         TreeSpec *spec;
         char *path;
-        bool dry_run;
+        bool by_peer, dry_run;
         Loading *loading; /* weak: while names are looked up, or a tree that is not there yet is loaded */
         Plan plan;
         Waiter **waiters; /* weak; NULL: done with */

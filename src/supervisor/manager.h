@@ -146,7 +146,7 @@ struct Manager {
         uint64_t next_mark;
         Map lives;         /* key → Life */
         ListNode loadings; /* trees and children whose user names are being looked up */
-        size_t n_loadings;
+        size_t n_lookups;  /* those of them that somebody else has asked for */
         size_t n_actors, n_supervisors, n_leftovers;
         size_t outcome_bytes; /* of all Outcomes */
         bool successor;       /* of a supervisor that died */
