@@ -42,6 +42,7 @@ typedef struct Usage {
         uint64_t cpu_usec, memory, memory_peak, tasks; /* UINT64_MAX: unknown */
         double pressure;                               /* memory.pressure some avg10; negative: unknown */
 } Usage;
+extern const Usage usage_unknown;
 
 /* Calls back into the manager. `userdata` is the one given to backend_home_new(). */
 typedef struct BackendEvents {
@@ -114,7 +115,9 @@ struct Backend {
         char *cgroup;      /* of the instance, below the cgroup root; NULL: none */
 };
 struct Home {
-        Backend *backend; /* weak */
+        Backend *backend;    /* weak */
+        const char *counted; /* weak: the node's own cgroup, where it has one */
+        int cgroup_root;     /* weak: what that is below */
 };
 
 /* Chooses (or tries `forced` alone, _BACKEND_INVALID: choose) and opens. *ret_why is a sentence for status and the

@@ -115,7 +115,7 @@ int cgroup_set_limits(int root, const char *path, const Limits *limits, Limit *r
         return 0;
 }
 
-static const Usage unknown_usage = { .cpu_usec = UINT64_MAX,
+const Usage usage_unknown = { .cpu_usec = UINT64_MAX,
         .memory = UINT64_MAX,
         .memory_peak = UINT64_MAX,
         .tasks = UINT64_MAX,
@@ -123,7 +123,7 @@ static const Usage unknown_usage = { .cpu_usec = UINT64_MAX,
 
 void cgroup_spent(int root, const char *path, Usage *ret)
 {
-        *ret = unknown_usage;
+        *ret = usage_unknown;
         (void) cgroup_read_key(root, path, "cpu.stat", "usage_usec", &ret->cpu_usec);
         (void) cgroup_read_u64(root, path, "memory.peak", &ret->memory_peak);
 }
