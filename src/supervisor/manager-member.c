@@ -80,6 +80,7 @@ Member *member_free(Member *member)
         free(member->status_text);
         outcome_drop(member);
         free(member->trouble);
+        free(member->gave_up);
         free(member->canceller);
         free(member->cancel_reason);
         free(member);

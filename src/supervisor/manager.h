@@ -93,10 +93,11 @@ struct Member {
         Channel *channel;
         Adapter *adapter; /* of a program on stdio, which the channel is with */
         sd_event_source *timer;
-        char id[ACTOR_ID_SIZE];          /* of the current or latest generation */
-        char *status_text;               /* STATUS= */
-        Outcome outcome;                 /* of this generation, until its owner was told */
-        char *trouble;                   /* why the last generation never ran, for people */
+        char id[ACTOR_ID_SIZE]; /* of the current or latest generation */
+        char *status_text;      /* STATUS= */
+        Outcome outcome;        /* of this generation, until its owner was told */
+        char *trouble;          /* why the last generation never ran, for people */
+        char *gave_up;          /* why it was given up, or on whom it gave up, until it starts again */
         char *canceller, *cancel_reason; /* while it stops because a request said so, else NULL */
         ListNode waiters;
         ListNode opened;        /* among its owner's, of a nursery that a client has opened */
@@ -303,4 +304,5 @@ Obituary *obituary_free(Obituary *o);
 void manager_log_spawn_failure(Manager *m, const Member *member, const ExitInfo *exit);
 void manager_log_started(Manager *m, const Node *node);
 void manager_log_state(Manager *m, Node *node, NodeState to);
-void manager_log_give_up(Manager *m, Node *node, Node *about);
+/* Tells of it everywhere: `node` has given up on its child `about`. */
+void manager_give_up(Manager *m, Node *node, Node *about);

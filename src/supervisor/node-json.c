@@ -88,6 +88,7 @@ static bool tells_exit(const Node *node, NodeState from, NodeState to)
 int node_state_event(const Node *node, NodeState from, NodeState to, Json **ret)
 {
         const Member *member = node_member(node);
+        const char *reason = member ? member->gave_up ?: member->trouble : NULL;
         _cleanup_json_ Json *exit = NULL, *v = NULL;
         int r;
 
@@ -97,8 +98,7 @@ int node_state_event(const Node *node, NodeState from, NodeState to, Json **ret)
         r = json_pack(&v, "{from:s, to:s, kind:s, generation:i, restarts:i, exit:O?, reason:s?}",
                         node_state_to_string(from), node_state_to_string(to),
                         node->spec.kind == NODE_ACTOR ? "actor" : "supervisor", (int) node->generation,
-                        (int) node->restarts, !tells_exit(node, from, to) ? NULL : exit,
-                        member ? member->trouble : NULL);
+                        (int) node->restarts, !tells_exit(node, from, to) ? NULL : exit, reason);
         if (r >= 0 && process_lives(member))
                 r = set_integer(v, "pid", member->life->pid);
         if (r < 0)
@@ -174,6 +174,20 @@ static int show_output(const ViewState *s, const Node *node, Json *v)
         return path ? json_set(v, "output", json_new_string(path, SIZE_MAX)) : -ENOMEM;
 }
 
+/* Of a start what it waits for, which is told beside the end of the last generation and has nothing to do with it; else what
+ * there is to say of that end, or why there was none. */
+static const char *reason_of(const Node *node)
+{
+        const Member *member = node_member(node);
+
+        if (node->state == NODE_STARTING)
+                return member->probe ? probe_waits_for(member->probe) : NULL;
+        if (member->gave_up || member->trouble)
+                return member->gave_up ?: member->trouble;
+        return node->state == NODE_FAILED && node->exit.cause == CAUSE_NONE ? "what it depends on failed"
+                                                                            : NULL;
+}
+
 static int show_member(const ViewState *s, const Node *node, Json *v)
 {
         const Member *member = node_member(node);
@@ -202,10 +216,8 @@ static int show_member(const ViewState *s, const Node *node, Json *v)
                 r = show(s, v, "labels", json_ref(member->spec->labels));
         if (r >= 0)
                 r = show(s, v, "status", string_or_null(member->status_text));
-        if (r >= 0 && member->trouble)
-                r = show(s, v, "reason", string_or_null(member->trouble));
-        else if (r >= 0 && node->state == NODE_STARTING && member->probe)
-                r = show(s, v, "reason", string_or_null(probe_waits_for(member->probe)));
+        if (r >= 0)
+                r = show(s, v, "reason", string_or_null(reason_of(node)));
         if (r >= 0 && wants(s, "usage")) {
                 r = usage_to_json(member, &usage);
                 if (r >= 0)
@@ -269,7 +281,7 @@ static void add_cost(const ViewState *s, const Node *node, size_t *bytes, size_t
         if (wants(s, "status"))
                 *bytes += text_bytes(member->status_text);
         if (wants(s, "reason"))
-                *bytes += text_bytes(member->trouble);
+                *bytes += text_bytes(reason_of(node));
         if (wants(s, "labels"))
                 for (JsonIterator i = { 0 }; json_next(member->spec->labels, &i); (*values)++)
                         *bytes += text_bytes(i.key) + text_bytes(json_string(i.value)) +
