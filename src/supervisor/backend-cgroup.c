@@ -425,6 +425,13 @@ static int cgroup_home_usage(Home *home, Usage *ret)
         return 0;
 }
 
+static int cgroup_home_tasks(Home *home, uint64_t *ret_tasks, uint64_t *ret_max)
+{
+        CgroupHome *h = (CgroupHome *) home;
+
+        return cgroup_tasks(backend_of(h)->root.fd, h->path, ret_tasks, ret_max);
+}
+
 static void cgroup_home_spent(Home *home, Usage *ret)
 {
         CgroupHome *h = (CgroupHome *) home;
@@ -490,6 +497,7 @@ static const BackendVtable cgroup_vtable = {
         .home_freeze = cgroup_home_freeze,
         .home_set_limits = cgroup_home_set_limits,
         .home_usage = cgroup_home_usage,
+        .home_tasks = cgroup_home_tasks,
         .home_spent = cgroup_home_spent,
         .home_oom_kills = cgroup_home_oom_kills,
         .home_unit = cgroup_home_unit,

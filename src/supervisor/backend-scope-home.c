@@ -507,6 +507,13 @@ static int scope_home_usage(Home *home, Usage *ret)
         return 0;
 }
 
+static int scope_home_tasks(Home *home, uint64_t *ret_tasks, uint64_t *ret_max)
+{
+        ScopeHome *h = (ScopeHome *) home;
+
+        return cgroup_tasks(backend_of(h)->root.fd, h->cgroup, ret_tasks, ret_max);
+}
+
 static void scope_home_spent(Home *home, Usage *ret)
 {
         ScopeHome *h = (ScopeHome *) home;
@@ -557,6 +564,7 @@ const BackendVtable scope_vtable = {
         .home_freeze = scope_home_freeze,
         .home_set_limits = scope_home_set_limits,
         .home_usage = scope_home_usage,
+        .home_tasks = scope_home_tasks,
         .home_spent = scope_home_spent,
         .home_oom_kills = scope_home_oom_kills,
         .home_unit = scope_home_unit,

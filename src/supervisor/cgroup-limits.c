@@ -142,3 +142,15 @@ void cgroup_usage(int root, const char *path, Usage *ret)
         if (avg)
                 ret->pressure = strtod(avg, NULL);
 }
+
+int cgroup_tasks(int root, const char *path, uint64_t *ret_tasks, uint64_t *ret_max)
+{
+        uint64_t tasks;
+        int r = cgroup_read_u64(root, path, "pids.current", &tasks);
+
+        if (r >= 0)
+                r = cgroup_read_u64(root, path, "pids.max", ret_max);
+        if (r >= 0)
+                *ret_tasks = tasks;
+        return r;
+}

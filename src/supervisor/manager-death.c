@@ -40,6 +40,11 @@ Obituary *obituary_free(Obituary *o)
         return NULL;
 }
 
+const char *obituary_path(const Obituary *o)
+{
+        return o->path;
+}
+
 /* --- why --- */
 
 static void explain_failure(const Life *life, ExitInfo *ret)

@@ -56,8 +56,9 @@ struct Life {
         uint64_t key;     /* the keeper's */
         uint32_t generation;
         LifePhase phase;
-        bool held;   /* waits for its room before set-up */
-        bool doomed; /* to be ended before it ever ran */
+        bool held;        /* waits for its room before set-up */
+        bool doomed;      /* to be ended before it ever ran */
+        bool turned_away; /* there is no room for it where it was moved */
         int pid, pidfd;
         char id[ACTOR_ID_SIZE];
         uint64_t started_usec, started_realtime_usec;
@@ -236,6 +237,12 @@ void life_take_baseline(Life *life);
 /* A spawn that came to nothing: no process is there, and none will be. */
 void life_spawn_failed(Member *member, int error, int step, const char *why);
 
+/* --- is there room for one more task? (manager-room.c) --- */
+/* A held child is in its room: may it stay? 0, or -EAGAIN with a sentence, and it is to be ended. */
+int life_admit(Life *life, char **ret_why);
+/* Why the kernel refused to clone a child of this member: a sentence, or NULL where no branch is full. */
+char *member_full_branch(const Member *member);
+
 /* --- lives (manager-life.c) --- */
 void life_stop(Member *member, StopRung rung);
 int life_signal(Life *life, int signo);
@@ -301,6 +308,7 @@ void life_write_obituary(Life *life, const ExitInfo *exit);
 /* Logs it, an abnormal end with its last words, then lets the keeper reap and frees the life. */
 void life_bury(Life *life);
 Obituary *obituary_free(Obituary *o);
+const char *obituary_path(const Obituary *o);
 void manager_log_spawn_failure(Manager *m, const Member *member, const ExitInfo *exit);
 void manager_log_started(Manager *m, const Node *node);
 void manager_log_state(Manager *m, Node *node, NodeState to);
