@@ -202,7 +202,12 @@ int manager_add_members(Manager *m, Node *node, TreeSpec *spec, Json **ret_error
 /* Drops the members of nodes in which nothing was ever started, and the nodes. */
 void manager_discard(Manager *m, Node *top);
 int manager_check_room(const Manager *m, size_t n, const TreeSpec *spec, Json **ret_error);
-/* What asks for a limit that can't be had here, or for too deep a tree. */
+/* Of the specification and all below it: no limit that can't be enforced, unless that is optional. -EOPNOTSUPP with the
+ * error that names them all (manager-limits.c). */
+int manager_check_limits(const Manager *m, const TreeSpec *spec, const char *parent, Json **ret_error);
+/* The same for limits to be set. */
+int member_check_limits(const Member *member, const Limits *limits, Json **ret_error);
+/* What asks for a limit that the kernel turned out not to have, or for too deep a tree. */
 int refuse_home(Json **ret_error, const char *path, int r, Limit limit);
 Member *member_free(Member *member);
 /* Its one timer: USEC_INFINITY turns it off. */

@@ -402,6 +402,33 @@ def unenforceable_limits(backend):
         expect_error(-32602, t.call, "actor.set_limits", path="/t/a", limits={"MemoryMax": "lots"})
 
 
+def unenforceable_limits_are_all_named(backend):
+    """Of all nodes, in one error that blames who can't enforce them."""
+    with tractor(backend) as t:
+        controllers = t.status["controllers"].split()
+        if "memory" in controllers or "pids" in controllers:
+            return
+        blame = ("the process backend enforces no limits" if backend == "process" else
+                 "can't be enforced here: cgroup.controllers lacks memory, pids")
+        other = ", or use another backend" if backend == "process" else ""
+        tree = {"limits": {"TasksMax": 9, "MemoryMax": "64M"}, "children": [
+            sleeper("a", limits={"MemoryHigh": "1M", "MemoryMax": "2M"}), sleeper("b", limits={"TasksMax": 1}, limits_optional=True)]}
+        due = f"/t: MemoryMax, TasksMax; /t/a: MemoryMax, MemoryHigh: {blame}; set limits_optional to run without them{other}"
+        for method in "tree.load", "tree.apply":
+            error = expect_error(-32010, t.call, method, tree={"tractor": 1, "name": "t", **tree})
+            assert error.message == due and error.data["actor"] == "/t", error
+        many = [sleeper(f"n{i}", limits={"TasksMax": 1}) for i in range(20)]
+        error = expect_error(-32010, t.load, children=many)
+        assert "/t/n15: TasksMax; and of 4 more: " in error.message and "n16" not in error.message, error
+        t.load(children=[sleeper("a")])
+        for method, params in (("actor.set_limits", {"path": "/t/a"}), ("actor.spawn", {"parent": "/t", **sleeper("c")}),
+                               ("nursery.open", {"parent": "/t", "name": "c"})):
+            error = expect_error(-32010, t.call, method, **params, limits={"TasksMax": 1, "MemoryLow": "1M"})
+            path = "/t/a" if "path" in params else "/t/c"
+            assert error.message.startswith(f"{path}: MemoryLow, TasksMax: {blame}; "), error
+        assert [c["path"] for c in t.get("/t")["children"]] == ["/t/a"]
+
+
 def supervisor_killed(backend):
     """A lost supervisor ends its tree cleanly in this version; its successor serves at once."""
     with tractor(backend) as t:
@@ -424,4 +451,5 @@ def supervisor_killed(backend):
 if __name__ == "__main__":
     main([status, refused_by_name, wrong_trees, load_and_unload, spawn_and_cancel, kill_and_restart, environment,
           readiness, channel, identity, output_files, many_values, hostile_lines, endless_line, never_reads,
-          too_many_connections, other_user, slow_subscriber, freeze, unenforceable_limits, supervisor_killed])
+          too_many_connections, other_user, slow_subscriber, freeze, unenforceable_limits,
+          unenforceable_limits_are_all_named, supervisor_killed])
