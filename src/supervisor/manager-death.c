@@ -200,16 +200,10 @@ static void on_tail(const char *text, void *userdata)
 static uint64_t time_to_restart(Manager *m, const char *path)
 {
         Node *node = path ? core_find(m->core, path) : NULL;
-        uint64_t at;
 
         if (!node || !node_member(node))
                 return UINT64_MAX;
-        if (node->state == NODE_STARTING)
-                return 0;
-        if (node->state != NODE_BACKOFF || !node_member(node)->timer ||
-                        sd_event_source_get_time(node_member(node)->timer, &at) < 0)
-                return UINT64_MAX;
-        return usec_sub(at, now_usec(CLOCK_MONOTONIC));
+        return node->state == NODE_STARTING ? 0 : member_backoff_left(node_member(node));
 }
 
 /* Each generation's stderr went one way. */

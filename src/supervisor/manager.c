@@ -47,6 +47,16 @@ void member_arm(Member *member, uint64_t at)
         (void) sd_event_source_set_enabled(member->timer, SD_EVENT_ONESHOT);
 }
 
+uint64_t member_backoff_left(const Member *member)
+{
+        uint64_t at;
+
+        if (member->node->state != NODE_BACKOFF || !member->timer ||
+                        sd_event_source_get_time(member->timer, &at) < 0)
+                return UINT64_MAX;
+        return usec_sub(at, now_usec(CLOCK_MONOTONIC));
+}
+
 static void effect_state(Manager *m, Node *node, NodeState from, NodeState to)
 {
         Member *member = node_member(node);

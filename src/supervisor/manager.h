@@ -212,6 +212,8 @@ int refuse_home(Json **ret_error, const char *path, int r, Limit limit);
 Member *member_free(Member *member);
 /* Its one timer: USEC_INFINITY turns it off. */
 void member_arm(Member *member, uint64_t at);
+/* Of its backoff; UINT64_MAX: it does not wait for that. */
+uint64_t member_backoff_left(const Member *member);
 Waiter *member_wait(Member *member, bool (*check)(Waiter *w, bool removed), void *userdata);
 Waiter *waiter_free(Waiter *w);
 void member_check_waiters(Member *member, bool removed);

@@ -26,6 +26,7 @@ typedef struct ViewState {
         size_t bytes, values; /* of all nodes so far */
         size_t bytes_max;
         bool usage;
+        uint32_t details; /* those that are asked for */
 } ViewState;
 
 static int set_integer(Json *object, const char *key, int64_t value)
@@ -156,24 +157,6 @@ static Json *string_or_null(const char *s)
         return s ? json_new_string(s, SIZE_MAX) : NULL;
 }
 
-/* Where what it writes can be read, unless its tree sends that elsewhere. Who reads it asks for it by name. */
-static int show_output(const ViewState *s, const Node *node, Json *v)
-{
-        const Member *member = node_member(node);
-        const Manager *m = member->manager;
-        _cleanup_free_ char *path = NULL;
-
-        if (!s->view->fields || node->spec.kind != NODE_ACTOR || !wants(s, "output") ||
-                        !(output_is_logged(&member->spec->out) || output_is_logged(&member->spec->err)))
-                return 0;
-        if (journal_available(m->journal))
-                return json_set(v, "output", json_new_string("journal", SIZE_MAX));
-        if (!m->output)
-                return 0;
-        path = output_path(m->output, node->path);
-        return path ? json_set(v, "output", json_new_string(path, SIZE_MAX)) : -ENOMEM;
-}
-
 /* Of a start what it waits for, which is told beside the end of the last generation and has nothing to do with it; else what
  * there is to say of that end, or why there was none. */
 static const char *reason_of(const Node *node)
@@ -223,7 +206,7 @@ static int show_member(const ViewState *s, const Node *node, Json *v)
                 if (r >= 0)
                         r = show(s, v, "usage", usage);
         }
-        return r < 0 ? r : show_output(s, node, v);
+        return r < 0 ? r : node_details_to_json(node, s->details, v);
 }
 
 static int show_node(const ViewState *s, const Node *node, Json *v)
@@ -282,6 +265,7 @@ static void add_cost(const ViewState *s, const Node *node, size_t *bytes, size_t
                 *bytes += text_bytes(member->status_text);
         if (wants(s, "reason"))
                 *bytes += text_bytes(reason_of(node));
+        node_details_cost(s->details, bytes, values);
         if (wants(s, "labels"))
                 for (JsonIterator i = { 0 }; json_next(member->spec->labels, &i); (*values)++)
                         *bytes += text_bytes(i.key) + text_bytes(json_string(i.value)) +
@@ -368,6 +352,7 @@ int node_to_json(const Node *node, const NodeView *view, Json **ret)
         int depth = view->depth < 0 ? VIEW_LEVELS : MIN(view->depth, VIEW_LEVELS);
         ViewState s = { .view = view, .bytes_max = MIN(VIEW_BYTES, view->max_line / 8 * 7) };
 
+        s.details = node_details_named(view->fields);
         s.usage = count_up_to(node, depth, USAGE_NODES + 1) <= USAGE_NODES;
         return view_node(&s, node, depth, view->after, ret);
 }
