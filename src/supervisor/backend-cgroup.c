@@ -470,6 +470,7 @@ static const BackendVtable cgroup_vtable = {
         .home_freeze = cgroup_home_freeze,
         .home_set_limits = cgroup_home_set_limits,
         .home_usage = counted_usage,
+        .home_tasks = counted_tasks,
         .home_spent = counted_spent,
         .home_oom_kills = counted_oom_kills,
         .home_unit = cgroup_home_unit,

@@ -18,3 +18,4 @@ void backend_done(Backend *b);
 int counted_usage(Home *h, Usage *ret);
 void counted_spent(Home *h, Usage *ret);
 int counted_oom_kills(Home *h, uint64_t *ret);
+int counted_tasks(Home *h, uint64_t *ret_tasks, uint64_t *ret_max);

@@ -536,6 +536,7 @@ const BackendVtable scope_vtable = {
         .home_freeze = scope_home_freeze,
         .home_set_limits = scope_home_set_limits,
         .home_usage = counted_usage,
+        .home_tasks = counted_tasks,
         .home_spent = counted_spent,
         .home_oom_kills = counted_oom_kills,
         .home_unit = scope_home_unit,

@@ -93,3 +93,8 @@ int counted_oom_kills(Home *h, uint64_t *ret)
 {
         return cgroup_oom_kills(h->cgroup_root, h->counted, ret);
 }
+
+int counted_tasks(Home *h, uint64_t *ret_tasks, uint64_t *ret_max)
+{
+        return cgroup_tasks(h->cgroup_root, h->counted, ret_tasks, ret_max);
+}

@@ -99,6 +99,8 @@ typedef struct BackendVtable {
         int (*home_freeze)(Home *h, bool frozen);
         int (*home_set_limits)(Home *h, const Limits *limits, Limit *ret_limit);
         int (*home_usage)(Home *h, Usage *ret);
+        /* The tasks of the node's subtree, and how many there may be (UINT64_MAX: any number). NULL: nobody counts. */
+        int (*home_tasks)(Home *h, uint64_t *ret_tasks, uint64_t *ret_max);
         void (*home_spent)(Home *h, Usage *ret); /* cpu_usec and memory_peak alone */
         /* What the kernel has killed for want of memory in the node's subtree, ever: the cause `oom` comes from here.
          * Negative where nobody counts. */

@@ -437,7 +437,7 @@ static void try_load(Applying *a)
         Node *top = NULL, *at = NULL;
         int r;
 
-        r = applying_check_limits(a, a->spec, "/");
+        r = manager_check_limits(a->manager, a->spec, "/", &a->error);
         if (r >= 0)
                 r = manager_add_nodes(m, core_root(m->core), a->spec, &top, &a->error);
         if (r >= 0)

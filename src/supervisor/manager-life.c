@@ -191,6 +191,7 @@ static void command_ended(Life *life, bool success)
 static void clone_failed(Life *life, int error, int step)
 {
         Member *member = life->member;
+        _cleanup_free_ char *why = error == -EAGAIN && member ? member_full_branch(member) : NULL;
 
         if (life->is_command)
                 command_ended(life, false);
@@ -199,7 +200,7 @@ static void clone_failed(Life *life, int error, int step)
         else if (!member || member->life != life)
                 life_end(life);
         else
-                life_spawn_failed(member, error, step, NULL);
+                life_spawn_failed(member, error, step, why);
 }
 
 static void on_spawned(uint64_t key, int pid, int pidfd, int error, int step, void *userdata)
@@ -237,32 +238,43 @@ static void on_spawned(uint64_t key, int pid, int pidfd, int error, int step, vo
         }
 }
 
+/* `why` is consumed. */
+static void room_failed(Life *life, int r, int step, char *why)
+{
+        life->fail_errno = r;
+        life->fail_step = step;
+        free(life->fail_why);
+        life->fail_why = why;
+        life_abort(life);
+}
+
 static void on_adopted(void *userdata, int r, const char *why)
 {
         Member *member = userdata;
         Life *life = member->life;
+        char *full = NULL;
 
         if (!life || life->phase == LIFE_ENDED)
                 return;
         if (r < 0) {
-                life->fail_errno = r;
-                life->fail_step = SPAWN_STEP_HOLD;
-                (void) free_and_strdup(&life->fail_why, why);
-                life_abort(life);
+                room_failed(life, r, SPAWN_STEP_HOLD, why ? strdup(why) : NULL);
                 return;
         }
         (void) free_and_strdup(&life->unit, member_backend(member)->home_unit(member->home));
         if (life->phase != LIFE_ADOPTING || life->doomed)
                 return;
+        r = life_admit(life, &full);
+        if (r < 0) {
+                /* As where the kernel itself refuses it. */
+                room_failed(life, r, SPAWN_STEP_CLONE, full);
+                return;
+        }
         life_take_baseline(life);
         life->phase = LIFE_SETUP;
         member_arm(member, usec_add(now_usec(CLOCK_MONOTONIC), member->spec->node.start_timeout_usec));
         r = keeper_link_release(member->manager->keeper, life->key);
-        if (r < 0) {
-                life->fail_errno = r;
-                life->fail_step = SPAWN_STEP_HOLD;
-                life_abort(life);
-        }
+        if (r < 0)
+                room_failed(life, r, SPAWN_STEP_HOLD, NULL);
 }
 
 static void life_running(Life *life)

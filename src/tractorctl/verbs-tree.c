@@ -6,7 +6,6 @@
 #include "tractorctl/apply-view.h"
 #include "tractorctl/context.h"
 #include "tractorctl/daemon.h"
-#include "tractorctl/describe.h"
 #include "tractorctl/tree-file.h"
 #include "tractorctl/tree-view.h"
 
@@ -27,30 +26,6 @@ static int get_tree(Context *c, const char *path, int depth, Json **ret)
         if (r < 0)
                 return fail_errno(c, r);
         return error ? fail_error(c, path, error) : 0;
-}
-
-static int print_details(Context *c, Json *v)
-{
-        Table t;
-
-        if (print_json(c, v))
-                return CTL_DONE;
-        return print_table(c, &t, tree_view_details(v, &c->style, &t));
-}
-
-int verb_status(Context *c)
-{
-        _cleanup_json_ Json *v = NULL;
-        int r;
-
-        if (c->o->n_args > 0)
-                r = get_tree(c, c->o->args[0], 1, &v);
-        else {
-                r = context_connect(c);
-                if (r == 0)
-                        r = context_call(c, "supervisor.status", NULL, &v);
-        }
-        return r != 0 ? r : print_details(c, v);
 }
 
 int verb_tree(Context *c)

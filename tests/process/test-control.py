@@ -530,6 +530,70 @@ def unenforceable_limits(backend):
         expect_error(-32602, t.call, "actor.set_limits", path="/t/a", limits={"MemoryMax": "lots"})
 
 
+def unenforceable_limits_are_all_named(backend):
+    """Of all nodes, in one error that blames who can't enforce them."""
+    with tractor(backend) as t:
+        controllers = t.status["controllers"].split()
+        if "memory" in controllers or "pids" in controllers:
+            return
+        blame = ("the process backend enforces no limits" if backend == "process" else
+                 "can't be enforced here: cgroup.controllers lacks memory, pids")
+        other = ", or use another backend" if backend == "process" else ""
+        tree = {"limits": {"TasksMax": 9, "MemoryMax": "64M"}, "children": [
+            sleeper("a", limits={"MemoryHigh": "1M", "MemoryMax": "2M"}), sleeper("b", limits={"TasksMax": 1}, limits_optional=True)]}
+        due = f"/t: MemoryMax, TasksMax; /t/a: MemoryMax, MemoryHigh: {blame}; set limits_optional to run without them{other}"
+        for method in "tree.load", "tree.apply":
+            error = expect_error(-32010, t.call, method, tree={"tractor": 1, "name": "t", **tree})
+            assert error.message == due and error.data["actor"] == "/t", error
+        many = [sleeper(f"n{i}", limits={"TasksMax": 1}) for i in range(20)]
+        error = expect_error(-32010, t.load, children=many)
+        assert "/t/n15: TasksMax; and of 4 more: " in error.message and "n16" not in error.message, error
+        t.load(children=[sleeper("a")])
+        for method, params in (("actor.set_limits", {"path": "/t/a"}), ("actor.spawn", {"parent": "/t", **sleeper("c")}),
+                               ("nursery.open", {"parent": "/t", "name": "c"})):
+            error = expect_error(-32010, t.call, method, **params, limits={"TasksMax": 1, "MemoryLow": "1M"})
+            path = "/t/a" if "path" in params else "/t/c"
+            assert error.message.startswith(f"{path}: MemoryLow, TasksMax: {blame}; "), error
+        assert [c["path"] for c in t.get("/t")["children"]] == ["/t/a"]
+
+
+def details_come_by_name(backend):
+    """How a node is run and what of it does not hold; none of it comes unasked, and what is long is cut."""
+    names = ["exec", "ready", "restart", "on_give_up", "intensity", "limits_skipped", "backoff_ms", "output", "stdout", "stderr"]
+    with tractor(backend) as t:
+        def details(path):
+            node = t.get(path, fields=names, depth=0)
+            return {k: node[k] for k in node if k != "path"}
+
+        limited = {"limits": {"MemoryMax": "64M", "TasksMax": 10}, "limits_optional": True}
+        have = t.status["controllers"].split()
+        skipped = [n for n, c in (("MemoryMax", "memory"), ("TasksMax", "pids")) if c not in have]
+        out = os.path.join(t.dir, "out")
+        t.load(intensity={"max_restarts": 7, "within_ms": 1500}, on_give_up="isolate", **limited, children=[
+            sleeper("a", restart="transient", **limited),
+            {"name": "b", "exec": ["sh", "-c", "exec sleep 1000", "\u00e9" * 2000, "more"], "stdout": "null", "stderr": f"file:{out}",
+             "ready": {"command": ["test", "-d", t.dir]}},
+            {"name": "c", "exec": ["sh", "-c", "touch up; exec sleep 1000", *map(str, range(100))], "ready": {"file": "up"}, "cwd": t.dir}])
+        assert not set(names) & set().union(*(set(n) for n in [t.get("/t"), *t.get("/t")["children"]]))
+        none = {"limits_skipped": skipped} if skipped else {}
+        assert details("/t") == {"intensity": {"max_restarts": 7, "within_ms": 1500}, "on_give_up": "isolate", **none}
+        a = details("/t/a")
+        assert a.pop("output") == "journal" or t.status["backend"] != "scope"
+        assert a == {"exec": ["sleep", "1000"], "ready": "exec", "restart": "transient", **none}, a
+        b = details("/t/b")
+        assert b["ready"] == {"command": ["test", "-d", t.dir]} and b["restart"] == "permanent", b
+        assert (b["stdout"], b["stderr"]) == ("null", f"file:{out}") and not {"output", "limits_skipped"} & set(b), b
+        assert len("".join(b["exec"][:3]).encode()) + 2 * len(b["exec"][3][:-1]) in (2047, 2048) and b["exec"][3].endswith("\u00e9…")
+        assert b["exec"][4:] == ["…"], b["exec"][4:]
+        c = details("/t/c")
+        assert c["exec"][3:] == [*map(str, range(61)), "…"] and c["ready"] == {"file": os.path.join(t.dir, "up")}, c
+        events = t.events()
+        t.call("actor.spawn", parent="/t", name="d", exec=["false"], backoff={"initial_ms": 60000, "max_ms": 60000, "jitter": 0})
+        events.state("/t/d", "backoff")
+        assert 30000 < details("/t/d")["backoff_ms"] <= 60000
+        assert t.get("/t/a", fields=["exec"]) == {"path": "/t/a", "exec": ["sleep", "1000"]}
+
+
 def supervisor_killed(backend):
     """A lost supervisor ends its tree cleanly in this version; its successor serves at once."""
     with tractor(backend) as t:
@@ -553,4 +617,4 @@ if __name__ == "__main__":
     main([status, refused_by_name, wrong_trees, load_and_unload, spawn_and_cancel, kill_and_restart, environment,
           readiness, channel, identity, output_files, many_values, hostile_lines, endless_line, never_reads,
           too_many_connections, other_user, slow_subscriber, events_before_answers, the_end_of_a_supervisor, exit_of_a_supervisor,
-          by_id, freeze, unenforceable_limits, supervisor_killed])
+          by_id, freeze, unenforceable_limits, unenforceable_limits_are_all_named, details_come_by_name, supervisor_killed])
