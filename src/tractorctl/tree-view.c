@@ -429,6 +429,9 @@ Settled tree_settled(const Json *node)
                 return SETTLED_FAILED;
         if (!streq(state, "dead"))
                 return SETTLED_NOT_YET;
+        /* It was told to stop, whatever it made of that, and nobody starts it again. */
+        if (streq(json_get_string(exit, "cause", ""), "stop"))
+                return SETTLED_FAILED;
         /* One that ended as it should; a supervisor has no exit of its own. */
         return !exit || json_get_integer(exit, "code", -1) == 0 ? SETTLED_WELL : SETTLED_FAILED;
 }

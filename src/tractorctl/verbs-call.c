@@ -4,6 +4,7 @@
 #include "base/error.h"
 #include "tractorctl/describe.h"
 #include "tractorctl/link.h"
+#include "tractorctl/remote.h"
 
 typedef struct Answer {
         bool done;
@@ -164,5 +165,8 @@ int verb_tell(Context *c)
                 return r;
         }
         r = session_notify(link_session(l), c->o->args[1], params);
-        return r < 0 ? fail_errno(c, r) : link_finish(l);
+        if (r < 0)
+                return fail_errno(c, r);
+        r = link_finish(l);
+        return r != 0 ? r : remote_finish(c);
 }

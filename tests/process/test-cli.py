@@ -20,7 +20,7 @@ from tractor import BAD_ACTOR, LIMIT, await_change, gone, kill, main, read_text,
 KNOWN = {}
 
 LATER = ("crashes debug metrics pool reexec tasks").split()
-NEXT = re.compile(r"; (see|try|start|choose|use|give|name|check|run) |usage: ")
+NEXT = re.compile(r"; (see|try|start|choose|use|give|name|check|run|did you mean) |usage: ")
 
 
 def stopped(pid):
@@ -81,12 +81,14 @@ def run_wrong_file(backend):
     err = r.end(1)
     assert r.lines == [], r.lines
     for pointer in ("/children/0/grace", "/children/1/name", "/children/1/exec"):
-        assert [line for line in err.splitlines() if line.startswith(pointer + ": ")], err
+        assert [line for line in err.splitlines() if line.startswith(f"{r.file}: {pointer}: ")], err
 
 
 def run_wrong_file_says_only_that(backend):
-    err = Run({"children": [{"name": "a", "exec": ["sleep", "1"], "grace": 1}]}, backend, ready=False).end(1)
-    assert len(err.splitlines()) == 1 and err.startswith("/children/0/grace: "), err
+    r = Run({"children": [{"name": "a", "exec": ["sleep", "1"], "grace": 1}]}, backend, ready=False)
+    err = r.end(1)
+    assert len(err.splitlines()) == 1 and err.startswith(f"{r.file}: /children/0/grace: "), err
+    assert err.endswith("see 'man 5 tractor-tree'\n"), err
 
 
 def run_socket(backend):
@@ -325,7 +327,7 @@ def changing(backend):
         generation = r.node("/t/b")["generation"]
         r.ctl("restart", "/nobody", "/t/b", code=3)
         assert r.node("/t/b")["generation"] == generation + 1, "all are asked"
-        assert set(r.json("cancel", "/t/b")["exit"]) >= {"cause", "pid", "runtime_ms"}
+        assert set(r.json("cancel", "/t/b")["/t/b"]["exit"]) >= {"cause", "pid", "runtime_ms"}
         r.ctl("restart", "--no-wait", "/t/a")
 
 
