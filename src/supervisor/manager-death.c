@@ -16,7 +16,7 @@
  * generation, when the last words have been found. */
 struct Obituary {
         Life *life; /* weak: the obituary is the life's */
-        char *path, *unit, *text, *last_words;
+        char *path, *unit, *text, *last_words, *backtrace;
         JournalTail *tail;
         OutputTail *output_tail;
         ExitInfo exit;
@@ -35,11 +35,19 @@ Obituary *obituary_free(Obituary *o)
         free(o->unit);
         free(o->text);
         free(o->last_words);
+        free(o->backtrace);
         free(o);
         return NULL;
 }
 
 /* --- why --- */
+
+const CrashReport *node_crash(const Node *node)
+{
+        const Member *member = node_member(node);
+
+        return member && member->crash && streq(member->crash->id, node->exit.report) ? member->crash : NULL;
+}
 
 static void explain_failure(const Life *life, ExitInfo *ret)
 {
@@ -87,6 +95,8 @@ void life_explain(Life *life, ExitInfo *ret)
         } else {
                 ret->cause = CAUSE_UNKNOWN;
         }
+        if (life->crash)
+                memcpy(ret->report, life->crash->id, sizeof(ret->report));
         if (life->fail_errno < 0)
                 explain_failure(life, ret);
         else if (killed_for_memory(life))
@@ -143,6 +153,8 @@ void life_write_obituary(Life *life, const ExitInfo *exit)
         o->restart_usec = UINT64_MAX;
         o->abnormal = exit->cause != CAUSE_STOP && (exit->cause != CAUSE_EXIT || exit->code != 0);
         take_usage(life, o);
+        if (exit->report[0] && member->crash)
+                o->backtrace = TAKE_PTR(member->crash->text);
         if (exit->cause == CAUSE_SPAWN)
                 o->text = spawn_text(member, exit);
         else if (o->abnormal)
@@ -175,6 +187,8 @@ static void obituary_log(const Obituary *o)
         r.cpu_usec = o->cpu_usec;
         r.restart_usec = o->restart_usec;
         r.stderr_tail = o->last_words;
+        r.backtrace = o->backtrace;
+        r.report = o->exit.report[0] ? o->exit.report : NULL;
         r.object_pid = life->pid;
         r.unit = o->unit;
         r.text = o->text;

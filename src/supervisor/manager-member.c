@@ -80,6 +80,7 @@ Member *member_free(Member *member)
         free(member->status_text);
         outcome_drop(member);
         free(member->trouble);
+        crash_report_free(member->crash);
         free(member->canceller);
         free(member->cancel_reason);
         free(member);

@@ -18,6 +18,8 @@ typedef struct NodeView {
 /* The state's event members: from, to, generation, restarts, pid?, exit?, reason? */
 int node_state_event(const Node *node, NodeState from, NodeState to, Json **ret);
 int node_to_json(const Node *node, const NodeView *view, Json **ret);
+/* The params of $/peer_exited and $/child_exited: with the actor's own word of its crash, where there is one. */
+int exited_to_json(const Node *node, const char *id, Json **ret);
 int exit_to_json(const ExitInfo *e, Json **ret); /* NULL value (null) when it has not ended */
 /* A protocol error that says why the node failed: RestartLimit, ActorDied, SpawnFailed, with causes below. */
 int node_error(const Node *node, Json **ret);
