@@ -44,6 +44,7 @@ static const struct {
         [VERB_CALL] = { "call", "PATH METHOD [JSON]", "ask an actor, print its result", 2, 3 },
         [VERB_TELL] = { "tell", "PATH METHOD [JSON]", "notify an actor", 2, 3 },
         [VERB_STREAM] = { "stream", "PATH METHOD [JSON]", "a line an item; stdin's lines go up", 2, 3 },
+        [VERB_TASKS] = { "tasks", "PATH", "the tasks of an actor, and what they wait for", 1, 1 },
         [VERB_BRIDGE] = { "bridge", "", "stdin and stdout are the control socket", 0, 0 },
         [VERB_PING] = { "ping", "", "ask for a sign of life", 0, 0 },
         [VERB_VERSION] = { "version", "", "of this program and of the supervisor", 0, 0 },
@@ -53,7 +54,6 @@ static const struct {
 static const char *const unbuilt[] = {
         "crashes",
         "pool",
-        "tasks",
         "debug",
         "reexec",
         "metrics",

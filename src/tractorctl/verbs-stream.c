@@ -261,7 +261,7 @@ static int finish(Flow *f, int r)
         if (r < 0)
                 return fail_errno(f->c, r);
         if (f->error)
-                return fail_actor(f->c, f->error);
+                return fail_actor(f->c, f->c->o->args[1], f->error);
         if (f->result && !f->c->o->quiet) {
                 clean = text_clean(json_print(f->result, NULL));
                 fprintf(stderr, "tractorctl: stream: result: %s\n", strna(clean));
