@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include <dwarf.h>
+#include <elfutils/libdw.h>
 #include <elfutils/libdwfl.h>
 #include <errno.h>
 #include <stdio.h>
@@ -69,13 +70,40 @@ static const char *base_name(const char *path)
         return slash ? slash + 1 : path;
 }
 
+/* clang writes no table of which unit an address is in: each is asked. */
+static const char *search_units(const CrashProcess *p, Dwfl_Module *module, Dwarf_Addr pc, int *ret_line)
+{
+        Dwarf_Addr bias;
+
+        for (Dwarf_Die *unit = NULL; crash_elapsed_ms(p) < CRASH_LINES_MS &&
+                                     (unit = dwfl_module_nextcu(module, unit, &bias));) {
+                Dwarf_Line *line;
+
+                if (dwarf_haspc(unit, pc - bias) <= 0)
+                        continue;
+                line = dwarf_getsrc_die(unit, pc - bias);
+                return line && dwarf_lineno(line, ret_line) == 0 ? dwarf_linesrc(line, NULL, NULL) : NULL;
+        }
+        return NULL;
+}
+
+static const char *find_line(const CrashProcess *p, Dwfl_Module *module, Dwarf_Addr pc, int *ret_line)
+{
+        Dwfl_Line *line;
+
+        if (crash_elapsed_ms(p) >= CRASH_LINES_MS)
+                return NULL;
+        line = dwfl_module_getsrc(module, pc);
+        return line ? dwfl_lineinfo(line, NULL, ret_line, NULL, NULL, NULL)
+                    : search_units(p, module, pc, ret_line);
+}
+
 /* "name (file.c:12)", "name+0x5 (libx.so+0x1234)", "libx.so+0x1234", "0x7f…" */
 static void print_frame(const CrashProcess *p, Dwfl *dwfl, const Frame *f, char buf[static CRASH_FRAME_SIZE])
 {
         Dwarf_Addr pc = f->pc - (f->activation ? 0 : 1), start = 0;
         Dwfl_Module *module = dwfl_addrmodule(dwfl, pc);
-        const char *file = NULL, *name, *where;
-        Dwfl_Line *line;
+        const char *file, *name, *where;
         GElf_Off offset = 0;
         GElf_Sym sym;
         int n = 0;
@@ -85,9 +113,7 @@ static void print_frame(const CrashProcess *p, Dwfl *dwfl, const Frame *f, char 
                 return;
         }
         name = dwfl_module_addrinfo(module, pc, &offset, &sym, NULL, NULL, NULL);
-        line = crash_elapsed_ms(p) < CRASH_LINES_MS ? dwfl_module_getsrc(module, pc) : NULL;
-        if (line)
-                file = dwfl_lineinfo(line, NULL, &n, NULL, NULL, NULL);
+        file = find_line(p, module, pc, &n);
         where = base_name(dwfl_module_info(module, NULL, &start, NULL, NULL, NULL, NULL, NULL) ?: "?");
         if (name && file)
                 (void) snprintf(buf, CRASH_FRAME_SIZE, "%.150s (%.80s:%d)", name, base_name(file), n);

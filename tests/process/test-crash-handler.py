@@ -15,10 +15,6 @@ from tractor import BUILD, main  # noqa: E402
 
 RIG = os.path.join(BUILD, "tests/process/crash-rig")
 HELPER = os.path.join(BUILD, "src/crash/tractor-crash")
-# A sanitizer has handlers of its own otherwise, which we leave in place.
-ENV = {"ASAN_OPTIONS": ":".join(filter(None, [os.environ.get("ASAN_OPTIONS"), *(
-    f"{option}=0" for option in ("handle_segv", "handle_sigbus", "handle_abort", "handle_sigill", "handle_sigfpe",
-                                 "use_sigaltstack"))]))}
 # The handler's own bounds, and a slow machine.
 BOUND = 20
 
@@ -28,7 +24,7 @@ class Crashed:
 
     def __init__(self, *actions, helper=HELPER, channel=True, deaf=False, gone=False, **options):
         ours, theirs = socket.socketpair()
-        env = {**os.environ, **ENV}
+        env = dict(os.environ)
         if channel:
             env["TRACTOR_CHANNEL_FD"] = str(theirs.fileno())
         start = time.monotonic()

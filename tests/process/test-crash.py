@@ -13,9 +13,6 @@ from tractor import BUILD, expect_error, main, read_text, tractor  # noqa: E402
 
 RIG = os.path.join(BUILD, "tests/process/crash-rig")
 HELPER = os.path.join(BUILD, "src/crash/tractor-crash")
-# A sanitizer has handlers of its own otherwise, which we leave in place.
-ASAN = ":".join(filter(None, [os.environ.get("ASAN_OPTIONS"), *(
-    f"{option}=0" for option in ("handle_segv", "handle_sigbus", "handle_abort", "handle_sigfpe", "use_sigaltstack"))]))
 
 
 def line(method, **params):
@@ -23,8 +20,7 @@ def line(method, **params):
 
 
 def rig(name, *actions, **keys):
-    return {"name": name, "exec": [RIG, HELPER, *actions], "channel": "fd", "restart": "temporary",
-            "env": {"ASAN_OPTIONS": ASAN}, **keys}
+    return {"name": name, "exec": [RIG, HELPER, *actions], "channel": "fd", "restart": "temporary", **keys}
 
 
 def serving(name):
