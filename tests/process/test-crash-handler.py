@@ -2,12 +2,16 @@
 # SPDX-License-Identifier: Apache-2.0
 """The crash handler of libtractor and tractor-crash without a supervisor: what comes over the channel, and that the process
 ends by its own signal in bounded time, whatever is wrong with it."""
+import ctypes
 import json
 import os
+import resource
 import signal
 import socket
+import struct
 import subprocess
 import sys
+import tempfile
 import time
 
 sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", "harness"))
@@ -36,6 +40,7 @@ class Crashed:
             ours.shutdown(socket.SHUT_RDWR)
         while not deaf and (more := ours.recv(65536)):
             data += more
+        self.dumped = os.waitid(os.P_PID, p.pid, os.WEXITED | os.WNOWAIT).si_code == os.CLD_DUMPED
         self.stderr = p.communicate(timeout=BOUND)[1].decode()
         self.took = time.monotonic() - start
         self.code = p.returncode
@@ -187,6 +192,48 @@ def taken_out(_):
     assert c.code == -signal.SIGSEGV and c.lines == [b""] and c.stderr == "", (c.code, c.lines, c.stderr)
 
 
+def core_pc(folder):
+    """Of the first thread in the core file, within its page: where that is differs from run to run."""
+    (name,) = os.listdir(folder)
+    with open(os.path.join(folder, name), "rb") as f:
+        data = f.read(1 << 20)
+    os.unlink(os.path.join(folder, name))
+    start, count = struct.unpack_from("<Q", data, 32)[0], struct.unpack_from("<H", data, 56)[0]
+    kind, _, at = next(h for h in (struct.unpack_from("<IIQ", data, start + 56 * i) for i in range(count)) if h[0] == 4)
+    assert kind == 4 and struct.unpack_from("<I", data, at + 8)[0] == 1, "no PT_NOTE that begins with NT_PRSTATUS"
+    return struct.unpack_from("<Q", data, at + 20 + 112 + 16 * 8)[0] & 0xfff
+
+
+def core_file(_):
+    """As without a handler, and of the place where it crashed."""
+    def allow():
+        resource.setrlimit(resource.RLIMIT_CORE, (resource.RLIM_INFINITY, resource.RLIM_INFINITY))
+
+    with tempfile.TemporaryDirectory() as d:
+        plain = Crashed("remove", "deep=3", cwd=d, preexec_fn=allow)
+        there = os.listdir(d) and os.uname().machine == "x86_64"
+        pc = core_pc(d) if there else None
+        c = Crashed("deep=3", cwd=d, preexec_fn=allow)
+        assert c.dumped == plain.dumped and c.code == plain.code, (c.dumped, plain.dumped)
+        assert not there or core_pc(d) == pc, hex(pc)
+        assert c.report()["backtrace"], c.report()
+
+
+def as_another_user(_):
+    """Without privileges, and without a way to get any."""
+    if os.getuid() != 0:
+        return
+
+    def become():
+        ctypes.CDLL(None).prctl(38, 1, 0, 0, 0)  # PR_SET_NO_NEW_PRIVS
+        os.setgroups([])
+        os.setgid(65534)
+        os.setuid(65534)
+
+    c = Crashed("threads=1", "null", preexec_fn=become)
+    assert c.code == -signal.SIGSEGV and c.report()["backtrace"][0].startswith("#0 crash_here"), (c.code, c.report())
+
+
 def own_handlers_stay(_):
     """What a program ignores or handles is its own affair."""
     c = Crashed("raise=8", "exit=7", preexec_fn=lambda: signal.signal(signal.SIGFPE, signal.SIG_IGN))
@@ -196,4 +243,4 @@ def own_handlers_stay(_):
 if __name__ == "__main__":
     main([null, call_null, other_threads, many_threads_deep, overflows, heap_locked, within_the_handler, two_at_once,
           every_signal, line_in_progress, nobody_reads, without_channel, without_helper, helper_hangs, forked, taken_out,
-          own_handlers_stay])
+          core_file, as_another_user, own_handlers_stay])

@@ -117,6 +117,17 @@ def overflow_is_named(backend):
         client.close()
 
 
+def under_a_filter(backend):
+    """Which forbids to look at processes: what it knows of itself is told."""
+    with tractor(backend) as t:
+        client = owner_of(t)
+        client.call("actor.spawn", parent="/n", **rig("x", "overflow", seccomp="default"))
+        told = client.until("$/child_exited")
+        assert told["exit"]["signal"] == "SIGSEGV" and told["exit"]["report"], told
+        assert told["message"] == "stack of task digger (256 KiB) overflowed" and told["backtrace"] == [], told
+        client.close()
+
+
 def after_a_broken_line(backend):
     """What the actor was saying is ended by the report's newline; so is a channel that it has filled."""
     with tractor(backend) as t:
@@ -163,4 +174,5 @@ def hostile(backend):
 
 
 if __name__ == "__main__":
-    main([told_to_the_owner, told_to_peers, told_by_load, overflow_is_named, after_a_broken_line, only_of_the_dead, hostile])
+    main([told_to_the_owner, told_to_peers, told_by_load, overflow_is_named, under_a_filter, after_a_broken_line,
+          only_of_the_dead, hostile])
