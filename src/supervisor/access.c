@@ -59,7 +59,8 @@ static bool is_in_own_tree(const char *actor, const char *path)
 
 static bool actor_may(const Peer *peer, const char *method, const char *path)
 {
-        static const char *const below[] = { "tree.get", "tree.unload", "events.subscribe", "actor.", "nursery." };
+        static const char *const below[] = { "tree.get", "tree.unload", "events.subscribe", "actor.",
+                "nursery." };
         static const char *const own_tree[] = { "actor.find", "actor.wait_for", "actor.connect" };
 
         for (size_t i = 0; i < ELEMENTSOF(own_tree); i++)

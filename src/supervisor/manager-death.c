@@ -17,7 +17,7 @@
  * generation, when the last words have been found. */
 struct Obituary {
         Life *life; /* weak: the obituary is the life's */
-        char *path, *unit, *text, *last_words;
+        char *path, *unit, *text, *last_words, *backtrace;
         JournalTail *tail;
         OutputTail *output_tail;
         ExitInfo exit;
@@ -36,6 +36,7 @@ Obituary *obituary_free(Obituary *o)
         free(o->unit);
         free(o->text);
         free(o->last_words);
+        free(o->backtrace);
         free(o);
         return NULL;
 }
@@ -46,6 +47,13 @@ const char *obituary_path(const Obituary *o)
 }
 
 /* --- why --- */
+
+const CrashReport *node_crash(const Node *node)
+{
+        const Member *member = node_member(node);
+
+        return member && member->crash && streq(member->crash->id, node->exit.report) ? member->crash : NULL;
+}
 
 static void explain_failure(const Life *life, ExitInfo *ret)
 {
@@ -93,6 +101,8 @@ void life_explain(Life *life, ExitInfo *ret)
         } else {
                 ret->cause = CAUSE_UNKNOWN;
         }
+        if (life->crash)
+                memcpy(ret->report, life->crash->id, sizeof(ret->report));
         if (life->fail_errno < 0)
                 explain_failure(life, ret);
         else if (killed_for_memory(life))
@@ -149,6 +159,8 @@ void life_write_obituary(Life *life, const ExitInfo *exit)
         o->restart_usec = UINT64_MAX;
         o->abnormal = exit->cause != CAUSE_STOP && (exit->cause != CAUSE_EXIT || exit->code != 0);
         take_usage(life, o);
+        if (exit->report[0] && member->crash)
+                o->backtrace = TAKE_PTR(member->crash->text);
         if (exit->cause == CAUSE_SPAWN)
                 o->text = spawn_text(member, exit);
         else if (o->abnormal)
@@ -181,6 +193,8 @@ static void obituary_log(const Obituary *o)
         r.cpu_usec = o->cpu_usec;
         r.restart_usec = o->restart_usec;
         r.stderr_tail = o->last_words;
+        r.backtrace = o->backtrace;
+        r.report = o->exit.report[0] ? o->exit.report : NULL;
         r.object_pid = life->pid;
         r.unit = o->unit;
         r.text = o->text;

@@ -28,6 +28,7 @@ Life *life_free(Life *life)
         safe_close(life->pidfd);
         free(life->fail_why);
         free(life->unit);
+        crash_report_free(life->crash);
         free(life);
         return NULL;
 }
@@ -338,15 +339,6 @@ static void hint_background(const Member *member)
                                 member->node->path);
 }
 
-/* Everyone with a connection to it hears how it ended. */
-static void tell_portals(Member *member)
-{
-        _cleanup_json_ Json *exit = NULL;
-
-        (void) exit_to_json(&member->node->exit, &exit);
-        portals_end(member, exit);
-}
-
 /* Main process gone. Is anything left in its room? */
 void life_exited(Life *life)
 {
@@ -368,6 +360,8 @@ void life_exited(Life *life)
                 (void) member_backend(member)->home_kill(member->home);
                 event.populated = false;
         }
+        crash_report_free(member->crash);
+        member->crash = TAKE_PTR(life->crash);
         core_step(member->manager->core, &event);
         /* The core has had its say on the cause, and the member is still there. The successor is started before the
          * record of this end is written. */
@@ -375,7 +369,7 @@ void life_exited(Life *life)
                 hint_background(member);
         life_write_obituary(life, &member->node->exit);
         events_exited(member->manager->events, member->node, life->generation, &member->node->exit);
-        tell_portals(member);
+        portals_end(member);
         member->life = NULL;
         life->member = NULL;
         if (!event.populated)
@@ -439,6 +433,8 @@ static void on_exited(uint64_t key, int pid, const KeeperExit *exit, void *userd
         }
         life->exit = *exit;
         life->phase = LIFE_ENDED;
+        if (exit->code == CLD_EXITED)
+                life->crash = crash_report_free(life->crash); /* it has not died of that */
         if (life->is_command)
                 command_ended(life, life->fail_errno == 0 && exit->code == CLD_EXITED && exit->status == 0);
         else if (life->is_adapter)

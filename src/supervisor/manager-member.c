@@ -81,6 +81,7 @@ Member *member_free(Member *member)
         outcome_drop(member);
         free(member->trouble);
         free(member->gave_up);
+        crash_report_free(member->crash);
         free(member->canceller);
         free(member->cancel_reason);
         free(member);

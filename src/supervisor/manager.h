@@ -21,6 +21,7 @@
 #include "supervisor/channel.h"
 #include "supervisor/config.h"
 #include "supervisor/core/core.h"
+#include "supervisor/crash-report.h"
 #include "supervisor/journal.h"
 #include "supervisor/keeper-link.h"
 #include "supervisor/oom-account.h"
@@ -68,6 +69,7 @@ struct Life {
         KeeperExit exit;
         ExitInfo seen; /* what came of it, once `explained` */
         bool explained;
+        CrashReport *crash; /* what it said of it, until its end is judged */
         Obituary *obituary; /* the record of its end, until that is written */
         bool killed_by_us;
         bool stopped_outside; /* with the stop signal sent or to be sent */
@@ -97,6 +99,7 @@ struct Member {
         char id[ACTOR_ID_SIZE]; /* of the current or latest generation */
         char *status_text;      /* STATUS= */
         Outcome outcome;        /* of this generation, until its owner was told */
+        CrashReport *crash;     /* of the last generation that ended, if it said */
         char *trouble;          /* why the last generation never ran, for people */
         char *gave_up;          /* why it was given up, or on whom it gave up, until it starts again */
         char *canceller, *cancel_reason; /* while it stops because a request said so, else NULL */
@@ -304,6 +307,8 @@ bool adapter_farewell(Life *program);
 Adapter *adapter_free(Adapter *a);
 
 /* --- deaths (manager-death.c) --- */
+/* The report that node->exit names; NULL: none. */
+const CrashReport *node_crash(const Node *node);
 /* What the keeper saw, the home's counters and our own doing → what the core is told. */
 void life_explain(Life *life, ExitInfo *ret);
 /* The backend's word that something has happened to a member's memory. */

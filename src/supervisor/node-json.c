@@ -57,12 +57,25 @@ int exit_to_json(const ExitInfo *e, Json **ret)
                 if (r >= 0)
                         r = set_integer(v, "errno", e->spawn_errno);
         }
+        if (r >= 0 && e->report[0])
+                r = json_set(v, "report", json_new_string(e->report, SIZE_MAX));
         if (r < 0) {
                 json_unref(v);
                 return r;
         }
         *ret = v;
         return 0;
+}
+
+int exited_to_json(const Node *node, const char *id, Json **ret)
+{
+        const CrashReport *crash = node_crash(node);
+        Json *exit = NULL;
+        int r = exit_to_json(&node->exit, &exit);
+
+        return r < 0 ? r
+                     : json_pack(ret, "{path:s, id:s, exit:o, message:s?, backtrace:O?}", node->path, id,
+                                       exit, crash ? crash->message : NULL, crash ? crash->backtrace : NULL);
 }
 
 static bool process_lives(const Member *member)
@@ -361,6 +374,7 @@ static int actor_error(const Node *node, Json **ret)
 {
         const Member *member = node_member(node);
         const ExitInfo *e = &node->exit;
+        const CrashReport *crash = node_crash(node);
         Json *exit = NULL, *data = NULL;
 
         if (exit_to_json(e, &exit) < 0)
@@ -373,15 +387,16 @@ static int actor_error(const Node *node, Json **ret)
                                 node->path, strna(spawn_step_name(e->spawn_step)),
                                 member && member->trouble ? member->trouble : strerror(e->spawn_errno));
         }
-        if (json_pack(&data, "{actor:s, exit:o}", node->path, exit) < 0)
+        if (json_pack(&data, "{actor:s, exit:o, backtrace:O?}", node->path, exit,
+                            crash ? crash->backtrace : NULL) < 0)
                 return -ENOMEM;
         if (e->cause == CAUSE_NONE)
                 return message_error_object(ret, ERROR_ACTOR_STOPPED, data,
                                 "%s: never started: what it depends on failed", node->path);
         if (e->signal > 0)
-                return message_error_object(ret, ERROR_ACTOR_DIED, data, "%s: died of %s (cause %s)",
-                                node->path, strna(signal_to_name(e->signal)),
-                                exit_cause_to_string(e->cause));
+                return message_error_object(ret, ERROR_ACTOR_DIED, data, "%s: died of %s (cause %s)%s%s",
+                                node->path, strna(signal_to_name(e->signal)), exit_cause_to_string(e->cause),
+                                crash ? ": " : "", crash ? crash->message : "");
         return message_error_object(ret, ERROR_ACTOR_DIED, data, "%s: exited with code %d (cause %s)",
                         node->path, e->code, exit_cause_to_string(e->cause));
 }

@@ -93,6 +93,7 @@ int verb_wait(Context *c);
 int verb_call(Context *c);
 int verb_tell(Context *c);
 int verb_stream(Context *c);
+int verb_tasks(Context *c);
 int verb_bridge(Context *c);
 int verb_ping(Context *c);
 int verb_version(Context *c);

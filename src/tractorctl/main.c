@@ -31,6 +31,7 @@ static int (*const verbs[_VERB_BUILT_MAX])(Context *c) = {
         [VERB_CALL] = verb_call,
         [VERB_TELL] = verb_tell,
         [VERB_STREAM] = verb_stream,
+        [VERB_TASKS] = verb_tasks,
         [VERB_BRIDGE] = verb_bridge,
         [VERB_PING] = verb_ping,
         [VERB_VERSION] = verb_version,

@@ -33,6 +33,7 @@ typedef enum Verb {
         VERB_CALL,
         VERB_TELL,
         VERB_STREAM,
+        VERB_TASKS,
         VERB_BRIDGE,
         VERB_PING,
         VERB_VERSION,

@@ -53,6 +53,8 @@ const VerbInfo verb_table[_VERB_BUILT_MAX] = {
                         "tell /shop/api reload" },
         [VERB_STREAM] = { "stream", "PATH METHOD [JSON]", "a line an item; stdin's lines go up", 2, 3,
                         PATHS_FIRST, "stream /shop/orders watch" },
+        [VERB_TASKS] = { "tasks", "PATH", "the tasks of an actor, and what they wait for", 1, 1, PATHS_FIRST,
+                        "tasks /shop/api" },
         [VERB_BRIDGE] = { "bridge", "[--until-eof]", "stdin and stdout are the control socket", 0, 0,
                         PATHS_NONE, "bridge --socket /run/tractor/control.sock" },
         [VERB_PING] = { "ping", "", "ask for a sign of life", 0, 0, PATHS_NONE, "ping" },
@@ -64,7 +66,6 @@ const VerbInfo verb_table[_VERB_BUILT_MAX] = {
 static const char *const unbuilt[] = {
         "crashes",
         "pool",
-        "tasks",
         "debug",
         "reexec",
         "metrics",

@@ -294,6 +294,18 @@ static int on_each(Context *c, const MethodInfo *m, char *const *paths, size_t n
         return code;
 }
 
+/* By path where several were or may have been meant; of the one that was named its result alone. */
+static void print_report(const Context *c, Json *report)
+{
+        JsonIterator i = { 0 };
+        bool one = c->o->n_args == 1 && !glob_is(c->o->args[0]);
+
+        if (one && json_next(report, &i) && i.value)
+                (void) print_json(c, i.value);
+        else if (!one)
+                (void) print_json(c, report);
+}
+
 int verb_on_paths(Context *c)
 {
         const MethodInfo *m = method_of(c->o->verb);
@@ -309,7 +321,7 @@ int verb_on_paths(Context *c)
         if (r < 0)
                 return fail_errno(c, r);
         r = on_each(c, m, paths, paths ? strv_length(paths) : 0, report);
-        (void) print_json(c, report);
+        print_report(c, report);
         return r;
 }
 
@@ -363,7 +375,8 @@ int verb_set_limit(Context *c)
         if (r < 0)
                 return fail_errno(c, r);
         r = finish_one(c, method_of(VERB_SET_LIMIT), c->o->args[0], p, report);
-        (void) print_json(c, report);
+        if (r == 0 && p->result)
+                (void) print_json(c, p->result);
         return r;
 }
 

@@ -259,7 +259,7 @@ static int finish(Flow *f, int r)
         if (r < 0)
                 return fail_errno(f->c, r);
         if (f->error)
-                return fail_actor(f->c, f->error);
+                return fail_actor(f->c, f->c->o->args[1], f->error);
         if (f->result && !f->c->o->quiet)
                 note(f->c, "result: %s", strna(json_print(f->result, NULL)));
         return CTL_DONE;

@@ -19,7 +19,7 @@ from tractor import BAD_ACTOR, LIMIT, await_change, gone, kill, main, read_text,
 # What differs from the documents, by test: printed, and not run.
 KNOWN = {}
 
-LATER = ("crashes debug metrics pool reexec tasks").split()
+LATER = ("crashes debug metrics pool reexec").split()
 NEXT = re.compile(r"; (see|try|start|choose|use|give|name|check|run|did you mean) |usage: ")
 
 

@@ -382,7 +382,7 @@ def exit_codes(backend):
     run.ctl("frobnicate", code=2)
     run.ctl("kill", code=2)
     run.ctl("status", "no-path", code=2)
-    for verb in ("crashes", "pool", "tasks", "debug", "reexec", "metrics"):
+    for verb in ("crashes", "pool", "debug", "reexec", "metrics"):
         assert "not built yet" in run.ctl(verb, "x", code=1)
     ctl("--socket", run.path("nobody"), "ping", code=5)
     ctl("--run", "no-such-run", "ping", code=5)
