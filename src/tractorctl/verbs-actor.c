@@ -300,7 +300,7 @@ static void print_report(const Context *c, Json *report)
         JsonIterator i = { 0 };
         bool one = c->o->n_args == 1 && !glob_is(c->o->args[0]);
 
-        if (one && json_next(report, &i) && i.value)
+        if (one && json_next(report, &i))
                 (void) print_json(c, i.value);
         else if (!one)
                 (void) print_json(c, report);
