@@ -19,4 +19,5 @@ set -eu
         sed -e '/^\.TH/a .ad l\n.nh' -e 's/\\e|/|/g' -e 's/^tab(|) expand /tab(|) /' \
                 -e '/^\.TS/,/^\.TE/s/^l l\.$/lw(20n) lx./' \
                 -e '/^\.TS/,/^\.TE/s/^l l l\.$/lw(16n) lw(18n) lx./' \
-                -e '/^\.TS/,/^\.TE/s/^l l l l\.$/lw(11n) lw(16n) lw(11n) lx./' >"$3"
+                -e '/^\.TS/,/^\.TE/s/^l l l l\.$/lw(14n) lw(16n) lw(11n) lx./' \
+                -e 's/^\.TS$/.sp\n.TS/' -e 's/^\.TE$/.TE\n.sp/' >"$3"

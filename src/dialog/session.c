@@ -109,20 +109,32 @@ static void end(Session *s)
         session_unpin(s);
 }
 
-void session_peer_exited(Session *s, Json *exit)
+static void peer_died(Session *s, Json *exit, Json *backtrace, const char *message)
 {
         _cleanup_json_ Json *error = NULL;
         Json *data = NULL;
 
         if (s->freed)
                 return;
-        (void) json_pack(&data, "{exit:O}", exit);
-        (void) message_error_object(&error, ERROR_ACTOR_DIED, data, "the actor has died");
+        (void) json_pack(&data, "{exit:O, backtrace:O?}", exit, backtrace);
+        (void) message_error_object(&error, ERROR_ACTOR_DIED, data, "the actor has died%s%s",
+                        message ? ": " : "", message ?: "");
         session_pin(s);
         session_fail_pending(s, error);
         if (!s->freed && s->lingering)
                 conclude(s);
         session_unpin(s);
+}
+
+void session_peer_exited(Session *s, Json *exit)
+{
+        peer_died(s, exit, NULL, NULL);
+}
+
+void session_peer_told(Session *s, const Json *params)
+{
+        peer_died(s, json_get(params, "exit"), json_get(params, "backtrace"),
+                        json_get_string(params, "message", NULL));
 }
 
 /* --- out --- */
@@ -378,7 +390,7 @@ static void got_notification(Session *s, const Message *m)
                         return;
                 }
                 if (s->exit_told && streq(m->method, "$/peer_exited")) {
-                        session_peer_exited(s, json_get(m->params, "exit"));
+                        session_peer_told(s, m->params);
                         return;
                 }
                 for (size_t i = 0; i < ELEMENTSOF(frames); i++)

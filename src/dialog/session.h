@@ -94,6 +94,8 @@ void session_close(Session *s);
 void session_took_tells(Session *s, unsigned n);
 /* The peer's process has ended: calls of ours end with -32003 and `exit` (borrowed). */
 void session_peer_exited(Session *s, Json *exit);
+/* The same by the params of $/peer_exited (borrowed), which may tell more. */
+void session_peer_told(Session *s, const Json *params);
 /* What keeps the connection from being handed to somebody else while `c` is being answered (a constant), or NULL: bytes
  * that followed the request, other open calls, unsent output. */
 const char *session_handover_refused(Session *s, const Call *c);

@@ -275,7 +275,7 @@ void connections_peer_exited(Adapter *a, const Json *params)
                 Connection *c = LIST_ENTRY(i, Connection, node);
 
                 if (c->id && streq(c->path, path) && streq(c->id, id))
-                        session_peer_exited(c->session, json_get(params, "exit"));
+                        session_peer_told(c->session, params);
         }
 }
 

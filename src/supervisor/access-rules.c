@@ -38,29 +38,29 @@ void access_rules_done(AccessRules *rules)
 
 /* --- reading --- */
 
-typedef int (*read_item_t)(Parse *p, const Where *w, Json *v, Reading *reading);
+typedef int (*read_item_t)(Parse *p, const Where *w, Json *v, const Key *key, Reading *reading);
 
 /* One value or a list of them. */
-static int read_list(Parse *p, const Where *w, Json *v, Reading *reading, read_item_t read)
+static int read_list(Parse *p, const Where *w, Json *v, const Key *key, Reading *reading, read_item_t read)
 {
         int r = 0;
 
         if (json_type(v) != JSON_ARRAY)
-                return read(p, w, v, reading);
+                return read(p, w, v, key, reading);
         if (json_length(v) == 0 || json_length(v) > ACCESS_LIST_MAX)
                 return problem(p, w, "must have at least one entry, and at most %u", ACCESS_LIST_MAX);
         for (size_t i = 0; r >= 0 && i < json_length(v); i++) {
                 Where at = { .up = w, .index = i };
 
-                r = read(p, &at, json_item(v, i), reading);
+                r = read(p, &at, json_item(v, i), key, reading);
         }
         return r;
 }
 
-static int add_name(Parse *p, const Where *w, Json *v, Reading *reading, bool is_group)
+static int add_name(Parse *p, const Where *w, Json *v, const Key *key, Reading *reading)
 {
         AccessRule *rule = &reading->rule;
-        AccessName name = { .is_group = is_group };
+        AccessName name = { .is_group = key->offset == offsetof(Reading, rule.has_groups) };
         int r;
 
         r = value_identity(p, w, v, &name.text);
@@ -79,14 +79,10 @@ static int add_name(Parse *p, const Where *w, Json *v, Reading *reading, bool is
         return 0;
 }
 
-static int read_user(Parse *p, const Where *w, Json *v, Reading *reading)
+static int key_names(Parse *p, const Where *w, Json *v, const Key *key, void *target)
 {
-        return add_name(p, w, v, reading, false);
-}
-
-static int read_group(Parse *p, const Where *w, Json *v, Reading *reading)
-{
-        return add_name(p, w, v, reading, true);
+        *(bool *) key_field(key, target) = true;
+        return read_list(p, w, v, key, target, add_name);
 }
 
 static bool actor_pattern_is_valid(const char *s)
@@ -100,63 +96,35 @@ static bool actor_pattern_is_valid(const char *s)
         return path && !streq(path, "/") && node_path_is_valid(path);
 }
 
-static int read_actor(Parse *p, const Where *w, Json *v, Reading *reading)
+static int add_pattern(Parse *p, const Where *w, Json *v, const Key *key, Reading *reading)
 {
+        const bool actors = key->offset == offsetof(Reading, rule.actors);
         char buffer[SHOWN_MAX];
         const char *s;
         int r;
 
-        r = value_string(p, w, v, PATH_BYTES_MAX, &s);
+        r = value_string(p, w, v, (size_t) key->max, &s);
         if (r <= 0)
                 return r;
-        if (!actor_pattern_is_valid(s))
+        if (actors && !actor_pattern_is_valid(s))
                 return problem(p, w, "must be an actor's path, or one that ends in \"/*\", not \"%s\"",
                                 shown(buffer, s));
-        return strv_append(&reading->rule.actors, s);
-}
-
-static int read_method(Parse *p, const Where *w, Json *v, Reading *reading)
-{
-        char buffer[SHOWN_MAX];
-        const char *s;
-        int r;
-
-        r = value_string(p, w, v, NAME_BYTES_MAX, &s);
-        if (r <= 0)
-                return r;
-        if (!streq(s, "*") && !reading->known(s))
+        if (!actors && !streq(s, "*") && !reading->known(s))
                 return problem(p, w, "no method is called \"%s\"", shown(buffer, s));
-        return strv_append(&reading->rule.methods, s);
+        return strv_append(key_field(key, reading), s);
 }
 
-static int key_users(Parse *p, const Where *w, Json *v, const Key *key, void *target)
+static int key_patterns(Parse *p, const Where *w, Json *v, const Key *key, void *target)
 {
-        ((Reading *) target)->rule.has_users = true;
-        return read_list(p, w, v, target, read_user);
-}
-
-static int key_groups(Parse *p, const Where *w, Json *v, const Key *key, void *target)
-{
-        ((Reading *) target)->rule.has_groups = true;
-        return read_list(p, w, v, target, read_group);
-}
-
-static int key_actors(Parse *p, const Where *w, Json *v, const Key *key, void *target)
-{
-        return read_list(p, w, v, target, read_actor);
-}
-
-static int key_methods(Parse *p, const Where *w, Json *v, const Key *key, void *target)
-{
-        return read_list(p, w, v, target, read_method);
+        return read_list(p, w, v, key, target, add_pattern);
 }
 
 static int key_who(Parse *p, const Where *w, Json *v, const Key *key, void *target)
 {
         static const Key keys[] = {
-                { "user", KEY_ANY, key_users },
-                { "group", KEY_ANY, key_groups },
-                { "actor", KEY_ANY, key_actors },
+                { "user", KEY_ANY, key_names, offsetof(Reading, rule.has_users) },
+                { "group", KEY_ANY, key_names, offsetof(Reading, rule.has_groups) },
+                { "actor", KEY_ANY, key_patterns, offsetof(Reading, rule.actors), 0, PATH_BYTES_MAX },
         };
         const char *s = json_string(v);
         Reading *reading = target;
@@ -204,7 +172,7 @@ static int read_rule(Parse *p, const Where *w, Json *v, Reading *reading)
         static const Key keys[] = {
                 { "name", KEY_ANY, key_name },
                 { "who", KEY_ANY, key_who },
-                { "methods", KEY_ANY, key_methods },
+                { "methods", KEY_ANY, key_patterns, offsetof(Reading, rule.methods), 0, NAME_BYTES_MAX },
                 { "subtree", KEY_ANY, key_subtree },
                 { "allow", KEY_ANY, key_bool, offsetof(Reading, rule.allow) },
         };

@@ -246,9 +246,10 @@ static int cgroup_home_new(Backend *backend, Home *parent, const char *name, con
         h = malloc(sizeof(*h));
         if (!h)
                 return -ENOMEM;
-        *h = (CgroupHome){
-                .home.backend = backend, .userdata = userdata, .actor = actor, .room_fd = -EBADF
-        };
+        *h = (CgroupHome){ .home = { .backend = backend, .cgroup_root = b->root.fd },
+                .userdata = userdata,
+                .actor = actor,
+                .room_fd = -EBADF };
         r = parent_path(b, (CgroupHome *) parent, &above);
         if (r >= 0)
                 r = make_node(b, above, name, &h->path);
@@ -256,6 +257,7 @@ static int cgroup_home_new(Backend *backend, Home *parent, const char *name, con
                 free(h);
                 return r;
         }
+        h->home.counted = h->path;
         r = cgroup_set_limits(b->root.fd, h->path, limits, ret_limit);
         if (r < 0) {
                 cgroup_home_free(&h->home);
@@ -417,28 +419,6 @@ static int cgroup_home_set_limits(Home *home, const Limits *limits, Limit *ret_l
         return cgroup_set_limits(backend_of(h)->root.fd, h->path, limits, ret_limit);
 }
 
-static int cgroup_home_usage(Home *home, Usage *ret)
-{
-        CgroupHome *h = (CgroupHome *) home;
-
-        cgroup_usage(backend_of(h)->root.fd, h->path, ret);
-        return 0;
-}
-
-static void cgroup_home_spent(Home *home, Usage *ret)
-{
-        CgroupHome *h = (CgroupHome *) home;
-
-        cgroup_spent(backend_of(h)->root.fd, h->path, ret);
-}
-
-static int cgroup_home_oom_kills(Home *home, uint64_t *ret)
-{
-        CgroupHome *h = (CgroupHome *) home;
-
-        return cgroup_oom_kills(backend_of(h)->root.fd, h->path, ret);
-}
-
 static const char *cgroup_home_unit(Home *home)
 {
         return NULL;
@@ -489,9 +469,10 @@ static const BackendVtable cgroup_vtable = {
         .home_kill = cgroup_home_kill,
         .home_freeze = cgroup_home_freeze,
         .home_set_limits = cgroup_home_set_limits,
-        .home_usage = cgroup_home_usage,
-        .home_spent = cgroup_home_spent,
-        .home_oom_kills = cgroup_home_oom_kills,
+        .home_usage = counted_usage,
+        .home_tasks = counted_tasks,
+        .home_spent = counted_spent,
+        .home_oom_kills = counted_oom_kills,
         .home_unit = cgroup_home_unit,
         .home_cgroup = cgroup_home_cgroup,
         .kill_all = cgroup_kill_all,

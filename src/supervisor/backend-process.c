@@ -352,11 +352,7 @@ static int process_home_usage(Home *home, Usage *ret)
         ProcessHome *h = (ProcessHome *) home;
         ProcStat stat;
 
-        *ret = (Usage){ .cpu_usec = UINT64_MAX,
-                .memory = UINT64_MAX,
-                .memory_peak = UINT64_MAX,
-                .tasks = UINT64_MAX,
-                .pressure = -1 };
+        *ret = usage_unknown;
         if (h->room.pid == 0 || proc_stat(h->room.pid, &stat) < 0 || pidfd_signal(h->room.pidfd, 0) < 0)
                 return 0;
         ret->cpu_usec = stat.cpu_usec;
@@ -368,11 +364,7 @@ static int process_home_usage(Home *home, Usage *ret)
 /* The keeper's account of the main process's end says more than is left in /proc by then. */
 static void process_home_spent(Home *home, Usage *ret)
 {
-        *ret = (Usage){ .cpu_usec = UINT64_MAX,
-                .memory = UINT64_MAX,
-                .memory_peak = UINT64_MAX,
-                .tasks = UINT64_MAX,
-                .pressure = -1 };
+        *ret = usage_unknown;
 }
 
 static int process_home_oom_kills(Home *home, uint64_t *ret)

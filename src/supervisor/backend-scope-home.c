@@ -293,6 +293,7 @@ static int name_slice(ScopeBackend *b, ScopeHome *h, const char *name)
         if (r < 0)
                 return r;
         h->cgroup = xasprintf("%s%s", b->manager_cgroup, below);
+        h->home.counted = h->cgroup;
         return h->cgroup ? 0 : -ENOMEM;
 }
 
@@ -309,7 +310,7 @@ static int scope_home_new(Backend *backend, Home *parent, const char *name, cons
         h = malloc(sizeof(*h));
         if (!h)
                 return -ENOMEM;
-        *h = (ScopeHome){ .home.backend = backend,
+        *h = (ScopeHome){ .home = { .backend = backend, .cgroup_root = b->root.fd },
                 .userdata = userdata,
                 .parent = above,
                 .actor = actor,
@@ -499,28 +500,6 @@ static int scope_home_set_limits(Home *home, const Limits *limits, Limit *ret_li
         return r < 0 || !sent ? r : call_set_limits(h);
 }
 
-static int scope_home_usage(Home *home, Usage *ret)
-{
-        ScopeHome *h = (ScopeHome *) home;
-
-        cgroup_usage(backend_of(h)->root.fd, h->cgroup, ret);
-        return 0;
-}
-
-static void scope_home_spent(Home *home, Usage *ret)
-{
-        ScopeHome *h = (ScopeHome *) home;
-
-        cgroup_spent(backend_of(h)->root.fd, h->cgroup, ret);
-}
-
-static int scope_home_oom_kills(Home *home, uint64_t *ret)
-{
-        ScopeHome *h = (ScopeHome *) home;
-
-        return cgroup_oom_kills(backend_of(h)->root.fd, h->cgroup, ret);
-}
-
 static const char *scope_home_unit(Home *home)
 {
         ScopeHome *h = (ScopeHome *) home;
@@ -556,9 +535,10 @@ const BackendVtable scope_vtable = {
         .home_kill = scope_home_kill,
         .home_freeze = scope_home_freeze,
         .home_set_limits = scope_home_set_limits,
-        .home_usage = scope_home_usage,
-        .home_spent = scope_home_spent,
-        .home_oom_kills = scope_home_oom_kills,
+        .home_usage = counted_usage,
+        .home_tasks = counted_tasks,
+        .home_spent = counted_spent,
+        .home_oom_kills = counted_oom_kills,
         .home_unit = scope_home_unit,
         .home_cgroup = scope_home_cgroup,
         .kill_all = scope_kill_all,

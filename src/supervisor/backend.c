@@ -2,6 +2,7 @@
 #include <errno.h>
 
 #include "supervisor/backend-private.h"
+#include "supervisor/cgroup.h"
 
 static const char *const kind_names[_BACKEND_MAX] = {
         [BACKEND_SCOPE] = "scope",
@@ -75,4 +76,25 @@ void backend_done(Backend *b)
 {
         free(b->controllers);
         free(b->cgroup);
+}
+
+int counted_usage(Home *h, Usage *ret)
+{
+        cgroup_usage(h->cgroup_root, h->counted, ret);
+        return 0;
+}
+
+void counted_spent(Home *h, Usage *ret)
+{
+        cgroup_spent(h->cgroup_root, h->counted, ret);
+}
+
+int counted_oom_kills(Home *h, uint64_t *ret)
+{
+        return cgroup_oom_kills(h->cgroup_root, h->counted, ret);
+}
+
+int counted_tasks(Home *h, uint64_t *ret_tasks, uint64_t *ret_max)
+{
+        return cgroup_tasks(h->cgroup_root, h->counted, ret_tasks, ret_max);
 }

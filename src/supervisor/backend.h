@@ -42,6 +42,7 @@ typedef struct Usage {
         uint64_t cpu_usec, memory, memory_peak, tasks; /* UINT64_MAX: unknown */
         double pressure;                               /* memory.pressure some avg10; negative: unknown */
 } Usage;
+extern const Usage usage_unknown;
 
 /* Calls back into the manager. `userdata` is the one given to backend_home_new(). */
 typedef struct BackendEvents {
@@ -98,6 +99,8 @@ typedef struct BackendVtable {
         int (*home_freeze)(Home *h, bool frozen);
         int (*home_set_limits)(Home *h, const Limits *limits, Limit *ret_limit);
         int (*home_usage)(Home *h, Usage *ret);
+        /* The tasks of the node's subtree, and how many there may be (UINT64_MAX: any number). NULL: nobody counts. */
+        int (*home_tasks)(Home *h, uint64_t *ret_tasks, uint64_t *ret_max);
         void (*home_spent)(Home *h, Usage *ret); /* cpu_usec and memory_peak alone */
         /* What the kernel has killed for want of memory in the node's subtree, ever: the cause `oom` comes from here.
          * Negative where nobody counts. */
@@ -114,7 +117,9 @@ struct Backend {
         char *cgroup;      /* of the instance, below the cgroup root; NULL: none */
 };
 struct Home {
-        Backend *backend; /* weak */
+        Backend *backend;    /* weak */
+        const char *counted; /* weak: the node's own cgroup, where it has one */
+        int cgroup_root;     /* weak: what that is below */
 };
 
 /* Chooses (or tries `forced` alone, _BACKEND_INVALID: choose) and opens. *ret_why is a sentence for status and the

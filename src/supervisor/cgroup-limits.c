@@ -59,12 +59,21 @@ int cgroup_enable(int root, const char *path, const char *controllers)
         return n == 0 ? 0 : cgroup_write(root, path, "cgroup.subtree_control", buf);
 }
 
-Limit cgroup_unenforceable(const Limits *limits, const char *controllers)
+uint32_t cgroup_unenforceable_all(const Limits *limits, const char *controllers)
 {
+        uint32_t all = 0;
+
         for (int l = 0; limits && l < _LIMIT_MAX; l++)
                 if ((limits->set & (1U << l)) && !cgroup_list_has(controllers, limit_controller(l)))
-                        return l;
-        return _LIMIT_INVALID;
+                        all |= 1U << l;
+        return all;
+}
+
+Limit cgroup_unenforceable(const Limits *limits, const char *controllers)
+{
+        uint32_t all = cgroup_unenforceable_all(limits, controllers);
+
+        return all ? (Limit) __builtin_ctz(all) : _LIMIT_INVALID;
 }
 
 static void format_cpu_max(uint64_t usec_per_sec, char *buf, size_t size)
@@ -115,7 +124,7 @@ int cgroup_set_limits(int root, const char *path, const Limits *limits, Limit *r
         return 0;
 }
 
-static const Usage unknown_usage = { .cpu_usec = UINT64_MAX,
+const Usage usage_unknown = { .cpu_usec = UINT64_MAX,
         .memory = UINT64_MAX,
         .memory_peak = UINT64_MAX,
         .tasks = UINT64_MAX,
@@ -123,7 +132,7 @@ static const Usage unknown_usage = { .cpu_usec = UINT64_MAX,
 
 void cgroup_spent(int root, const char *path, Usage *ret)
 {
-        *ret = unknown_usage;
+        *ret = usage_unknown;
         (void) cgroup_read_key(root, path, "cpu.stat", "usage_usec", &ret->cpu_usec);
         (void) cgroup_read_u64(root, path, "memory.peak", &ret->memory_peak);
 }
@@ -141,4 +150,16 @@ void cgroup_usage(int root, const char *path, Usage *ret)
         avg = startswith(pressure, "some avg10=");
         if (avg)
                 ret->pressure = strtod(avg, NULL);
+}
+
+int cgroup_tasks(int root, const char *path, uint64_t *ret_tasks, uint64_t *ret_max)
+{
+        uint64_t tasks;
+        int r = cgroup_read_u64(root, path, "pids.current", &tasks);
+
+        if (r >= 0)
+                r = cgroup_read_u64(root, path, "pids.max", ret_max);
+        if (r >= 0)
+                *ret_tasks = tasks;
+        return r;
 }

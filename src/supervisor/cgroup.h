@@ -56,10 +56,13 @@ bool cgroup_list_has(const char *list, const char *word);
 /* Turns controllers on for the children of a cgroup. */
 int cgroup_enable(int root, const char *path, const char *controllers);
 
-/* The first limit set whose controller is not in the list; _LIMIT_INVALID: all can be enforced. */
+/* The limits set whose controllers are not in the list, a bit each; the first of them, _LIMIT_INVALID: all can be enforced. */
+uint32_t cgroup_unenforceable_all(const Limits *limits, const char *controllers);
 Limit cgroup_unenforceable(const Limits *limits, const char *controllers);
 /* Writes what is set. On failure *ret_limit is the one refused; -EOPNOTSUPP when the kernel has no file for it. */
 int cgroup_set_limits(int root, const char *path, const Limits *limits, Limit *ret_limit);
 void cgroup_usage(int root, const char *path, Usage *ret);
+/* How many there are, and how many may be; UINT64_MAX: any number. */
+int cgroup_tasks(int root, const char *path, uint64_t *ret_tasks, uint64_t *ret_max);
 /* What has been spent alone: CPU time and the memory's peak. The rest costs the kernel work that adds up over a teardown. */
 void cgroup_spent(int root, const char *path, Usage *ret);

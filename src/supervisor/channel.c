@@ -49,7 +49,9 @@ static void on_notification(Session *s, const Message *m, void *userdata)
 {
         Channel *c = userdata;
 
-        if (streq(m->method, "$/result") || streq(m->method, "$/error"))
+        if (streq(m->method, "$/crash"))
+                c->events->crash(m->params, c->userdata);
+        else if (streq(m->method, "$/result") || streq(m->method, "$/error"))
                 c->events->outcome(m->params, streq(m->method, "$/error"), c->userdata);
         else if (c->over)
                 return;

@@ -3,7 +3,7 @@
 
 /* The inherited channel of an actor that speaks the protocol (`"channel":"fd"`): one socketpair a generation, the actor's
  * end named by TRACTOR_CHANNEL_FD. It is control plane: lines of at most 128 KiB and 4096 values. The actor may say
- * $/ready, $/status and $/watchdog, and what it has come to, is asked to stop by $/cancel once it has said hello, and its requests are served as
+ * $/ready, $/status, $/watchdog and $/crash, and what it has come to, is asked to stop by $/cancel once it has said hello, and its requests are served as
  * a client's are, with the actor as the Peer. A channel that breaks says nothing about the actor's life: its pidfd does. */
 
 #include <systemd/sd-event.h>
@@ -24,6 +24,7 @@ typedef struct ChannelEvents {
         void (*hello)(void *userdata);
         /* $/result, $/error */
         void (*outcome)(const Json *params, bool is_error, void *userdata);
+        void (*crash)(const Json *params, void *userdata); /* it says that it has crashed */
         /* The callee's to answer, now or later, as a session's on_request. */
         void (*request)(Peer *peer, Call *call, const Message *m, void *userdata);
 } ChannelEvents;
@@ -34,7 +35,7 @@ int channel_new(sd_event *event, Turns *turns, Peer *peer, const ChannelEvents *
 Channel *channel_free(Channel *c);
 DEFINE_CLEANUP(Channel *, channel_free);
 bool channel_said_hello(const Channel *c); /* NULL: no */
-/* The actor's process has ended: reads what it said last. Only what it came to still counts, and nothing is done for it. */
+/* The actor's process has ended: reads what it said last. Only what it came to, and of what it died, still counts, and nothing is done for it. */
 void channel_hear_out(Channel *c);
 /* Tells the actor something, with a descriptor or -EBADF (consumed, on failure too): now, or what `keeps` as soon as it
  * has said hello. -EOPNOTSUPP when it has not, -EBUSY when CHANNEL_KEPT_MAX are kept already. */

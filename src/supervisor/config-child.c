@@ -346,6 +346,14 @@ static const struct {
         { "log", READY_EXEC },
 };
 
+const char *ready_kind_to_string(ReadyKind k)
+{
+        for (size_t i = 0; i < ELEMENTSOF(ready_forms); i++)
+                if (ready_forms[i].kind == k && k > READY_CHANNEL)
+                        return ready_forms[i].name;
+        return ready_word(k);
+}
+
 static int ready_object(Parse *p, const Where *w, Json *v, TreeSpec *t)
 {
         static const Key keys[] = {

@@ -60,6 +60,9 @@ typedef enum ReadyKind {
         _READY_MAX,
 } ReadyKind;
 
+/* As a tree file names it: "exec", "socket" … */
+const char *ready_kind_to_string(ReadyKind k);
+
 typedef enum OutputKind {
         OUTPUT_DEFAULT, /* journal where there is one, else a bounded file */
         OUTPUT_JOURNAL, /* asked for by name: without a journal it is the bounded file, too */

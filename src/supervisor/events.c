@@ -129,12 +129,16 @@ void events_state(Events *e, const Node *node, NodeState from, NodeState to)
         events_publish(e, node->path, "state", extra);
 }
 
-void events_give_up(Events *e, const Node *node, const Node *about)
+void events_give_up(Events *e, const Node *node, const Node *about, const char *reason)
 {
-        Json *extra = NULL;
+        Json *extra = NULL, *exit = NULL;
 
-        if (events_wanted(e) && json_pack(&extra, "{about:s}", about ? about->path : NULL) < 0)
-                return;
+        if (events_wanted(e)) {
+                if (exit_to_json(&about->exit, &exit) < 0 ||
+                                json_pack(&extra, "{about:s, exit:o, reason:s?}", about->path, exit,
+                                                reason) < 0)
+                        return;
+        }
         events_publish(e, node->path, "gave_up", extra);
 }
 

@@ -18,7 +18,7 @@ void events_subscribe(Events *e, Call *call, const char *path);
 
 /* All take a NULL Events. */
 void events_state(Events *e, const Node *node, NodeState from, NodeState to);
-void events_give_up(Events *e, const Node *node, const Node *about);
+void events_give_up(Events *e, const Node *node, const Node *about, const char *reason);
 void events_spawned(Events *e, const Node *node, int pid);
 void events_exited(Events *e, const Node *node, uint32_t generation, const ExitInfo *exit);
 void events_simple(Events *e, const Node *node, const char *event);

@@ -10,6 +10,9 @@
 
 #define LAST_WORDS_MAX 200
 #define DURATION_SIZE 48
+/* The fields have them all; without a journal there is only the message. */
+#define MESSAGE_FRAMES 1U
+#define MESSAGE_FRAMES_ALONE 32U
 
 static const struct {
         const char *name, *id, *sentence;
@@ -119,7 +122,20 @@ static void print_restart(FILE *f, const LifecycleRecord *r)
                 (void) fprintf(f, ", restarting in %s", duration(r->restart_usec, buf));
 }
 
-static void print_message(FILE *f, const LifecycleRecord *r)
+/* What the actor said of its crash and the first frames of that, on one line; those of other threads have another form. */
+static void print_crash(FILE *f, const char *text, unsigned frames)
+{
+        size_t n = strcspn(text, "\n");
+
+        (void) fprintf(f, "; %.*s", (int) n, text);
+        for (unsigned i = 0; i < frames && text[n] && text[n + 1] == '#'; i++) {
+                text += n + 1;
+                n = strcspn(text, "\n");
+                (void) fprintf(f, "%s%.*s", i == 0 ? ": " : " < ", (int) n, text);
+        }
+}
+
+static void print_message(FILE *f, const LifecycleRecord *r, unsigned frames)
 {
         bool ended = r->kind == LIFECYCLE_EXITED || r->kind == LIFECYCLE_CRASHED ||
                      r->kind == LIFECYCLE_STOPPED || r->kind == LIFECYCLE_FAILED;
@@ -138,11 +154,13 @@ static void print_message(FILE *f, const LifecycleRecord *r)
         if (r->kind == LIFECYCLE_CRASHED && r->cause)
                 (void) fprintf(f, " (cause %s)", r->cause);
         print_restart(f, r);
+        if (r->backtrace)
+                print_crash(f, r->backtrace, frames);
         if (r->stderr_tail && last_words(r->stderr_tail, words) > 0)
                 (void) fprintf(f, "; last words: %s", words);
 }
 
-static char *build_message(const LifecycleRecord *r)
+static char *build_message(const LifecycleRecord *r, unsigned frames)
 {
         char *text = NULL;
         size_t n;
@@ -150,7 +168,7 @@ static char *build_message(const LifecycleRecord *r)
 
         if (!f)
                 return NULL;
-        print_message(f, r);
+        print_message(f, r, frames);
         if (fclose(f) != 0) {
                 free(text);
                 return NULL;
@@ -194,7 +212,8 @@ static void add_end(JournalRecord *out, const LifecycleRecord *r)
 
 void lifecycle_log(Journal *j, const LifecycleRecord *r)
 {
-        _cleanup_free_ char *message = build_message(r);
+        bool whole = j && journal_available(j);
+        _cleanup_free_ char *message = build_message(r, whole ? MESSAGE_FRAMES : MESSAGE_FRAMES_ALONE);
         int priority = r->priority >= 0 ? r->priority : kinds[r->kind].priority;
         JournalRecord out = { 0 };
 

@@ -40,8 +40,9 @@ typedef struct LifecycleRecord {
         uint64_t runtime_usec, memory_peak, cpu_usec; /* UINT64_MAX: unknown */
         uint64_t restart_usec; /* until the next start; UINT64_MAX: none follows, or nothing to say of it */
         const char *stderr_tail; /* lines, the last one last */
-        const char *backtrace, *report;
-        int object_pid; /* 0: none. Of a zombie, so that the journal finds its unit */
+        const char *backtrace,
+                        *report; /* lines: what the actor says of its crash, its frames, other threads */
+        int object_pid;          /* 0: none. Of a zombie, so that the journal finds its unit */
         const char *unit;
         int priority;     /* syslog level; -1: that of the kind */
         const char *text; /* replaces the kind's own sentence, path and last words excepted */

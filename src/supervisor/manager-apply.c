@@ -409,14 +409,16 @@ static void inherit_names(Manager *m, const Node *node, TreeSpec *spec)
         }
 }
 
-static int applying_new(
-                Manager *m, TreeSpec *spec, bool dry_run, apply_done_t done, void *userdata, Applying **ret)
+static int applying_new(Manager *m, bool by_peer, TreeSpec *spec, bool dry_run, apply_done_t done,
+                void *userdata, Applying **ret)
 {
         Applying *a = calloc(1, sizeof(Applying));
 
         if (!a)
                 return -ENOMEM;
-        *a = (Applying){ .manager = m, .dry_run = dry_run, .done = done, .userdata = userdata };
+        *a = (Applying){
+                .manager = m, .by_peer = by_peer, .dry_run = dry_run, .done = done, .userdata = userdata
+        };
         a->spec = tree_spec_ref(spec);
         a->path = node_path_join("/", spec->name);
         if (!a->path || json_pack(&a->failed, "[]") < 0 || json_pack(&a->replaced, "[]") < 0) {
@@ -435,7 +437,7 @@ static void try_load(Applying *a)
         Node *top = NULL, *at = NULL;
         int r;
 
-        r = applying_check_limits(a, a->spec, "/");
+        r = manager_check_limits(a->manager, a->spec, "/", &a->error);
         if (r >= 0)
                 r = manager_add_nodes(m, core_root(m->core), a->spec, &top, &a->error);
         if (r >= 0)
@@ -462,7 +464,7 @@ static void applying_begin(Applying *a)
         if (!top && a->dry_run)
                 try_load(a);
         else if (!top)
-                manager_load_spec(m, tree_spec_ref(a->spec), on_tree, a, &a->loading);
+                manager_load_spec(m, a->by_peer, tree_spec_ref(a->spec), on_tree, a, &a->loading);
         else if (node_is_leaving(top))
                 applying_fail(a, ERROR_ACTOR_STOPPED, "is being unloaded");
         else if (node_member(top)->busy)
@@ -471,7 +473,7 @@ static void applying_begin(Applying *a)
         else {
                 node_member(top)->busy = true;
                 inherit_names(m, top, a->spec);
-                manager_resolve_names(m, tree_spec_ref(a->spec), on_names, a, &a->loading);
+                manager_resolve_names(m, a->by_peer, tree_spec_ref(a->spec), on_names, a, &a->loading);
         }
 }
 
@@ -488,7 +490,7 @@ void manager_apply_tree(Manager *m, const Peer *peer, Json *tree, const char *cw
         if (r >= 0 && !peer_may_start(peer, spec, CONFINE_RULE, &error))
                 r = -EPERM;
         if (r >= 0)
-                r = applying_new(m, spec, dry_run, done, userdata, &a);
+                r = applying_new(m, peer, spec, dry_run, done, userdata, &a);
         if (r >= 0) {
                 config_log_warnings(&problems, spec->name);
                 if (ret)

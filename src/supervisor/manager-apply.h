@@ -11,7 +11,7 @@ struct Applying {
         Manager *manager; /* weak */
         TreeSpec *spec;
         char *path;
-        bool dry_run;
+        bool by_peer, dry_run;
         Loading *loading; /* weak: while names are looked up, or a tree that is not there yet is loaded */
         Plan plan;
         Waiter **waiters; /* weak; NULL: done with */
@@ -27,8 +27,6 @@ struct Applying {
 
 /* A node that did not become what it was to be: the first one's error is the answer's. `error` is consumed. */
 void applying_failed_at(Applying *a, const char *path, Json *error);
-/* Limits that this host can't enforce are refused before anything is touched. */
-int applying_check_limits(Applying *a, const TreeSpec *spec, const char *parent);
 /* Checks the plan as a whole and readies the core for it; on failure, and after a dry run, forget. */
 int applying_prepare(Applying *a, Node *top);
 void applying_forget(Applying *a, Node *top);

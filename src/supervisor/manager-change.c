@@ -3,7 +3,6 @@
 
 #include "base/error.h"
 #include "base/path.h"
-#include "supervisor/cgroup.h"
 #include "supervisor/events.h"
 #include "supervisor/manager-apply.h"
 #include "wire/message.h"
@@ -18,27 +17,6 @@ void applying_failed_at(Applying *a, const char *path, Json *error)
 }
 
 /* --- checking --- */
-
-int applying_check_limits(Applying *a, const TreeSpec *spec, const char *parent)
-{
-        Limit limit = cgroup_unenforceable(&spec->limits, a->manager->backend->controllers);
-        bool refused = limit != _LIMIT_INVALID && !spec->limits_optional;
-        _cleanup_free_ char *path = NULL;
-        int r = 0;
-
-        if (!refused && spec->n_children == 0)
-                return 0;
-        path = node_path_join(parent, spec->name);
-        if (!path)
-                return -ENOMEM;
-        if (refused) {
-                (void) refuse_home(&a->error, path, -EOPNOTSUPP, limit);
-                return -EOPNOTSUPP;
-        }
-        for (size_t i = 0; i < spec->n_children && r >= 0; i++)
-                r = applying_check_limits(a, spec->children[i], path);
-        return r;
-}
 
 static int prepare_item(Applying *a, PlanItem *item)
 {
@@ -100,7 +78,7 @@ int applying_prepare(Applying *a, Node *top)
 
         r = manager_check_room(m, a->plan.n_added, a->spec, &a->error);
         if (r >= 0)
-                r = applying_check_limits(a, a->spec, "/");
+                r = manager_check_limits(a->manager, a->spec, "/", &a->error);
         for (size_t i = 0; i < a->plan.n && r >= 0; i++)
                 r = prepare_item(a, &a->plan.items[i]);
         if (r >= 0)

@@ -6,6 +6,7 @@
 
 #include "base/log.h"
 #include "base/usec.h"
+#include "supervisor/events.h"
 #include "supervisor/lifecycle-log.h"
 #include "supervisor/manager.h"
 #include "supervisor/proc.h"
@@ -16,7 +17,7 @@
  * generation, when the last words have been found. */
 struct Obituary {
         Life *life; /* weak: the obituary is the life's */
-        char *path, *unit, *text, *last_words;
+        char *path, *unit, *text, *last_words, *backtrace;
         JournalTail *tail;
         OutputTail *output_tail;
         ExitInfo exit;
@@ -35,11 +36,24 @@ Obituary *obituary_free(Obituary *o)
         free(o->unit);
         free(o->text);
         free(o->last_words);
+        free(o->backtrace);
         free(o);
         return NULL;
 }
 
+const char *obituary_path(const Obituary *o)
+{
+        return o->path;
+}
+
 /* --- why --- */
+
+const CrashReport *node_crash(const Node *node)
+{
+        const Member *member = node_member(node);
+
+        return member && member->crash && streq(member->crash->id, node->exit.report) ? member->crash : NULL;
+}
 
 static void explain_failure(const Life *life, ExitInfo *ret)
 {
@@ -87,6 +101,8 @@ void life_explain(Life *life, ExitInfo *ret)
         } else {
                 ret->cause = CAUSE_UNKNOWN;
         }
+        if (life->crash)
+                memcpy(ret->report, life->crash->id, sizeof(ret->report));
         if (life->fail_errno < 0)
                 explain_failure(life, ret);
         else if (killed_for_memory(life))
@@ -143,6 +159,8 @@ void life_write_obituary(Life *life, const ExitInfo *exit)
         o->restart_usec = UINT64_MAX;
         o->abnormal = exit->cause != CAUSE_STOP && (exit->cause != CAUSE_EXIT || exit->code != 0);
         take_usage(life, o);
+        if (exit->report[0] && member->crash)
+                o->backtrace = TAKE_PTR(member->crash->text);
         if (exit->cause == CAUSE_SPAWN)
                 o->text = spawn_text(member, exit);
         else if (o->abnormal)
@@ -175,6 +193,8 @@ static void obituary_log(const Obituary *o)
         r.cpu_usec = o->cpu_usec;
         r.restart_usec = o->restart_usec;
         r.stderr_tail = o->last_words;
+        r.backtrace = o->backtrace;
+        r.report = o->exit.report[0] ? o->exit.report : NULL;
         r.object_pid = life->pid;
         r.unit = o->unit;
         r.text = o->text;
@@ -194,16 +214,10 @@ static void on_tail(const char *text, void *userdata)
 static uint64_t time_to_restart(Manager *m, const char *path)
 {
         Node *node = path ? core_find(m->core, path) : NULL;
-        uint64_t at;
 
         if (!node || !node_member(node))
                 return UINT64_MAX;
-        if (node->state == NODE_STARTING)
-                return 0;
-        if (node->state != NODE_BACKOFF || !node_member(node)->timer ||
-                        sd_event_source_get_time(node_member(node)->timer, &at) < 0)
-                return UINT64_MAX;
-        return usec_sub(at, now_usec(CLOCK_MONOTONIC));
+        return node->state == NODE_STARTING ? 0 : member_backoff_left(node_member(node));
 }
 
 /* Each generation's stderr went one way. */
@@ -296,14 +310,55 @@ void manager_log_state(Manager *m, Node *node, NodeState to)
         }
 }
 
-void manager_log_give_up(Manager *m, Node *node, Node *about)
-{
-        _cleanup_free_ char *text = NULL;
+/* --- giving up --- */
 
-        text = xasprintf("gave up: more than %u restarts within %g s, the last of %s",
-                        node->spec.intensity.max_restarts, (double) node->spec.intensity.within_usec / 1e6,
-                        about ? about->path : "a child");
+static char *last_end(const Node *about)
+{
+        const ExitInfo *e = &about->exit;
+        const Member *member = node_member(about);
+        bool plain = e->cause == CAUSE_EXIT || e->cause == CAUSE_SIGNAL;
+        char code[32];
+
+        /* Of a supervisor's own reason, whom it was about: the rest is told there. No path has a colon. */
+        if (member->gave_up && about->spec.kind == NODE_SUPERVISOR)
+                return strndup(member->gave_up, strcspn(member->gave_up, ":"));
+        if (e->cause == CAUSE_SPAWN)
+                return spawn_text(member, e);
+        if (e->cause == CAUSE_NONE)
+                return strdup("what it depends on failed");
+        (void) snprintf(code, sizeof(code), "exit code %d", e->code);
+        return xasprintf("%s%s%s%s", e->signal > 0 ? strna(signal_to_name(e->signal)) : code,
+                        plain ? "" : " (cause ", plain ? "" : exit_cause_to_string(e->cause),
+                        plain ? "" : ")");
+}
+
+/* Under `isolate` only the child's own restarts count, else those of all children together. */
+static char *give_up_text(const Node *node, const Node *about)
+{
+        _cleanup_free_ char *end = last_end(about);
+        const Intensity *i = &node->spec.intensity;
+        bool own = node->spec.on_give_up == GIVE_UP_ISOLATE;
+        double seconds = (double) i->within_usec / (double) USEC_PER_SEC;
+
+        if (!end)
+                return NULL;
+        if (i->max_restarts == 0)
+                return xasprintf("no restart is allowed; last end: %s", end);
+        return xasprintf("%u restart%s%s%s within %g s %s not enough; last end: %s", i->max_restarts,
+                        i->max_restarts == 1 ? "" : "s", own ? "" : " below ", own ? "" : node->path,
+                        seconds, i->max_restarts == 1 ? "was" : "were", end);
+}
+
+void manager_give_up(Manager *m, Node *node, Node *about)
+{
+        _cleanup_free_ char *why = give_up_text(node, about), *text = NULL;
+
+        text = xasprintf("gave up on %s: %s", about->path, strna(why));
+        events_give_up(m->events, node, about, why);
         log_node(m, LIFECYCLE_GAVE_UP, node, text);
+        (void) free_and_strdup(&node_member(about)->gave_up, why);
+        if (node->spec.on_give_up == GIVE_UP_ESCALATE && node_member(node))
+                (void) free_and_strdup(&node_member(node)->gave_up, text);
 }
 
 /* --- losses that it survives --- */

@@ -28,6 +28,7 @@ Life *life_free(Life *life)
         safe_close(life->pidfd);
         free(life->fail_why);
         free(life->unit);
+        crash_report_free(life->crash);
         free(life);
         return NULL;
 }
@@ -191,6 +192,7 @@ static void command_ended(Life *life, bool success)
 static void clone_failed(Life *life, int error, int step)
 {
         Member *member = life->member;
+        _cleanup_free_ char *why = error == -EAGAIN && member ? member_full_branch(member) : NULL;
 
         if (life->is_command)
                 command_ended(life, false);
@@ -199,7 +201,7 @@ static void clone_failed(Life *life, int error, int step)
         else if (!member || member->life != life)
                 life_end(life);
         else
-                life_spawn_failed(member, error, step, NULL);
+                life_spawn_failed(member, error, step, why);
 }
 
 static void on_spawned(uint64_t key, int pid, int pidfd, int error, int step, void *userdata)
@@ -237,32 +239,43 @@ static void on_spawned(uint64_t key, int pid, int pidfd, int error, int step, vo
         }
 }
 
+/* `why` is consumed. */
+static void room_failed(Life *life, int r, int step, char *why)
+{
+        life->fail_errno = r;
+        life->fail_step = step;
+        free(life->fail_why);
+        life->fail_why = why;
+        life_abort(life);
+}
+
 static void on_adopted(void *userdata, int r, const char *why)
 {
         Member *member = userdata;
         Life *life = member->life;
+        char *full = NULL;
 
         if (!life || life->phase == LIFE_ENDED)
                 return;
         if (r < 0) {
-                life->fail_errno = r;
-                life->fail_step = SPAWN_STEP_HOLD;
-                (void) free_and_strdup(&life->fail_why, why);
-                life_abort(life);
+                room_failed(life, r, SPAWN_STEP_HOLD, why ? strdup(why) : NULL);
                 return;
         }
         (void) free_and_strdup(&life->unit, member_backend(member)->home_unit(member->home));
         if (life->phase != LIFE_ADOPTING || life->doomed)
                 return;
+        r = life_admit(life, &full);
+        if (r < 0) {
+                /* As where the kernel itself refuses it. */
+                room_failed(life, r, SPAWN_STEP_CLONE, full);
+                return;
+        }
         life_take_baseline(life);
         life->phase = LIFE_SETUP;
         member_arm(member, usec_add(now_usec(CLOCK_MONOTONIC), member->spec->node.start_timeout_usec));
         r = keeper_link_release(member->manager->keeper, life->key);
-        if (r < 0) {
-                life->fail_errno = r;
-                life->fail_step = SPAWN_STEP_HOLD;
-                life_abort(life);
-        }
+        if (r < 0)
+                room_failed(life, r, SPAWN_STEP_HOLD, NULL);
 }
 
 static void life_running(Life *life)
@@ -326,15 +339,6 @@ static void hint_background(const Member *member)
                                 member->node->path);
 }
 
-/* Everyone with a connection to it hears how it ended. */
-static void tell_portals(Member *member)
-{
-        _cleanup_json_ Json *exit = NULL;
-
-        (void) exit_to_json(&member->node->exit, &exit);
-        portals_end(member, exit);
-}
-
 /* Main process gone. Is anything left in its room? */
 void life_exited(Life *life)
 {
@@ -356,6 +360,8 @@ void life_exited(Life *life)
                 (void) member_backend(member)->home_kill(member->home);
                 event.populated = false;
         }
+        crash_report_free(member->crash);
+        member->crash = TAKE_PTR(life->crash);
         core_step(member->manager->core, &event);
         /* The core has had its say on the cause, and the member is still there. The successor is started before the
          * record of this end is written. */
@@ -363,7 +369,7 @@ void life_exited(Life *life)
                 hint_background(member);
         life_write_obituary(life, &member->node->exit);
         events_exited(member->manager->events, member->node, life->generation, &member->node->exit);
-        tell_portals(member);
+        portals_end(member);
         member->life = NULL;
         life->member = NULL;
         if (!event.populated)
@@ -427,6 +433,8 @@ static void on_exited(uint64_t key, int pid, const KeeperExit *exit, void *userd
         }
         life->exit = *exit;
         life->phase = LIFE_ENDED;
+        if (exit->code == CLD_EXITED)
+                life->crash = crash_report_free(life->crash); /* it has not died of that */
         if (life->is_command)
                 command_ended(life, life->fail_errno == 0 && exit->code == CLD_EXITED && exit->status == 0);
         else if (life->is_adapter)

@@ -80,6 +80,8 @@ Member *member_free(Member *member)
         free(member->status_text);
         outcome_drop(member);
         free(member->trouble);
+        free(member->gave_up);
+        crash_report_free(member->crash);
         free(member->canceller);
         free(member->cancel_reason);
         free(member);
@@ -95,10 +97,8 @@ int refuse_home(Json **ret_error, const char *path, int r, Limit limit)
         switch (r) {
         case -EOPNOTSUPP:
                 return message_error_object(ret_error, ERROR_UNSUPPORTED, data,
-                                "%s: %s can't be enforced here: no %s controller in cgroup.controllers; set "
-                                "limits_optional "
-                                "to run without it",
-                                path, limit_name(limit), limit_controller(limit));
+                                "%s: this kernel has no %s; set limits_optional to run without it", path,
+                                limit_name(limit));
         case -ENAMETOOLONG:
                 return message_error_object(ret_error, ERROR_UNSUPPORTED, data,
                                 "%s: too deep: its unit name would pass 255 bytes; use fewer levels", path);
@@ -280,6 +280,8 @@ int manager_add(Manager *m, Node *parent, TreeSpec *spec, Node **ret, Json **ret
 
         if (r >= 0)
                 r = check_room_below_actor(parent, count_nodes(spec), ret_error);
+        if (r >= 0)
+                r = manager_check_limits(m, spec, parent->path, ret_error);
         if (r >= 0)
                 r = manager_add_nodes(m, parent, spec, &top, ret_error);
         if (r >= 0)

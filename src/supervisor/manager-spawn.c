@@ -175,6 +175,18 @@ static void channel_outcome(const Json *params, bool is_error, void *userdata)
         outcome_say(userdata, params, is_error);
 }
 
+/* The last one counts. It holds once the process has died of it. */
+static void channel_crash(const Json *params, void *userdata)
+{
+        Member *member = userdata;
+        CrashReport *report;
+
+        if (!member->life || member->adapter || crash_report_new(params, &report) < 0)
+                return;
+        crash_report_free(member->life->crash);
+        member->life->crash = report;
+}
+
 /* It can be connected to from now on. */
 static void channel_hello(void *userdata)
 {
@@ -188,6 +200,7 @@ static void channel_hello(void *userdata)
 
 static const ChannelEvents channel_events = {
         .hello = channel_hello,
+        .crash = channel_crash,
         .request = channel_request,
         .ready = channel_ready,
         .watchdog = probe_watchdog,

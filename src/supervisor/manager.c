@@ -47,6 +47,16 @@ void member_arm(Member *member, uint64_t at)
         (void) sd_event_source_set_enabled(member->timer, SD_EVENT_ONESHOT);
 }
 
+uint64_t member_backoff_left(const Member *member)
+{
+        uint64_t at;
+
+        if (member->node->state != NODE_BACKOFF || !member->timer ||
+                        sd_event_source_get_time(member->timer, &at) < 0)
+                return UINT64_MAX;
+        return usec_sub(at, now_usec(CLOCK_MONOTONIC));
+}
+
 static void effect_state(Manager *m, Node *node, NodeState from, NodeState to)
 {
         Member *member = node_member(node);
@@ -55,6 +65,8 @@ static void effect_state(Manager *m, Node *node, NodeState from, NodeState to)
                 return; /* the root */
         if (to != NODE_STOPPING)
                 (void) member_set_canceller(member, NULL, NULL);
+        if (to == NODE_NEW || to == NODE_STARTING)
+                (void) free_and_strdup(&member->gave_up, NULL);
         if (node->spec.kind == NODE_ACTOR && to == NODE_READY && registry_add(m->registry, member) < 0)
                 log_warning("%s: out of memory: it is not found by its name", node->path);
         else if (to != NODE_READY)
@@ -100,8 +112,7 @@ static void manager_handle(Manager *m, const Effect *e)
                 member_become_next(node_member(e->node));
                 break;
         case EFFECT_GIVE_UP:
-                events_give_up(m->events, e->node, e->about);
-                manager_log_give_up(m, e->node, e->about);
+                manager_give_up(m, e->node, e->about);
                 break;
         case EFFECT_REMOVED:
                 effect_removed(m, e->node);

@@ -21,6 +21,7 @@
 #include "supervisor/channel.h"
 #include "supervisor/config.h"
 #include "supervisor/core/core.h"
+#include "supervisor/crash-report.h"
 #include "supervisor/journal.h"
 #include "supervisor/keeper-link.h"
 #include "supervisor/oom-account.h"
@@ -56,8 +57,9 @@ struct Life {
         uint64_t key;     /* the keeper's */
         uint32_t generation;
         LifePhase phase;
-        bool held;   /* waits for its room before set-up */
-        bool doomed; /* to be ended before it ever ran */
+        bool held;        /* waits for its room before set-up */
+        bool doomed;      /* to be ended before it ever ran */
+        bool turned_away; /* there is no room for it where it was moved */
         int pid, pidfd;
         char id[ACTOR_ID_SIZE];
         uint64_t started_usec, started_realtime_usec;
@@ -67,6 +69,7 @@ struct Life {
         KeeperExit exit;
         ExitInfo seen; /* what came of it, once `explained` */
         bool explained;
+        CrashReport *crash; /* what it said of it, until its end is judged */
         Obituary *obituary; /* the record of its end, until that is written */
         bool killed_by_us;
         bool stopped_outside; /* with the stop signal sent or to be sent */
@@ -93,10 +96,12 @@ struct Member {
         Channel *channel;
         Adapter *adapter; /* of a program on stdio, which the channel is with */
         sd_event_source *timer;
-        char id[ACTOR_ID_SIZE];          /* of the current or latest generation */
-        char *status_text;               /* STATUS= */
-        Outcome outcome;                 /* of this generation, until its owner was told */
-        char *trouble;                   /* why the last generation never ran, for people */
+        char id[ACTOR_ID_SIZE]; /* of the current or latest generation */
+        char *status_text;      /* STATUS= */
+        Outcome outcome;        /* of this generation, until its owner was told */
+        CrashReport *crash;     /* of the last generation that ended, if it said */
+        char *trouble;          /* why the last generation never ran, for people */
+        char *gave_up;          /* why it was given up, or on whom it gave up, until it starts again */
         char *canceller, *cancel_reason; /* while it stops because a request said so, else NULL */
         ListNode waiters;
         ListNode opened;        /* among its owner's, of a nursery that a client has opened */
@@ -146,7 +151,7 @@ struct Manager {
         uint64_t next_mark;
         Map lives;         /* key → Life */
         ListNode loadings; /* trees and children whose user names are being looked up */
-        size_t n_loadings;
+        size_t n_lookups;  /* those of them that somebody else has asked for */
         size_t n_actors, n_supervisors, n_leftovers;
         size_t outcome_bytes; /* of all Outcomes */
         bool successor;       /* of a supervisor that died */
@@ -200,11 +205,18 @@ int manager_add_members(Manager *m, Node *node, TreeSpec *spec, Json **ret_error
 /* Drops the members of nodes in which nothing was ever started, and the nodes. */
 void manager_discard(Manager *m, Node *top);
 int manager_check_room(const Manager *m, size_t n, const TreeSpec *spec, Json **ret_error);
-/* What asks for a limit that can't be had here, or for too deep a tree. */
+/* Of the specification and all below it: no limit that can't be enforced, unless that is optional. -EOPNOTSUPP with the
+ * error that names them all (manager-limits.c). */
+int manager_check_limits(const Manager *m, const TreeSpec *spec, const char *parent, Json **ret_error);
+/* The same for limits to be set. */
+int member_check_limits(const Member *member, const Limits *limits, Json **ret_error);
+/* What asks for a limit that the kernel turned out not to have, or for too deep a tree. */
 int refuse_home(Json **ret_error, const char *path, int r, Limit limit);
 Member *member_free(Member *member);
 /* Its one timer: USEC_INFINITY turns it off. */
 void member_arm(Member *member, uint64_t at);
+/* Of its backoff; UINT64_MAX: it does not wait for that. */
+uint64_t member_backoff_left(const Member *member);
 Waiter *member_wait(Member *member, bool (*check)(Waiter *w, bool removed), void *userdata);
 Waiter *waiter_free(Waiter *w);
 void member_check_waiters(Member *member, bool removed);
@@ -234,6 +246,12 @@ void life_spawn(Member *member);
 void life_take_baseline(Life *life);
 /* A spawn that came to nothing: no process is there, and none will be. */
 void life_spawn_failed(Member *member, int error, int step, const char *why);
+
+/* --- is there room for one more task? (manager-room.c) --- */
+/* A held child is in its room: may it stay? 0, or -EAGAIN with a sentence, and it is to be ended. */
+int life_admit(Life *life, char **ret_why);
+/* Why the kernel refused to clone a child of this member: a sentence, or NULL where no branch is full. */
+char *member_full_branch(const Member *member);
 
 /* --- lives (manager-life.c) --- */
 void life_stop(Member *member, StopRung rung);
@@ -289,6 +307,8 @@ bool adapter_farewell(Life *program);
 Adapter *adapter_free(Adapter *a);
 
 /* --- deaths (manager-death.c) --- */
+/* The report that node->exit names; NULL: none. */
+const CrashReport *node_crash(const Node *node);
 /* What the keeper saw, the home's counters and our own doing → what the core is told. */
 void life_explain(Life *life, ExitInfo *ret);
 /* The backend's word that something has happened to a member's memory. */
@@ -300,7 +320,9 @@ void life_write_obituary(Life *life, const ExitInfo *exit);
 /* Logs it, an abnormal end with its last words, then lets the keeper reap and frees the life. */
 void life_bury(Life *life);
 Obituary *obituary_free(Obituary *o);
+const char *obituary_path(const Obituary *o);
 void manager_log_spawn_failure(Manager *m, const Member *member, const ExitInfo *exit);
 void manager_log_started(Manager *m, const Node *node);
 void manager_log_state(Manager *m, Node *node, NodeState to);
-void manager_log_give_up(Manager *m, Node *node, Node *about);
+/* Tells of it everywhere: `node` has given up on its child `about`. */
+void manager_give_up(Manager *m, Node *node, Node *about);

@@ -476,9 +476,9 @@ static int parse_limits(Request *q, Limits *ret)
 void method_actor_set_limits(Request *q)
 {
         Node *node = request_member(q);
+        Json *shown = NULL, *error = NULL;
         Limit limit = _LIMIT_INVALID;
         Limits limits = { 0 };
-        Json *shown = NULL;
         int r;
 
         if (!node || !request_check(q, "limits", JSON_OBJECT, true))
@@ -487,12 +487,15 @@ void method_actor_set_limits(Request *q)
                 limits_done(&limits);
                 return;
         }
-        r = member_set_limits(node_member(node), &limits, &limit);
+        r = member_check_limits(node_member(node), &limits, &error);
+        if (r >= 0)
+                r = member_set_limits(node_member(node), &limits, &limit);
         limits_done(&limits);
-        if (r == -EOPNOTSUPP && limit >= 0) {
-                call_fail(q->call, ERROR_UNSUPPORTED, NULL,
-                                "%s can't be enforced here: no %s controller in cgroup.controllers",
-                                limit_name(limit), limit_controller(limit));
+        if (error) {
+                call_fail_object(q->call, error);
+        } else if (r == -EOPNOTSUPP && limit >= 0) {
+                call_fail(q->call, ERROR_UNSUPPORTED, NULL, "%s: this kernel has no %s", node->path,
+                                limit_name(limit));
         } else if (r < 0) {
                 call_fail(q->call, ERROR_INTERNAL, NULL, "%s: can't set limits: %s", node->path,
                                 strerror(-r));

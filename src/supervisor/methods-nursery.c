@@ -97,9 +97,8 @@ static int choose_name(Request *q, const Node *parent, char **ret)
 void method_nursery_open(Request *q)
 {
         _cleanup_(tree_spec_unrefp) TreeSpec *spec = NULL;
-        _cleanup_free_ char *name = NULL;
-        _cleanup_json_ Json *error = NULL;
-        Json *result = NULL;
+        _cleanup_free_ char *name = NULL, *path = NULL;
+        _cleanup_json_ Json *error = NULL, *result = NULL;
         Node *parent, *node = NULL;
         int r;
 
@@ -113,12 +112,15 @@ void method_nursery_open(Request *q)
         r = choose_name(q, parent, &name);
         if (r >= 0)
                 r = parse(q, name, &spec, &error);
+        if (r >= 0 && !(path = node_path_join(parent->path, name)))
+                r = -ENOMEM;
+        /* Before anything is opened: one that nobody is told of would stay until its owner's end. */
+        if (r >= 0)
+                r = json_pack(&result, "{path:s}", path);
         if (r >= 0)
                 r = nursery_open(q->manager, parent, TAKE_PTR(spec), q->peer, &node, &error);
         if (r >= 0)
-                r = json_pack(&result, "{path:s}", node->path);
-        if (r >= 0)
-                call_reply(q->call, result, NULL, 0);
+                call_reply(q->call, TAKE_PTR(result), NULL, 0);
         else if (error)
                 call_fail_object(q->call, TAKE_PTR(error));
         else

@@ -83,7 +83,7 @@ void method_actor_unregister(Request *q);
 typedef struct Loading Loading;
 /* `top` is NULL when it failed; `error` is borrowed, and NULL when there was no memory even for that. */
 typedef void (*tree_done_t)(Node *top, Json *error, void *userdata);
-/* *ret (where asked for) is good until done() is called, which may be at once. */
+/* *ret is good until done() is called, which may be at once. */
 void manager_load_tree(
                 Manager *m, const Peer *peer, Json *tree, tree_done_t done, void *userdata, Loading **ret);
 /* The same for one child under `parent`; done() when its program runs. `entry` (may be empty) is taken over. */
@@ -100,9 +100,11 @@ void call_fail_loading(Call *call, Json *error);
 int problems_to_error(const ConfigProblems *problems, int code, const char *what, Json **ret);
 void config_log_warnings(const ConfigProblems *problems, const char *what);
 /* As manager_load_tree(), of a tree that is parsed; `spec` is consumed. And the first step of it alone: done() with the
- * root when all names of users and groups in `spec` have become numbers. */
-void manager_load_spec(Manager *m, TreeSpec *spec, tree_done_t done, void *userdata, Loading **ret);
-void manager_resolve_names(Manager *m, TreeSpec *spec, tree_done_t done, void *userdata, Loading **ret);
+ * root when all names of users and groups in `spec` have become numbers. `by_peer`: it counts for QUOTA_LOOKUPS. */
+void manager_load_spec(
+                Manager *m, bool by_peer, TreeSpec *spec, tree_done_t done, void *userdata, Loading **ret);
+void manager_resolve_names(
+                Manager *m, bool by_peer, TreeSpec *spec, tree_done_t done, void *userdata, Loading **ret);
 /* Applies every *.json in the configuration directory of a service; errors are logged. */
 void manager_apply_directory(Manager *m);
 
@@ -111,7 +113,7 @@ typedef struct Applying Applying;
 /* `result` or `error`, both borrowed; neither when there was no memory even for that. */
 typedef void (*apply_done_t)(Json *result, Json *error, void *userdata);
 /* Makes the tree of that name what `tree` says, loading it if it is not there; done() once, when all that was changed has
- * come to something. `cwd` (may be NULL) is for actors that name none. *ret as for manager_load_tree(). */
+ * come to something. `cwd` (may be NULL) is for actors that name none. *ret (where asked for) as for manager_load_tree(). */
 void manager_apply_tree(Manager *m, const Peer *peer, Json *tree, const char *cwd, bool dry_run,
                 apply_done_t done, void *userdata, Applying **ret);
 /* Ends the waiting; done() follows, with -32800. A tree that is being loaded is taken out again, unless the connection was

@@ -26,6 +26,7 @@ typedef struct ViewState {
         size_t bytes, values; /* of all nodes so far */
         size_t bytes_max;
         bool usage;
+        uint32_t details; /* those that are asked for */
 } ViewState;
 
 static int set_integer(Json *object, const char *key, int64_t value)
@@ -56,12 +57,25 @@ int exit_to_json(const ExitInfo *e, Json **ret)
                 if (r >= 0)
                         r = set_integer(v, "errno", e->spawn_errno);
         }
+        if (r >= 0 && e->report[0])
+                r = json_set(v, "report", json_new_string(e->report, SIZE_MAX));
         if (r < 0) {
                 json_unref(v);
                 return r;
         }
         *ret = v;
         return 0;
+}
+
+int exited_to_json(const Node *node, const char *id, Json **ret)
+{
+        const CrashReport *crash = node_crash(node);
+        Json *exit = NULL;
+        int r = exit_to_json(&node->exit, &exit);
+
+        return r < 0 ? r
+                     : json_pack(ret, "{path:s, id:s, exit:o, message:s?, backtrace:O?}", node->path, id,
+                                       exit, crash ? crash->message : NULL, crash ? crash->backtrace : NULL);
 }
 
 static bool process_lives(const Member *member)
@@ -88,6 +102,7 @@ static bool tells_exit(const Node *node, NodeState from, NodeState to)
 int node_state_event(const Node *node, NodeState from, NodeState to, Json **ret)
 {
         const Member *member = node_member(node);
+        const char *reason = member ? member->gave_up ?: member->trouble : NULL;
         _cleanup_json_ Json *exit = NULL, *v = NULL;
         int r;
 
@@ -97,8 +112,7 @@ int node_state_event(const Node *node, NodeState from, NodeState to, Json **ret)
         r = json_pack(&v, "{from:s, to:s, kind:s, generation:i, restarts:i, exit:O?, reason:s?}",
                         node_state_to_string(from), node_state_to_string(to),
                         node->spec.kind == NODE_ACTOR ? "actor" : "supervisor", (int) node->generation,
-                        (int) node->restarts, !tells_exit(node, from, to) ? NULL : exit,
-                        member ? member->trouble : NULL);
+                        (int) node->restarts, !tells_exit(node, from, to) ? NULL : exit, reason);
         if (r >= 0 && process_lives(member))
                 r = set_integer(v, "pid", member->life->pid);
         if (r < 0)
@@ -156,22 +170,18 @@ static Json *string_or_null(const char *s)
         return s ? json_new_string(s, SIZE_MAX) : NULL;
 }
 
-/* Where what it writes can be read, unless its tree sends that elsewhere. Who reads it asks for it by name. */
-static int show_output(const ViewState *s, const Node *node, Json *v)
+/* Of a start what it waits for, which is told beside the end of the last generation and has nothing to do with it; else what
+ * there is to say of that end, or why there was none. */
+static const char *reason_of(const Node *node)
 {
         const Member *member = node_member(node);
-        const Manager *m = member->manager;
-        _cleanup_free_ char *path = NULL;
 
-        if (!s->view->fields || node->spec.kind != NODE_ACTOR || !wants(s, "output") ||
-                        !(output_is_logged(&member->spec->out) || output_is_logged(&member->spec->err)))
-                return 0;
-        if (journal_available(m->journal))
-                return json_set(v, "output", json_new_string("journal", SIZE_MAX));
-        if (!m->output)
-                return 0;
-        path = output_path(m->output, node->path);
-        return path ? json_set(v, "output", json_new_string(path, SIZE_MAX)) : -ENOMEM;
+        if (node->state == NODE_STARTING)
+                return member->probe ? probe_waits_for(member->probe) : NULL;
+        if (member->gave_up || member->trouble)
+                return member->gave_up ?: member->trouble;
+        return node->state == NODE_FAILED && node->exit.cause == CAUSE_NONE ? "what it depends on failed"
+                                                                            : NULL;
 }
 
 static int show_member(const ViewState *s, const Node *node, Json *v)
@@ -202,16 +212,14 @@ static int show_member(const ViewState *s, const Node *node, Json *v)
                 r = show(s, v, "labels", json_ref(member->spec->labels));
         if (r >= 0)
                 r = show(s, v, "status", string_or_null(member->status_text));
-        if (r >= 0 && member->trouble)
-                r = show(s, v, "reason", string_or_null(member->trouble));
-        else if (r >= 0 && node->state == NODE_STARTING && member->probe)
-                r = show(s, v, "reason", string_or_null(probe_waits_for(member->probe)));
+        if (r >= 0)
+                r = show(s, v, "reason", string_or_null(reason_of(node)));
         if (r >= 0 && wants(s, "usage")) {
                 r = usage_to_json(member, &usage);
                 if (r >= 0)
                         r = show(s, v, "usage", usage);
         }
-        return r < 0 ? r : show_output(s, node, v);
+        return r < 0 ? r : node_details_to_json(node, s->details, v);
 }
 
 static int show_node(const ViewState *s, const Node *node, Json *v)
@@ -269,7 +277,8 @@ static void add_cost(const ViewState *s, const Node *node, size_t *bytes, size_t
         if (wants(s, "status"))
                 *bytes += text_bytes(member->status_text);
         if (wants(s, "reason"))
-                *bytes += text_bytes(member->trouble);
+                *bytes += text_bytes(reason_of(node));
+        node_details_cost(s->details, bytes, values);
         if (wants(s, "labels"))
                 for (JsonIterator i = { 0 }; json_next(member->spec->labels, &i); (*values)++)
                         *bytes += text_bytes(i.key) + text_bytes(json_string(i.value)) +
@@ -356,6 +365,7 @@ int node_to_json(const Node *node, const NodeView *view, Json **ret)
         int depth = view->depth < 0 ? VIEW_LEVELS : MIN(view->depth, VIEW_LEVELS);
         ViewState s = { .view = view, .bytes_max = MIN(VIEW_BYTES, view->max_line / 8 * 7) };
 
+        s.details = node_details_named(view->fields);
         s.usage = count_up_to(node, depth, USAGE_NODES + 1) <= USAGE_NODES;
         return view_node(&s, node, depth, view->after, ret);
 }
@@ -364,6 +374,7 @@ static int actor_error(const Node *node, Json **ret)
 {
         const Member *member = node_member(node);
         const ExitInfo *e = &node->exit;
+        const CrashReport *crash = node_crash(node);
         Json *exit = NULL, *data = NULL;
 
         if (exit_to_json(e, &exit) < 0)
@@ -376,15 +387,16 @@ static int actor_error(const Node *node, Json **ret)
                                 node->path, strna(spawn_step_name(e->spawn_step)),
                                 member && member->trouble ? member->trouble : strerror(e->spawn_errno));
         }
-        if (json_pack(&data, "{actor:s, exit:o}", node->path, exit) < 0)
+        if (json_pack(&data, "{actor:s, exit:o, backtrace:O?}", node->path, exit,
+                            crash ? crash->backtrace : NULL) < 0)
                 return -ENOMEM;
         if (e->cause == CAUSE_NONE)
                 return message_error_object(ret, ERROR_ACTOR_STOPPED, data,
                                 "%s: never started: what it depends on failed", node->path);
         if (e->signal > 0)
-                return message_error_object(ret, ERROR_ACTOR_DIED, data, "%s: died of %s (cause %s)",
-                                node->path, strna(signal_to_name(e->signal)),
-                                exit_cause_to_string(e->cause));
+                return message_error_object(ret, ERROR_ACTOR_DIED, data, "%s: died of %s (cause %s)%s%s",
+                                node->path, strna(signal_to_name(e->signal)), exit_cause_to_string(e->cause),
+                                crash ? ": " : "", crash ? crash->message : "");
         return message_error_object(ret, ERROR_ACTOR_DIED, data, "%s: exited with code %d (cause %s)",
                         node->path, e->code, exit_cause_to_string(e->cause));
 }

@@ -69,11 +69,8 @@ void nurseries_lose_owner(ListNode *opened)
 static int describe(const Node *node, Json **ret)
 {
         _cleanup_json_ Json *told = NULL;
-        Json *exit = NULL;
-        int r = exit_to_json(&node->exit, &exit);
+        int r = exited_to_json(node, node_member(node)->id, &told);
 
-        if (r >= 0)
-                r = json_pack(&told, "{path:s, id:s, exit:o}", node->path, node_member(node)->id, exit);
         if (r >= 0)
                 r = outcome_add(node_member(node), told);
         if (r < 0)

@@ -6,6 +6,7 @@
 #include <unistd.h>
 
 #include "base/io.h"
+#include "supervisor/node-json.h"
 #include "supervisor/portal.h"
 
 struct Portal {
@@ -190,11 +191,6 @@ int portal_attach(Member *server, const Peer *client, int fd, int64_t last_id, b
 
 /* --- ends --- */
 
-static int exited_params(const Member *member, Json *exit, Json **ret)
-{
-        return json_pack(ret, "{path:s, id:s, exit:O}", member->node->path, member->id, exit);
-}
-
 static void last_word(const Portal *p, Json *params)
 {
         _cleanup_json_ Json *v = NULL;
@@ -239,13 +235,13 @@ static void end_all(Member *member, Json *params)
                 end_portal(LIST_ENTRY(member->held.next, Portal, held), member, params);
 }
 
-void portals_end(Member *member, Json *exit)
+void portals_end(Member *member)
 {
         _cleanup_json_ Json *params = NULL;
 
         if (list_is_empty(&member->served) && list_is_empty(&member->held))
                 return;
-        (void) exited_params(member, exit, &params);
+        (void) exited_to_json(member->node, member->id, &params);
         end_all(member, params);
 }
 

@@ -26,8 +26,8 @@ int portal_connect(Member *server, const Peer *holder, bool keeps, int *ret_fd);
 /* Hands a client's connection over: `fd` (consumed, on failure too) is it. */
 int portal_attach(Member *server, const Peer *client, int fd, int64_t last_id, bool said_hello,
                 size_t max_line);
-/* The member's generation has ended, `exit` as the protocol shows it (borrowed): everyone concerned is told. */
-void portals_end(Member *member, Json *exit);
+/* The member's generation has ended: everyone concerned is told how. */
+void portals_end(Member *member);
 /* Nobody is told: the member leaves the tree; a client's connection, with the portals it held, has ended. */
 void portals_forget(Member *member);
 void portals_drop(ListNode *held);

@@ -20,6 +20,10 @@
  * others may say, and under 1 ms for these. */
 #define QUOTA_VALUES_GUEST 4096
 
+/* Trees and children whose names of users are being looked up, each by a process of ours. None is a guest's: a user who is
+ * neither root nor the supervisor's own, and an actor, may name users by number alone (confine.h). */
+#define QUOTA_LOOKUPS 64
+
 /* Actors and supervisors, of all trees together: far above what one machine runs, and far below what would use its
  * memory up. Those that a guest's requests have added. */
 #define QUOTA_NODES 20000

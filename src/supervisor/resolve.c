@@ -13,7 +13,6 @@
 #define ANSWER_MAX (16U * 1024)
 
 struct Resolve {
-        sd_event_source *timer; /* for an answer that needs no process */
         Resolved resolved;
         Helper *helper;
         resolve_handler_t handler;
@@ -129,14 +128,6 @@ static void on_answer(int r, const char *text, size_t n, void *userdata)
                                 resolve->userdata);
 }
 
-static int on_numbers(sd_event_source *s, uint64_t usec, void *userdata)
-{
-        Resolve *resolve = userdata;
-
-        resolve->handler(0, &resolve->resolved, NULL, resolve->userdata);
-        return 0;
-}
-
 static int start_helper(
                 Resolve *resolve, sd_event *event, const char *user, const char *group, char *const *groups)
 {
@@ -174,11 +165,7 @@ int resolve_user(sd_event *event, const char *user, const char *group, char *con
                 return -ENOMEM;
         resolve->handler = handler;
         resolve->userdata = userdata;
-        r = resolve_numbers(user, group, groups, &resolve->resolved);
-        if (r == -EAGAIN)
-                r = start_helper(resolve, event, user, group, groups);
-        else if (r >= 0)
-                r = sd_event_add_time(event, &resolve->timer, CLOCK_MONOTONIC, 0, 0, on_numbers, resolve);
+        r = start_helper(resolve, event, user, group, groups);
         if (r < 0)
                 return r;
         *ret = TAKE_PTR(resolve);
@@ -190,7 +177,6 @@ Resolve *resolve_free(Resolve *r)
         if (!r)
                 return NULL;
         r->helper = helper_free(r->helper);
-        r->timer = sd_event_source_disable_unref(r->timer);
         free(r);
         return NULL;
 }

@@ -2,7 +2,8 @@
 #pragma once
 
 /* Names of users and groups → numbers. NSS may ask the network and has no way to be asked without waiting, so names are
- * looked up by a short-lived process of our own (helper.h) within 10 s; numbers need none.
+ * looked up by a short-lived process of our own (helper.h) within 10 s; numbers need none: who asks tries
+ * resolve_numbers() first.
  *
  * With a user the primary group is that of the user database unless `group` is given; a user given by number is not
  * looked up, and its group is then the one of the same number. The supplementary groups are those of the user

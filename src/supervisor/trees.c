@@ -16,11 +16,9 @@
 #include "supervisor/events.h"
 #include "supervisor/methods.h"
 #include "supervisor/node-json.h"
+#include "supervisor/quotas.h"
 #include "supervisor/resolve.h"
 #include "wire/message.h"
-
-/* Each is a helper process. Those a service loads at its start are as many as its owner has put there. */
-#define RESOLVING_MAX 64
 
 /* A tree or a child on its way in: parsed, then its user names resolved one by one, then added and started, then
  * awaited. Exactly one call of done() ends it. */
@@ -31,7 +29,7 @@ struct Loading {
         TreeSpec *spec;
         char *parent; /* by path: it may go while names are being resolved */
         bool child, by_peer, names_only;
-        Resolve *resolve;
+        Resolve *resolve; /* the look-up under way */
         tree_done_t done;
         void *userdata;
         Json *error; /* known already, told once everything is gone again */
@@ -42,7 +40,7 @@ static void loading_unlist(Loading *l)
         if (list_is_empty(&l->queue))
                 return;
         list_unlink(&l->queue);
-        l->manager->n_loadings--;
+        l->manager->n_lookups -= l->by_peer;
 }
 
 static void loading_end(Loading *l, Node *top, Json *error)
@@ -240,31 +238,46 @@ static void on_resolved(int r, const Resolved *resolved, const char *why, void *
         loading_next(l);
 }
 
+/* -EDQUOT past what is looked up for others at a time; what our owner has put among the service's trees is not
+ * counted. */
+static int look_up(Loading *l, const TreeSpec *spec)
+{
+        Manager *m = l->manager;
+
+        if (list_is_empty(&l->queue)) {
+                if (l->by_peer && m->n_lookups >= QUOTA_LOOKUPS)
+                        return -EDQUOT;
+                list_append(&m->loadings, &l->queue);
+                m->n_lookups += l->by_peer;
+        }
+        return resolve_user(m->event, spec->user, spec->group, spec->groups, on_resolved, l, &l->resolve);
+}
+
+static int take_numbers(TreeSpec *spec)
+{
+        Resolved found;
+        int r = resolve_numbers(spec->user, spec->group, spec->groups, &found);
+
+        return r < 0 ? r : take_resolved(spec, &found);
+}
+
 static void loading_next(Loading *l)
 {
-        TreeSpec *spec = first_unresolved(l->spec);
-        int r;
+        TreeSpec *spec;
+        int r = 0;
 
-        if (!spec) {
+        while (r >= 0 && (spec = first_unresolved(l->spec)))
+                r = geteuid() != 0 ? -EPERM : take_numbers(spec);
+        if (r == -EAGAIN)
+                r = look_up(l, spec);
+        else if (r >= 0)
                 loading_start(l);
-                return;
-        }
-        if (geteuid() != 0) {
+        if (r == -EPERM)
                 loading_fail(l, NULL, ERROR_PERMISSION_DENIED, "only a privileged supervisor changes user");
-                return;
-        }
-        if (list_is_empty(&l->queue)) {
-                if (l->by_peer && l->manager->n_loadings >= RESOLVING_MAX) {
-                        loading_fail(l, NULL, ERROR_LIMIT_EXCEEDED,
-                                        "too many user names are being looked up; try again later");
-                        return;
-                }
-                list_append(&l->manager->loadings, &l->queue);
-                l->manager->n_loadings++;
-        }
-        r = resolve_user(l->manager->event, spec->user, spec->group, spec->groups, on_resolved, l,
-                        &l->resolve);
-        if (r < 0)
+        else if (r == -EDQUOT)
+                loading_fail(l, NULL, ERROR_LIMIT_EXCEEDED,
+                                "too many user names are being looked up; try again later");
+        else if (r < 0)
                 loading_fail(l, NULL, ERROR_INTERNAL, strerror(-r));
 }
 
@@ -299,8 +312,8 @@ int problems_to_error(const ConfigProblems *problems, int code, const char *what
                         strna(first));
 }
 
-static void loading_begin(Manager *m, const char *parent, TreeSpec *spec, bool child, bool names_only,
-                tree_done_t done, void *userdata, Loading **ret)
+static void loading_begin(Manager *m, bool by_peer, const char *parent, TreeSpec *spec, bool child,
+                bool names_only, tree_done_t done, void *userdata, Loading **ret)
 {
         Loading *l = calloc(1, sizeof(Loading));
         Json *error = NULL;
@@ -322,9 +335,8 @@ static void loading_begin(Manager *m, const char *parent, TreeSpec *spec, bool c
         l->names_only = names_only;
         l->done = done;
         l->userdata = userdata;
-        l->by_peer = ret;
-        if (ret)
-                *ret = l;
+        l->by_peer = by_peer;
+        *ret = l;
         loading_next(l);
 }
 
@@ -369,7 +381,7 @@ static void parsed(Manager *m, const Peer *peer, const char *parent, int r, Tree
                 json_unref(error);
         } else {
                 config_log_warnings(problems, spec->name);
-                loading_begin(m, parent, spec, child, false, done, userdata, ret);
+                loading_begin(m, peer, parent, spec, child, false, done, userdata, ret);
         }
         config_problems_done(problems);
 }
@@ -384,14 +396,16 @@ void manager_load_tree(
         parsed(m, peer, "/", r, spec, &problems, false, done, userdata, ret);
 }
 
-void manager_load_spec(Manager *m, TreeSpec *spec, tree_done_t done, void *userdata, Loading **ret)
+void manager_load_spec(
+                Manager *m, bool by_peer, TreeSpec *spec, tree_done_t done, void *userdata, Loading **ret)
 {
-        loading_begin(m, "/", spec, false, false, done, userdata, ret);
+        loading_begin(m, by_peer, "/", spec, false, false, done, userdata, ret);
 }
 
-void manager_resolve_names(Manager *m, TreeSpec *spec, tree_done_t done, void *userdata, Loading **ret)
+void manager_resolve_names(
+                Manager *m, bool by_peer, TreeSpec *spec, tree_done_t done, void *userdata, Loading **ret)
 {
-        loading_begin(m, "/", spec, false, true, done, userdata, ret);
+        loading_begin(m, by_peer, "/", spec, false, true, done, userdata, ret);
 }
 
 void manager_spawn_child(Manager *m, const Peer *peer, Node *parent, Json *child, Entry *entry,

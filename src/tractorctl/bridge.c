@@ -10,7 +10,8 @@
 
 /* `bridge`: bytes from stdin to the control socket and back to stdout, knowing nothing of what they mean. Each
  * direction has a buffer and ends by itself: EOF is passed on as the end of that half alone. Once the socket has no
- * more to say, or nobody reads stdout any more, all is over. */
+ * more to say, or nobody reads stdout any more, all is over; with --until-eof as soon as all of stdin has been passed
+ * on. */
 
 #define BUFFER_SIZE (64U * 1024)
 
@@ -66,32 +67,53 @@ static int turn(Direction *d, short from, short to)
         return r;
 }
 
-/* 0 at the end, or negative errno. */
-static int pass(Direction *up, Direction *down)
+static bool is_broken(int r)
 {
-        while (!down->over) {
-                struct pollfd p[] = {
-                        { .fd = up->over || up->n > 0 ? -1 : up->from, .events = POLLIN },
-                        { .fd = up->n > 0 ? up->to : -1, .events = POLLOUT },
-                        { .fd = down->n > 0 ? -1 : down->from, .events = POLLIN },
-                        { .fd = down->to, .events = down->n > 0 ? POLLOUT : 0 },
-                };
-                int r;
+        return r == -EPIPE || r == -ECONNRESET;
+}
 
-                if (poll(p, ELEMENTSOF(p), -1) < 0) {
-                        if (errno != EINTR)
-                                return -errno;
-                        continue;
-                }
-                if (p[3].revents & (POLLERR | POLLHUP | POLLNVAL))
-                        return 0; /* nobody reads */
-                r = turn(up, p[0].revents, p[1].revents);
-                if (r >= 0)
-                        r = turn(down, p[2].revents, p[3].revents);
-                if (r < 0)
-                        return r == -EPIPE || r == -ECONNRESET ? 0 : r;
-        }
-        return 0;
+/* Waits for one of them to be able to go on, and lets both. With `until_eof` what comes down is passed on as long as
+ * somebody takes it, and matters no further. */
+static int pass_once(Direction *up, Direction *down, bool until_eof)
+{
+        struct pollfd p[] = {
+                { .fd = up->over || up->n > 0 ? -1 : up->from, .events = POLLIN },
+                { .fd = up->n > 0 ? up->to : -1, .events = POLLOUT },
+                { .fd = down->over || down->n > 0 ? -1 : down->from, .events = POLLIN },
+                { .fd = down->over ? -1 : down->to, .events = down->n > 0 ? POLLOUT : 0 },
+        };
+        int r;
+
+        if (poll(p, ELEMENTSOF(p), -1) < 0)
+                return errno == EINTR ? 0 : -errno;
+        if (p[3].revents & (POLLERR | POLLHUP | POLLNVAL))
+                r = -EPIPE; /* nobody reads */
+        else
+                r = turn(down, p[2].revents, p[3].revents);
+        if (is_broken(r))
+                down->over = true;
+        else if (r < 0)
+                return r;
+        if (down->over && !until_eof)
+                return 0;
+        return turn(up, p[0].revents, p[1].revents);
+}
+
+/* 0 at the end, or negative errno. */
+static int pass(Direction *up, Direction *down, bool until_eof)
+{
+        int r = 0;
+
+        while (r >= 0 && !(until_eof ? up->over : down->over))
+                r = pass_once(up, down, until_eof);
+        return is_broken(r) ? 0 : r;
+}
+
+/* A socket that is closed with something unread in it tells its peer of a reset in place of an end. */
+static void discard(int fd, char *buf)
+{
+        while (read(fd, buf, BUFFER_SIZE) > 0)
+                ;
 }
 
 int verb_bridge(Context *c)
@@ -115,7 +137,9 @@ int verb_bridge(Context *c)
         up->socket = true;
         down->from = fd;
         down->to = STDOUT_FILENO;
-        r = pass(up, down);
+        r = pass(up, down, c->o->until_eof);
+        if (c->o->until_eof && r >= 0)
+                discard(fd, down->data);
         /* They may be another's as well. */
         (void) fd_set_nonblock(STDIN_FILENO, false);
         (void) fd_set_nonblock(STDOUT_FILENO, false);

@@ -1,13 +1,10 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include <errno.h>
 #include <signal.h>
-#include <stdarg.h>
 #include <unistd.h>
 
-#include "base/error.h"
 #include "base/usec.h"
 #include "tractorctl/context.h"
-#include "tractorctl/describe.h"
 #include "tractorctl/progress.h"
 #include "tractorctl/remote.h"
 
@@ -21,111 +18,6 @@ void context_done(Context *c)
         remote_done(c);
         c->event = sd_event_unref(c->event);
         free(TAKE_PTR(c->socket));
-}
-
-int fail(const Context *c, int code, const char *format, ...)
-{
-        _cleanup_free_ char *text = NULL, *clean = NULL;
-        va_list ap;
-
-        va_start(ap, format);
-        if (vasprintf(&text, format, ap) < 0)
-                text = NULL;
-        va_end(ap);
-        clean = text_clean(text);
-        fprintf(stderr, "tractorctl: %s%s%s\n", c->o->verb_name ?: "", c->o->verb_name ? ": " : "",
-                        clean ?: "out of memory");
-        return code;
-}
-
-int fail_errno(const Context *c, int r)
-{
-        if (r == -ECANCELED && c->interrupts > 0)
-                return CTL_INTERRUPTED;
-        if (r == -ECONNRESET || r == -EPIPE)
-                return fail(c, CTL_NO_SUPERVISOR,
-                                "the connection to the supervisor was lost; try 'tractorctl ping'");
-        return fail(c, CTL_FAILED, "%s", strerror(-r));
-}
-
-void print_problems(FILE *f, const Json *problems)
-{
-        for (size_t i = 0; i < json_length(problems); i++) {
-                const Json *p = json_item(problems, i);
-                _cleanup_free_ char *pointer = text_clean(json_get_string(p, "pointer", ""));
-                _cleanup_free_ char *message = text_clean(json_get_string(p, "message", ""));
-
-                fprintf(f, "%s: %s\n", strna(pointer), strna(message));
-        }
-}
-
-/* Of a tree that failed to load, or a child that failed to start, nothing is left to be looked at. */
-static char *hint_of_nothing_left(const Context *c, const Json *error)
-{
-        if (c->o->verb != VERB_SPAWN)
-                return xasprintf("try 'tractorctl %s %s' again when that is mended", c->o->verb_name,
-                                c->o->args[0]);
-        if (json_get_integer(error, "code", 0) == ERROR_SPAWN_FAILED)
-                return strdup("check the command and the options, see 'tractorctl help'");
-        return xasprintf("see 'tractorctl tree %s'", c->o->args[0]);
-}
-
-/* What to try next, with the path put in. NULL: out of memory. */
-static char *make_hint(const Context *c, const char *subject, const Json *error)
-{
-        const char *hint = hint_of_error(error), *gap = strstr(hint, "PATH");
-        bool denied = json_get_integer(error, "code", 0) == ERROR_PERMISSION_DENIED;
-        Verb verb = c->o->verb;
-
-        /* The supervisor of a run ends with it: no question can be put to it. */
-        if ((verb == VERB_RUN && !denied) || ((verb == VERB_LOAD || verb == VERB_SPAWN) && gap))
-                return hint_of_nothing_left(c, error);
-        if (!gap)
-                return strdup(hint);
-        return xasprintf("%.*s%s%s", (int) (gap - hint), hint, subject ?: "PATH", gap + strlen("PATH"));
-}
-
-/* What was wrong stood on the command line, not in a file: one line, however many there are. */
-static int fail_options(const Context *c, const char *subject, const Json *error, const Json *problems)
-{
-        _cleanup_free_ char *text = NULL;
-        size_t n = 0;
-        FILE *f = open_memstream(&text, &n);
-        int code = json_get_integer(error, "code", 0) == ERROR_INVALID_PARAMS ? CTL_USAGE : CTL_FAILED;
-
-        if (!f)
-                return fail_errno(c, -ENOMEM);
-        for (size_t i = 0; i < json_length(problems); i++) {
-                const Json *p = json_item(problems, i);
-                const char *pointer = json_get_string(p, "pointer", "");
-
-                fprintf(f, "%s%s: %s", i > 0 ? "; " : "", pointer + (*pointer == '/'),
-                                json_get_string(p, "message", ""));
-        }
-        if (fclose(f) != 0)
-                return fail_errno(c, -ENOMEM);
-        return fail(c, code, "%s%s%s; see 'man 5 tractor-tree'", subject ?: "", subject ? ": " : "", text);
-}
-
-int fail_error(const Context *c, const char *subject, const Json *error)
-{
-        const Json *problems = json_get(json_get(error, "data"), "problems");
-        _cleanup_free_ char *text = NULL, *hint = NULL;
-        int code = exit_code_of_error(error);
-
-        if (json_length(problems) > 0 && c->o->verb != VERB_SPAWN && c->o->verb != VERB_SET_LIMIT) {
-                print_problems(stderr, problems);
-                return CTL_FAILED;
-        }
-        if (json_length(problems) > 0)
-                return fail_options(c, subject, error, problems);
-        text = describe_error(error);
-        hint = make_hint(c, subject, error);
-        if (!text || !hint)
-                return fail_errno(c, -ENOMEM);
-        if (strstr(text, subject ?: ""))
-                subject = NULL;
-        return fail(c, code, "%s%s%s; %s", subject ?: "", subject ? ": " : "", text, hint);
 }
 
 int connect_code(int r)

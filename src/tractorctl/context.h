@@ -50,14 +50,22 @@ int context_watch_signals(Context *c);
 /* One request and its result: 0 with *ret, or an exit code with the line printed. Consumes params. */
 int context_call(Context *c, const char *method, Json *params, Json **ret);
 
-/* "tractorctl: VERB: …" on stderr; gives `code` back. */
+/* "tractorctl: VERB: …" on stderr, or with --json {"verb", "exit", "message", "error"?}; gives `code` back. fail.c */
 int fail(const Context *c, int code, const char *format, ...) _printf_(3, 4);
 int fail_errno(const Context *c, int r);
-/* Prints a protocol error, or its data.problems, one a line; the exit code that it stands for. `subject`, a path or
- * file, is put in front unless the error names it; NULL: none. */
+/* The same way what is no failure. */
+void note(const Context *c, const char *format, ...) _printf_(2, 3);
+/* Prints a protocol error, or its data.problems, "FILE: POINTER: message" a line; the exit code that it stands for.
+ * `subject`, a path or file, is put in front unless the error names it; NULL: none. Asks for the paths there are when
+ * one was not found. */
 int fail_error(const Context *c, const char *subject, const Json *error);
+/* A tree file that is no JSON, as tree_file_read() tells it. */
+int fail_tree_file(const Context *c, const char *text);
 /* The problems of a tree file, "POINTER: message" a line. */
 void print_problems(FILE *f, const Json *problems);
+
+/* A verb that is reserved. */
+int fail_unbuilt(const Context *c);
 
 /* With --json the value on stdout, and true; false: the verb prints it its own way. */
 bool print_json(const Context *c, Json *v);
@@ -73,10 +81,9 @@ int verb_tree(Context *c);
 int verb_list(Context *c);
 int verb_load(Context *c);
 int verb_apply(Context *c);
-int verb_unload(Context *c);
 int verb_validate(Context *c);
 int verb_spawn(Context *c);
-int verb_on_paths(Context *c); /* cancel kill restart start freeze thaw */
+int verb_on_paths(Context *c); /* cancel kill restart start freeze thaw unload */
 int verb_set_limit(Context *c);
 int verb_events(Context *c);
 int verb_top(Context *c);
@@ -86,6 +93,7 @@ int verb_wait(Context *c);
 int verb_call(Context *c);
 int verb_tell(Context *c);
 int verb_stream(Context *c);
+int verb_tasks(Context *c);
 int verb_bridge(Context *c);
 int verb_ping(Context *c);
 int verb_version(Context *c);

@@ -59,7 +59,7 @@ static int on_told(sd_event_source *s, void *userdata)
 {
         Link *l = userdata;
 
-        session_peer_exited(l->session, l->exit);
+        session_peer_told(l->session, l->exit);
         return 0;
 }
 
@@ -70,10 +70,10 @@ static void on_control(const Message *m, void *userdata)
 
         if (l->told || !l->session || !streq(m->method, "$/peer_exited"))
                 return;
-        l->exit = json_ref(json_get(m->params, "exit"));
+        l->exit = json_ref(m->params);
         if (sd_event_add_defer(l->c->event, &l->told, on_told, l) < 0 ||
                         sd_event_source_set_priority(l->told, SD_EVENT_PRIORITY_IDLE) < 0)
-                session_peer_exited(l->session, l->exit);
+                session_peer_told(l->session, l->exit);
 }
 
 static int open_session(Link *l, int fd, bool hello)

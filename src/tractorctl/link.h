@@ -26,5 +26,5 @@ int link_finish(Link *l);
 int call_params(Context *c, Json **ret);
 /* Turns the loop until *done, passing on what a signal asks for: -ECANCELED. */
 int await_end(Context *c, Link *l, int64_t id, const bool *done);
-/* An actor's answer, or the end of its connection. */
-int fail_actor(Context *c, const Json *error);
+/* An actor's answer to `method`, or the end of its connection. */
+int fail_actor(Context *c, const char *method, const Json *error);

@@ -1,11 +1,14 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include <errno.h>
+#include <fcntl.h>
 #include <stdio.h>
+#include <sys/wait.h>
 #include <time.h>
 #include <unistd.h>
 
 #include "base/error.h"
 #include "tractorctl/log-file.h"
+#include "tractorctl/logs.h"
 #include "tractorctl/remote.h"
 
 /* `logs`: the supervisor says where an actor's output is. The journal is journalctl's to read, which takes our place with
@@ -99,6 +102,7 @@ static int exec_journalctl(const Context *c, const Json *node)
 
 typedef struct Shown {
         Context *c;
+        int (*put)(FILE *f, const Context *c, const LogLine *line);
         size_t max;   /* lines kept until all that is there has been seen; SIZE_MAX: none is */
         char **lines; /* a ring of that size */
         size_t n;
@@ -172,6 +176,14 @@ static int put_line(FILE *f, const Context *c, const LogLine *line)
         return r;
 }
 
+/* Beside other things, which are cleaned before they are shown. */
+static int put_briefly(FILE *f, const Context *c, const LogLine *line)
+{
+        put_time(f, line->time);
+        (void) fwrite(line->text, 1, line->n, f);
+        return 0;
+}
+
 /* Keeps the last ones; NULs in it end it, which is no loss to text. */
 static int keep_line(Shown *s, const LogLine *line)
 {
@@ -185,7 +197,7 @@ static int keep_line(Shown *s, const LogLine *line)
         f = open_memstream(&text, &n);
         if (!f)
                 return -ENOMEM;
-        r = put_line(f, s->c, line);
+        r = s->put(f, s->c, line);
         if (fclose(f) != 0)
                 r = -ENOMEM;
         if (r < 0) {
@@ -203,7 +215,7 @@ static void on_line(const LogLine *line, void *userdata)
         int r;
 
         if (s->caught_up || s->max == SIZE_MAX) {
-                r = put_line(stdout, s->c, line);
+                r = s->put(stdout, s->c, line);
                 if (s->caught_up)
                         (void) fflush(stdout);
         } else
@@ -211,12 +223,18 @@ static void on_line(const LogLine *line, void *userdata)
         s->error = s->error ?: r;
 }
 
+/* The first that is still kept. */
+static size_t oldest(const Shown *s)
+{
+        return s->max != SIZE_MAX && s->n > s->max ? s->n - s->max : 0;
+}
+
 static void on_caught_up(void *userdata)
 {
         Shown *s = userdata;
 
         s->caught_up = true;
-        for (size_t i = s->max != SIZE_MAX && s->n > s->max ? s->n - s->max : 0; s->lines && i < s->n; i++)
+        for (size_t i = oldest(s); s->lines && i < s->n; i++)
                 fputs(s->lines[i % s->max], stdout);
         (void) fflush(stdout);
 }
@@ -240,25 +258,126 @@ static size_t lines_shown(const Options *o)
         return o->follow ? FOLLOW_LINES : SIZE_MAX;
 }
 
-static int show_file(Context *c, const char *path)
+static int read_file(Shown *s, const char *path, bool follow, void (*caught_up)(void *userdata))
 {
-        Shown s = { .c = c, .max = lines_shown(c->o) };
-        LogReader reader = { .on_line = on_line, .userdata = &s };
+        LogReader reader = { .on_line = on_line, .userdata = s };
         int r = 0;
 
-        if (s.max != SIZE_MAX && s.max > 0) {
-                s.lines = calloc(s.max, sizeof(char *));
-                r = s.lines ? 0 : -ENOMEM;
+        if (s->max != SIZE_MAX && s->max > 0) {
+                s->lines = calloc(s->max, sizeof(char *));
+                r = s->lines ? 0 : -ENOMEM;
         }
         if (r >= 0)
-                r = log_file_read(path, c->o->follow, &reader, on_caught_up);
+                r = log_file_read(path, follow, &reader, caught_up);
         log_reader_done(&reader);
-        for (size_t i = 0; s.lines && i < s.max; i++)
-                free(s.lines[i]);
-        free(s.lines);
+        return r;
+}
+
+static void shown_done(Shown *s)
+{
+        for (size_t i = 0; s->lines && i < s->max; i++)
+                free(s->lines[i]);
+        free(s->lines);
+}
+
+static int show_file(Context *c, const char *path)
+{
+        _cleanup_(shown_done) Shown s = { .c = c, .put = put_line, .max = lines_shown(c->o) };
+        int r = read_file(&s, path, c->o->follow, on_caught_up);
+
         if (s.error < 0)
                 return fail_errno(c, s.error);
         return r < 0 ? fail_file(c, path, r) : CTL_DONE;
+}
+
+/* --- the last lines, beside other things --- */
+
+static void on_all_read(void *userdata)
+{
+        /* they are looked at afterwards */
+}
+
+static int tail_of_file(Context *c, const char *path, size_t n, char ***ret)
+{
+        _cleanup_(shown_done) Shown s = { .c = c, .put = put_briefly, .max = n };
+        int r = read_file(&s, path, false, on_all_read);
+
+        r = r < 0 ? r : s.error;
+        for (size_t i = oldest(&s); r >= 0 && i < s.n; i++)
+                r = strv_append(ret, s.lines[i % s.max]);
+        return r;
+}
+
+static int start_journalctl(char *const *argv, pid_t *ret_pid, FILE **ret)
+{
+        int fds[2];
+
+        if (pipe2(fds, O_CLOEXEC) < 0)
+                return -errno;
+        *ret = fdopen(fds[0], "re");
+        *ret_pid = *ret ? fork() : -1;
+        if (*ret_pid == 0) {
+                int null = open("/dev/null", O_RDWR | O_CLOEXEC);
+
+                if (null >= 0 && dup2(null, STDIN_FILENO) >= 0 && dup2(fds[1], STDOUT_FILENO) >= 0 &&
+                                dup2(null, STDERR_FILENO) >= 0)
+                        execvp(argv[0], argv);
+                _exit(EXIT_FAILURE);
+        }
+        close(fds[1]);
+        if (*ret_pid > 0)
+                return 0;
+        if (*ret)
+                (void) fclose(*ret);
+        else
+                close(fds[0]);
+        return -EAGAIN;
+}
+
+static int tail_of_journal(const Json *node, size_t n, char ***ret)
+{
+        static const char *const options[] = { "journalctl", "-q", "--no-pager", "--no-hostname",
+                "-oshort" };
+        _cleanup_(strv_freep) char **argv = NULL;
+        _cleanup_free_ char *line = NULL, *number = xasprintf("-n%zu", n);
+        int r = number ? 0 : -ENOMEM;
+        size_t size = 0;
+        FILE *f = NULL;
+        pid_t pid = 0;
+
+        for (size_t i = 0; r >= 0 && i < ELEMENTSOF(options); i++)
+                r = strv_append(&argv, options[i]);
+        if (r >= 0)
+                r = strv_append(&argv, number);
+        if (r >= 0)
+                r = add_matches(node, &argv);
+        if (r >= 0)
+                r = start_journalctl(argv, &pid, &f);
+        if (r < 0)
+                return r;
+        while (r >= 0 && strv_length(*ret) < n && getline(&line, &size, f) > 0) {
+                line[strcspn(line, "\n")] = 0;
+                r = strv_append(ret, line);
+        }
+        (void) fclose(f);
+        while (waitpid(pid, NULL, 0) < 0 && errno == EINTR)
+                ;
+        return r;
+}
+
+int logs_tail(Context *c, const Json *node, size_t n, char ***ret)
+{
+        const char *output = json_get_string(node, "output", NULL);
+        _cleanup_(strv_freep) char **lines = NULL;
+        int r;
+
+        if (!output || c->o->host)
+                return 0;
+        r = streq(output, "journal") ? tail_of_journal(node, n, &lines) : tail_of_file(c, output, n, &lines);
+        if (r == -ENOMEM)
+                return r;
+        *ret = TAKE_PTR(lines);
+        return 0;
 }
 
 /* --- */

@@ -13,7 +13,7 @@ static int (*const verbs[_VERB_BUILT_MAX])(Context *c) = {
         [VERB_LIST] = verb_list,
         [VERB_LOAD] = verb_load,
         [VERB_APPLY] = verb_apply,
-        [VERB_UNLOAD] = verb_unload,
+        [VERB_UNLOAD] = verb_on_paths,
         [VERB_VALIDATE] = verb_validate,
         [VERB_SPAWN] = verb_spawn,
         [VERB_CANCEL] = verb_on_paths,
@@ -31,6 +31,7 @@ static int (*const verbs[_VERB_BUILT_MAX])(Context *c) = {
         [VERB_CALL] = verb_call,
         [VERB_TELL] = verb_tell,
         [VERB_STREAM] = verb_stream,
+        [VERB_TASKS] = verb_tasks,
         [VERB_BRIDGE] = verb_bridge,
         [VERB_PING] = verb_ping,
         [VERB_VERSION] = verb_version,
@@ -44,9 +45,7 @@ static int dispatch(Context *c)
         if (c->o->help || c->o->verb == VERB_HELP)
                 return verb_help(c);
         if (c->o->verb == VERB_UNBUILT)
-                return fail(c, CTL_FAILED,
-                                "not built yet in this version (Unsupported, -32010); "
-                                "see 'tractorctl help' for what is");
+                return fail_unbuilt(c);
         r = sd_event_new(&c->event);
         return r < 0 ? fail_errno(c, r) : verbs[c->o->verb](c);
 }
@@ -92,8 +91,11 @@ int main(int argc, char **argv)
         surroundings_get(&c.surroundings);
         r = options_parse(argc, argv, &o, &error);
         if (r < 0)
-                return fail(&c, r == -ENOMEM ? CTL_FAILED : CTL_USAGE, "%s%s", error ?: strerror(-r),
-                                error && !strstr(error, "tractorctl ") ? "; see 'tractorctl help'" : "");
+                o.json = options_json_asked(argc, argv);
+        if (o.json == JSON_MODE_AUTO)
+                o.json = c.style.terminal ? JSON_MODE_PRETTY : JSON_MODE_SHORT;
+        if (r < 0)
+                return fail(&c, r == -ENOMEM ? CTL_FAILED : CTL_USAGE, "%s", error ?: strerror(-r));
         r = finish(&c, dispatch(&c));
         if (r == CTL_INTERRUPTED && c.signo > 0)
                 end_by_signal(&c);

@@ -2,143 +2,15 @@
 #include <errno.h>
 #include <stdio.h>
 
+#include "base/path.h"
 #include "base/usec.h"
-#include "tractorctl/options.h"
+#include "tractorctl/glob.h"
+#include "tractorctl/near.h"
+#include "tractorctl/verb-table.h"
 
-#define MANY SIZE_MAX
 #define SECONDS_MAX 1e9
-#define ON(v) (UINT32_C(1) << (v))
-#define EVERY_VERB UINT32_MAX
-#define WAITING                                                                                             \
-        (ON(VERB_LOAD) | ON(VERB_APPLY) | ON(VERB_UNLOAD) | ON(VERB_SPAWN) | ON(VERB_CANCEL) |              \
-                        ON(VERB_KILL) | ON(VERB_RESTART) | ON(VERB_START) | ON(VERB_FREEZE) |               \
-                        ON(VERB_THAW) | ON(VERB_SET_LIMIT))
-
-static const struct {
-        const char *name, *arguments, *help;
-        size_t min, max;
-} verbs[_VERB_BUILT_MAX] = {
-        [VERB_RUN] = { "run", "TREE [--socket PATH] [--backend B]", "run a tree in the foreground", 1, 1 },
-        [VERB_STATUS] = { "status", "[PATH]", "the supervisor, or one node in detail", 0, 1 },
-        [VERB_TREE] = { "tree", "[PATH]", "the supervision tree", 0, 1 },
-        [VERB_LIST] = { "list", "[GLOB]", "one line a node", 0, 1 },
-        [VERB_LOAD] = { "load", "FILE [--no-wait]", "start a tree in the running supervisor", 1, 1 },
-        [VERB_APPLY] = { "apply", "FILE [--dry-run] [--no-wait]", "make the running tree what the file says",
-                        1, 1 },
-        [VERB_UNLOAD] = { "unload", "PATH [--no-wait]", "stop a tree and forget it", 1, 1 },
-        [VERB_VALIDATE] = { "validate", "FILE", "check a tree file, one line a problem", 1, 1 },
-        [VERB_SPAWN] = { "spawn", "PARENT NAME [OPTION…] -- CMD…", "start one more child", 2, 2 },
-        [VERB_CANCEL] = { "cancel", "PATH… [--reason TEXT] [--grace-ms N]", "stop for good", 1, MANY },
-        [VERB_KILL] = { "kill", "PATH… [-s SIGNAL]", "signal the main process", 1, MANY },
-        [VERB_RESTART] = { "restart", "PATH…", "stop, then start again", 1, MANY },
-        [VERB_START] = { "start", "PATH…", "start what is dead or failed", 1, MANY },
-        [VERB_FREEZE] = { "freeze", "PATH…", "take the CPU from a subtree", 1, MANY },
-        [VERB_THAW] = { "thaw", "PATH…", "give it back", 1, MANY },
-        [VERB_SET_LIMIT] = { "set-limit", "PATH KEY=VALUE…", "change limits while it runs", 2, MANY },
-        [VERB_EVENTS] = { "events", "[-f] [PATH]", "the state as events; -f: follow what happens", 0, 1 },
-        [VERB_TOP] = { "top", "[PATH] [-n N] [-d S]", "live: CPU, memory, tasks, pressure, restarts", 0, 1 },
-        [VERB_LOGS] = { "logs", "[-f] [-n N] PATH", "what an actor wrote, across its restarts", 1, 1 },
-        [VERB_FIND] = { "find", "NAME", "an actor by its name", 1, 1 },
-        [VERB_WAIT] = { "wait", "PATH [--for ready|gone] [--timeout S]", "until it is, there yet or not", 1,
-                        1 },
-        [VERB_CALL] = { "call", "PATH METHOD [JSON]", "ask an actor, print its result", 2, 3 },
-        [VERB_TELL] = { "tell", "PATH METHOD [JSON]", "notify an actor", 2, 3 },
-        [VERB_STREAM] = { "stream", "PATH METHOD [JSON]", "a line an item; stdin's lines go up", 2, 3 },
-        [VERB_BRIDGE] = { "bridge", "", "stdin and stdout are the control socket", 0, 0 },
-        [VERB_PING] = { "ping", "", "ask for a sign of life", 0, 0 },
-        [VERB_VERSION] = { "version", "", "of this program and of the supervisor", 0, 0 },
-        [VERB_HELP] = { "help", "", "this text", 0, MANY },
-};
-
-static const char *const unbuilt[] = {
-        "crashes",
-        "pool",
-        "tasks",
-        "debug",
-        "reexec",
-        "metrics",
-};
-
-typedef enum OptionKind {
-        OPTION_FLAG,    /* bool at `offset` */
-        OPTION_STRING,  /* const char * at `offset` */
-        OPTION_NUMBER,  /* int64_t at `offset`, not negative */
-        OPTION_SECONDS, /* microseconds, uint64_t at `offset` */
-        OPTION_JSON,
-        /* The rest are the child's keys, named by `key`. */
-        OPTION_CHILD_STRING,
-        OPTION_CHILD_INTEGER,
-        OPTION_CHILD_TRUE,
-        OPTION_CHILD_ITEM,  /* one more item of an array */
-        OPTION_CHILD_PAIR,  /* KEY=VALUE into an object of strings */
-        OPTION_CHILD_LIMIT, /* KEY=VALUE, digits alone become a number */
-        OPTION_CHILD_READY,
-        OPTION_CHILD_SET, /* KEY=JSON */
-} OptionKind;
-
-typedef struct OptionInfo {
-        const char *name;
-        char letter;
-        OptionKind kind;
-        uint32_t verbs;
-        size_t offset;
-        const char *key;
-} OptionInfo;
-
-#define FIELD(m) offsetof(Options, m)
-#define CHILD(option, k, what)                                                                              \
-        {                                                                                                   \
-                .name = (option), .kind = (k), .verbs = ON(VERB_SPAWN), .key = (what)                       \
-        }
-
-/* The verbs' own first: the first match in force wins. */
-static const OptionInfo options[] = {
-        CHILD("restart", OPTION_CHILD_STRING, "restart"),
-        CHILD("ready", OPTION_CHILD_READY, "ready"),
-        CHILD("cwd", OPTION_CHILD_STRING, "cwd"),
-        CHILD("env", OPTION_CHILD_PAIR, "env"),
-        CHILD("env-clear", OPTION_CHILD_TRUE, "env_clear"),
-        CHILD("umask", OPTION_CHILD_STRING, "umask"),
-        CHILD("limit", OPTION_CHILD_LIMIT, "limits"),
-        CHILD("limits-optional", OPTION_CHILD_TRUE, "limits_optional"),
-        CHILD("rlimit", OPTION_CHILD_LIMIT, "rlimits"),
-        CHILD("user", OPTION_CHILD_STRING, "user"),
-        CHILD("group", OPTION_CHILD_STRING, "group"),
-        CHILD("stdout", OPTION_CHILD_STRING, "stdout"),
-        CHILD("stderr", OPTION_CHILD_STRING, "stderr"),
-        CHILD("channel", OPTION_CHILD_STRING, "channel"),
-        CHILD("seccomp", OPTION_CHILD_STRING, "seccomp"),
-        CHILD("stop-signal", OPTION_CHILD_STRING, "stop_signal"),
-        CHILD("grace-ms", OPTION_CHILD_INTEGER, "grace_ms"),
-        CHILD("start-timeout-ms", OPTION_CHILD_INTEGER, "start_timeout_ms"),
-        CHILD("watchdog-ms", OPTION_CHILD_INTEGER, "watchdog_ms"),
-        CHILD("nice", OPTION_CHILD_INTEGER, "nice"),
-        CHILD("oom-score-adj", OPTION_CHILD_INTEGER, "oom_score_adj"),
-        CHILD("depends", OPTION_CHILD_ITEM, "depends"),
-        CHILD("significant", OPTION_CHILD_TRUE, "significant"),
-        CHILD("description", OPTION_CHILD_STRING, "description"),
-        CHILD("set", OPTION_CHILD_SET, NULL),
-        { "backend", 0, OPTION_STRING, ON(VERB_RUN), FIELD(backend), NULL },
-        { "signal", 's', OPTION_STRING, ON(VERB_KILL), FIELD(signal), NULL },
-        { "reason", 0, OPTION_STRING, ON(VERB_CANCEL), FIELD(reason), NULL },
-        { "grace-ms", 0, OPTION_NUMBER, ON(VERB_CANCEL), FIELD(grace_ms), NULL },
-        { "no-wait", 0, OPTION_FLAG, WAITING, FIELD(no_wait), NULL },
-        { "dry-run", 0, OPTION_FLAG, ON(VERB_APPLY), FIELD(dry_run), NULL },
-        { "follow", 'f', OPTION_FLAG, ON(VERB_EVENTS) | ON(VERB_LOGS), FIELD(follow), NULL },
-        { "lines", 'n', OPTION_NUMBER, ON(VERB_LOGS), FIELD(number), NULL },
-        { "number", 'n', OPTION_NUMBER, ON(VERB_TOP), FIELD(number), NULL },
-        { "delay", 'd', OPTION_SECONDS, ON(VERB_TOP), FIELD(delay), NULL },
-        { "for", 0, OPTION_STRING, ON(VERB_WAIT), FIELD(wait_for), NULL },
-        { "timeout", 0, OPTION_SECONDS, ON(VERB_WAIT), FIELD(timeout), NULL },
-        { "socket", 0, OPTION_STRING, EVERY_VERB, FIELD(socket), NULL },
-        { "run", 0, OPTION_STRING, EVERY_VERB, FIELD(run), NULL },
-        { "host", 'H', OPTION_STRING, EVERY_VERB, FIELD(host), NULL },
-        { "user", 0, OPTION_FLAG, EVERY_VERB, FIELD(user), NULL },
-        { "system", 0, OPTION_FLAG, EVERY_VERB, FIELD(system), NULL },
-        { "json", 0, OPTION_JSON, EVERY_VERB, 0, NULL },
-        { "quiet", 'q', OPTION_FLAG, EVERY_VERB, FIELD(quiet), NULL },
-        { "help", 'h', OPTION_FLAG, EVERY_VERB, FIELD(help), NULL },
-};
+/* "--" and the longest name there is. */
+#define SPELT_MAX 32
 
 void options_done(Options *o)
 {
@@ -154,39 +26,19 @@ const char *verb_synopsis(Verb v)
 
         if (v < 0 || v >= _VERB_BUILT_MAX)
                 return NULL;
-        (void) snprintf(text, sizeof(text), "%s %s", verbs[v].name, verbs[v].arguments);
+        (void) snprintf(text, sizeof(text), "%s %s", verb_table[v].name, verb_table[v].arguments);
         return text;
 }
 
 /* Sets *reterr to a sentence, and gives -EINVAL, or -ENOMEM when there is no room even for that. */
 #define REFUSE(...) ((*reterr = xasprintf(__VA_ARGS__)) ? -EINVAL : -ENOMEM)
 
-static int verb_find(const char *name, Verb *ret)
-{
-        for (Verb v = 0; v < _VERB_BUILT_MAX; v++)
-                if (streq(verbs[v].name, name)) {
-                        *ret = v;
-                        return 0;
-                }
-        for (size_t i = 0; i < ELEMENTSOF(unbuilt); i++)
-                if (streq(unbuilt[i], name)) {
-                        *ret = VERB_UNBUILT;
-                        return 0;
-                }
-        return -ENOENT;
-}
-
-static bool option_in_force(const OptionInfo *i, Verb verb)
-{
-        return i->verbs == EVERY_VERB || (verb >= 0 && verb < _VERB_BUILT_MAX && (i->verbs & ON(verb)));
-}
-
 /* `n` bytes of `name`, or the one letter when n is 0. *ret_elsewhere: the name exists, but not here. */
 static const OptionInfo *option_find(const char *name, size_t n, Verb verb, bool *ret_elsewhere)
 {
         *ret_elsewhere = false;
-        for (size_t k = 0; k < ELEMENTSOF(options); k++) {
-                const OptionInfo *i = &options[k];
+        for (size_t k = 0; k < option_table_length; k++) {
+                const OptionInfo *i = &option_table[k];
                 bool same = n == 0 ? i->letter && i->letter == *name
                                    : strlen(i->name) == n && strncmp(i->name, name, n) == 0;
 
@@ -197,12 +49,7 @@ static const OptionInfo *option_find(const char *name, size_t n, Verb verb, bool
         return NULL;
 }
 
-static bool option_takes_value(const OptionInfo *i)
-{
-        return i->kind != OPTION_FLAG && i->kind != OPTION_CHILD_TRUE;
-}
-
-static int parse_integer(const OptionInfo *i, const char *value, int64_t *ret, char **reterr)
+static int parse_integer(const char *spelt, const char *value, int64_t *ret, char **reterr)
 {
         char *end;
         long long n;
@@ -210,32 +57,36 @@ static int parse_integer(const OptionInfo *i, const char *value, int64_t *ret, c
         errno = 0;
         n = strtoll(value, &end, 10);
         if (errno != 0 || end == value || *end != 0)
-                return REFUSE("--%s wants a whole number, not '%s'", i->name, value);
+                return REFUSE("%s wants a whole number, not '%s'", spelt, value);
         *ret = n;
         return 0;
 }
 
 /* "2", "0.5"; a day's worth of seconds and more is still below the bound. */
-static int parse_seconds(const OptionInfo *i, const char *value, uint64_t *ret, char **reterr)
+static int parse_seconds(const char *spelt, const char *value, uint64_t *ret, char **reterr)
 {
         char *end;
         double v = strtod(value, &end);
 
         if (end == value || *end != 0 || strspn(value, "0123456789.") != strlen(value) || v > SECONDS_MAX)
-                return REFUSE("--%s wants seconds, such as 2 or 0.5, not '%s'", i->name, value);
+                return REFUSE("%s wants seconds, such as 2 or 0.5, not '%s'", spelt, value);
         *ret = (uint64_t) (v * USEC_PER_SEC);
         return 0;
 }
 
 static int parse_json_mode(Options *o, const char *value, char **reterr)
 {
-        if (streq(value, "pretty"))
-                o->json = JSON_MODE_PRETTY;
-        else if (streq(value, "short"))
-                o->json = JSON_MODE_SHORT;
-        else if (streq(value, "off"))
-                o->json = JSON_MODE_OFF;
-        else
+        static const char *const names[_JSON_MODE_MAX] = {
+                [JSON_MODE_OFF] = "off",
+                [JSON_MODE_SHORT] = "short",
+                [JSON_MODE_PRETTY] = "pretty",
+        };
+
+        o->json = JSON_MODE_AUTO;
+        for (JsonMode m = 0; value && m < _JSON_MODE_MAX; m++)
+                if (streq_ptr(names[m], value))
+                        o->json = m;
+        if (value && o->json == JSON_MODE_AUTO)
                 return REFUSE("--json wants pretty, short or off, not '%s'", value);
         return 0;
 }
@@ -275,6 +126,24 @@ int json_limit_value(const char *value, Json **ret)
         return json_pack(ret, "s", value);
 }
 
+/* A name that is not known, but near to one that is, was mistyped; of others the supervisor knows. */
+static int check_limit(const char *pair, char **reterr)
+{
+        char name[SPELT_MAX] = "";
+        Near near = { .word = name };
+        size_t n = strcspn(pair, "=");
+
+        if (n >= sizeof(name))
+                return 0;
+        memcpy(name, pair, n);
+        for (size_t i = 0; i < limit_names_length; i++) {
+                if (streq(name, limit_names[i]))
+                        return 0;
+                near_consider(&near, limit_names[i]);
+        }
+        return near.found ? REFUSE("no such limit: '%s'; did you mean %s?", name, near.found) : 0;
+}
+
 static int child_pair(Options *o, const OptionInfo *i, const char *value, char **reterr)
 {
         const char *eq = strchr(value, '=');
@@ -284,6 +153,9 @@ static int child_pair(Options *o, const OptionInfo *i, const char *value, char *
 
         if (!eq || eq == value)
                 return REFUSE("--%s wants KEY=VALUE, not '%s'", i->name, value);
+        r = streq(i->key, "limits") ? check_limit(value, reterr) : 0;
+        if (r < 0)
+                return r;
         key = strndup(value, (size_t) (eq - value));
         if (!key)
                 return -ENOMEM;
@@ -337,7 +209,7 @@ static int child_ready(Options *o, const char *value, char **reterr)
         return r < 0 ? r : json_set(o->child, "ready", v);
 }
 
-static int child_option(Options *o, const OptionInfo *i, const char *value, char **reterr)
+static int child_option(Options *o, const OptionInfo *i, const char *spelt, const char *value, char **reterr)
 {
         int64_t n;
         Json *v, *item;
@@ -352,7 +224,7 @@ static int child_option(Options *o, const OptionInfo *i, const char *value, char
         case OPTION_CHILD_STRING:
                 return set_string(o->child, i->key, value);
         case OPTION_CHILD_INTEGER:
-                r = parse_integer(i, value, &n, reterr);
+                r = parse_integer(spelt, value, &n, reterr);
                 if (r < 0)
                         return r;
                 r = json_pack(&v, "I", n);
@@ -376,7 +248,8 @@ static int child_option(Options *o, const OptionInfo *i, const char *value, char
         }
 }
 
-static int option_apply(Options *o, const OptionInfo *i, const char *value, char **reterr)
+/* `spelt`: as it was typed, for what there is to say of it. */
+static int option_apply(Options *o, const OptionInfo *i, const char *spelt, const char *value, char **reterr)
 {
         char *field = (char *) o + i->offset;
         int r;
@@ -387,71 +260,104 @@ static int option_apply(Options *o, const OptionInfo *i, const char *value, char
                 return 0;
         case OPTION_STRING:
                 if (*value == 0)
-                        return REFUSE("--%s wants a value, not nothing", i->name);
+                        return REFUSE("%s wants a value, not nothing", spelt);
                 memcpy(field, &value, sizeof(value));
                 return 0;
         case OPTION_JSON:
                 return parse_json_mode(o, value, reterr);
         case OPTION_NUMBER:
-                r = parse_integer(i, value, (int64_t *) (void *) field, reterr);
+                r = parse_integer(spelt, value, (int64_t *) (void *) field, reterr);
                 if (r == 0 && *(int64_t *) (void *) field < 0)
-                        return REFUSE("--%s can't be negative", i->name);
+                        return REFUSE("%s can't be negative", spelt);
                 return r;
         case OPTION_SECONDS:
-                return parse_seconds(i, value, (uint64_t *) (void *) field, reterr);
+                return parse_seconds(spelt, value, (uint64_t *) (void *) field, reterr);
         default:
-                return child_option(o, i, value, reterr);
+                return child_option(o, i, spelt, value, reterr);
         }
+}
+
+/* `name`: its `n` bytes. A letter alone is near to nothing. */
+static const char *option_near(const char *name, size_t n, Verb verb, char buf[static SPELT_MAX])
+{
+        Near near = { .word = buf };
+
+        if (n >= SPELT_MAX)
+                return NULL;
+        memcpy(buf, name, n);
+        buf[n] = 0;
+        for (size_t k = 0; k < option_table_length; k++)
+                if (option_in_force(&option_table[k], verb))
+                        near_consider(&near, option_table[k].name);
+        return near.found;
 }
 
 static int unknown_option(const Options *o, const char *arg, bool elsewhere, char **reterr)
 {
-        if (elsewhere && o->verb >= 0)
-                return REFUSE("'%s' has no option %s; see 'tractorctl help'", o->verb_name, arg);
+        const char *name = arg + strspn(arg, "-"), *verb = o->verb >= 0 ? o->verb_name : NULL;
+        int n = (int) strlen(*name == '=' ? arg : "") ?: (int) strcspn(arg, "=");
+        char word[SPELT_MAX];
+        const char *near = option_near(name, strcspn(name, "="), o->verb, word);
+
+        if (near)
+                return REFUSE("no such option: %.*s; did you mean --%s? see 'tractorctl help%s%s'", n, arg,
+                                near, verb ? " " : "", verb ?: "");
+        if (elsewhere && verb)
+                return REFUSE("'%s' has no option %.*s; see 'tractorctl help %s'", verb, n, arg, verb);
         if (elsewhere)
-                return REFUSE("option %s goes behind its verb; see 'tractorctl help'", arg);
-        return REFUSE("no such option: %s; see 'tractorctl help'", arg);
+                return REFUSE("option %.*s goes behind its verb; see 'tractorctl help'", n, arg);
+        return REFUSE("no such option: %.*s; see 'tractorctl help%s%s'", n, arg, verb ? " " : "",
+                        verb ?: "");
 }
 
-/* argv[*pos] begins with '-'. Takes the value from behind '=' or from the next word. */
+/* Looks at argv[*pos], which begins with '-', and takes the value from behind '=' or from the next word. */
 static int take_option(Options *o, int argc, char *const *argv, int *pos, char **reterr)
 {
-        const char *arg = argv[*pos], *name = arg, *value = NULL;
-        const OptionInfo *i;
-        bool elsewhere;
+        const char *arg = argv[*pos], *value = NULL;
+        bool elsewhere, is_long = arg[1] == '-';
+        const char *name = arg + 1 + is_long;
+        size_t n = is_long ? strcspn(name, "=") : 0;
+        const OptionInfo *i = option_find(name, n, o->verb, &elsewhere);
+        char spelt[SPELT_MAX];
 
-        if (arg[1] == '-') {
-                name = arg + 2;
-                value = strchr(name, '=');
-                i = option_find(name, value ? (size_t) (value - name) : strlen(name), o->verb, &elsewhere);
-                if (value)
-                        value++;
-        } else {
-                name = arg + 1;
-                i = option_find(name, 0, o->verb, &elsewhere);
-                if (arg[2])
-                        value = arg + 2;
-        }
-        if (!i || (arg[1] == '-' && name[0] == 0))
+        if (!i || (is_long && n == 0))
                 return unknown_option(o, arg, elsewhere, reterr);
+        (void) snprintf(spelt, sizeof(spelt), is_long ? "--%s" : "-%.1s", is_long ? i->name : name);
+        if (is_long && name[n] == '=')
+                value = name + n + 1;
+        else if (!is_long && name[1])
+                value = name + 1;
+        if (i->kind == OPTION_JSON)
+                return parse_json_mode(o, value, reterr);
         if (!option_takes_value(i)) {
                 if (value)
-                        return REFUSE("--%s takes no value", i->name);
+                        return REFUSE("%s takes no value", spelt);
         } else if (!value) {
                 if (*pos + 1 >= argc)
-                        return REFUSE("%s wants a value", arg);
+                        return REFUSE("%s wants a value", spelt);
                 value = argv[++*pos];
         }
-        return option_apply(o, i, value, reterr);
+        return option_apply(o, i, spelt, value, reterr);
+}
+
+static int unknown_verb(const char *word, char **reterr)
+{
+        Near near = { .word = word };
+
+        for (Verb v = 0; v < _VERB_BUILT_MAX; v++)
+                near_consider(&near, verb_table[v].name);
+        if (near.found)
+                return REFUSE("no such verb: '%s'; did you mean '%s'? see 'tractorctl help'", word,
+                                near.found);
+        return REFUSE("no such verb: '%s'; see 'tractorctl help'", word);
 }
 
 static int take_word(Options *o, char *word, char **reterr)
 {
         if (o->verb < 0) {
                 o->verb_name = word;
-                if (verb_find(word, &o->verb) < 0)
-                        return REFUSE("no such verb: '%s'; see 'tractorctl help'", word);
-                return 0;
+                o->verb = verb_by_name(word);
+                return o->verb < 0 ? unknown_verb(word, reterr) : 0;
         }
         if (GROW(o->args, o->args_cap, o->n_args + 1) < 0)
                 return -ENOMEM;
@@ -459,15 +365,76 @@ static int take_word(Options *o, char *word, char **reterr)
         return 0;
 }
 
+/* What stands where a path is due, and is none. */
+static int bad_path(const Options *o, const char *word, char **reterr)
+{
+        _cleanup_free_ char *rooted = xasprintf("/%s", word);
+        size_t n = strlen(word);
+
+        if (!rooted)
+                return -ENOMEM;
+        if (o->verb == VERB_KILL && n > 0 && (strspn(word, "0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZ+-") == n))
+                return REFUSE("not a path: '%s'; give the signal with -s: 'tractorctl kill %s -s %s'", word,
+                                o->args[0] == word ? "PATH" : o->args[0], word);
+        if (n > 1 && word[n - 1] == '/' && *word == '/')
+                return REFUSE("not a path: '%s': nothing stands behind the last '/'; see 'tractorctl list'",
+                                word);
+        if (*word != '/' && node_path_is_valid(rooted))
+                return REFUSE("not a path: '%s': a path begins with '/'; did you mean %s?", word, rooted);
+        return REFUSE("not a path: '%s': it must be names, each behind a '/', such as /shop/api; see "
+                      "'tractorctl list'",
+                        word);
+}
+
+static int check_paths(const Options *o, char **reterr)
+{
+        VerbPaths paths = verb_table[o->verb].paths;
+        size_t n = paths == PATHS_NONE ? 0 : paths == PATHS_FIRST ? MIN(o->n_args, (size_t) 1) : o->n_args;
+
+        for (size_t i = 0; i < n; i++) {
+                bool pattern = glob_is(o->args[i]);
+
+                if (pattern && paths == PATHS_FIRST)
+                        return REFUSE("'%s' takes no pattern, and '%s' is one; give one path, see "
+                                      "'tractorctl "
+                                      "list'",
+                                        o->verb_name, o->args[i]);
+                if (!pattern && !node_path_is_valid(o->args[i]))
+                        return bad_path(o, o->args[i], reterr);
+        }
+        return 0;
+}
+
+static int check_values(const Options *o, char **reterr)
+{
+        if (o->backend && !streq(o->backend, "scope") && !streq(o->backend, "cgroup") &&
+                        !streq(o->backend, "process"))
+                return REFUSE("--backend wants scope, cgroup or process, not '%s'", o->backend);
+        if (o->wait_for && !streq(o->wait_for, "ready") && !streq(o->wait_for, "gone"))
+                return REFUSE("--for wants ready or gone, not '%s'", o->wait_for);
+        for (size_t i = 1; o->verb == VERB_SET_LIMIT && i < o->n_args; i++) {
+                int r;
+
+                if (!strchr(o->args[i], '=') || o->args[i][0] == '=')
+                        return REFUSE("a limit is written KEY=VALUE, not '%s'", o->args[i]);
+                r = check_limit(o->args[i], reterr);
+                if (r < 0)
+                        return r;
+        }
+        return check_paths(o, reterr);
+}
+
 /* What can only be judged once all has been read. */
 static int check_whole(const Options *o, char **reterr)
 {
         unsigned places = !!o->socket + !!o->run + o->user + o->system;
 
+        if (o->verb == VERB_HELP && o->n_args > 0 && verb_by_name(o->args[0]) < 0)
+                return unknown_verb(o->args[0], reterr);
         if (o->help || o->verb == VERB_HELP || o->verb == VERB_UNBUILT)
                 return 0;
         if (o->verb < 0)
-                return REFUSE("no verb given; see 'tractorctl help'");
+                return REFUSE("no verb given");
         if (places > 1)
                 return REFUSE("only one of --socket, --run, --user and --system can be given");
         /* ssh would take it for an option of its own. */
@@ -475,19 +442,28 @@ static int check_whole(const Options *o, char **reterr)
                 return REFUSE("-H wants [USER@]HOST, not '%s'", o->host);
         if (o->verb == VERB_RUN && (o->host || places > !!o->socket))
                 return REFUSE("'run' starts a supervisor of its own: of these options only --socket fits");
-        if (o->n_args < verbs[o->verb].min || o->n_args > verbs[o->verb].max)
+        if (o->n_args < verb_table[o->verb].min || o->n_args > verb_table[o->verb].max)
                 return REFUSE("usage: tractorctl %s", verb_synopsis(o->verb));
         if (o->verb == VERB_SPAWN ? !o->command || !o->command[0] : !!o->command)
                 return REFUSE("usage: tractorctl %s", verb_synopsis(o->verb));
-        if (o->backend && !streq(o->backend, "scope") && !streq(o->backend, "cgroup") &&
-                        !streq(o->backend, "process"))
-                return REFUSE("--backend wants scope, cgroup or process, not '%s'", o->backend);
-        if (o->wait_for && !streq(o->wait_for, "ready") && !streq(o->wait_for, "gone"))
-                return REFUSE("--for wants ready or gone, not '%s'", o->wait_for);
-        for (size_t i = 1; o->verb == VERB_SET_LIMIT && i < o->n_args; i++)
-                if (!strchr(o->args[i], '=') || o->args[i][0] == '=')
-                        return REFUSE("a limit is written KEY=VALUE, not '%s'", o->args[i]);
-        return 0;
+        return check_values(o, reterr);
+}
+
+/* What to try next, unless the sentence says it. */
+static int add_hint(const Options *o, int r, char **reterr)
+{
+        _cleanup_free_ char *text = *reterr;
+        bool known = o->verb >= 0 && o->verb < _VERB_BUILT_MAX && o->verb != VERB_HELP;
+
+        *reterr = NULL;
+        if (!text)
+                return r;
+        if (strstr(text, "'tractorctl ") || strstr(text, "did you mean"))
+                *reterr = TAKE_PTR(text);
+        else
+                *reterr = xasprintf("%s; see 'tractorctl help%s%s'", text, known ? " " : "",
+                                known ? o->verb_name : "");
+        return *reterr ? r : -ENOMEM;
 }
 
 int options_parse(int argc, char *const *argv, Options *ret, char **reterr)
@@ -509,12 +485,15 @@ int options_parse(int argc, char *const *argv, Options *ret, char **reterr)
                 else
                         r = take_word(&o, argv[i], reterr);
                 /* What a verb not yet built would accept isn't known here. */
-                if (o.verb == VERB_UNBUILT || o.verb == VERB_HELP)
+                if (o.verb == VERB_UNBUILT) {
+                        o.json = options_json_asked(argc, argv);
                         break;
+                }
         }
         if (r >= 0)
                 r = check_whole(&o, reterr);
         if (r < 0) {
+                r = add_hint(&o, r, reterr);
                 options_done(&o);
                 return r;
         }
@@ -522,45 +501,18 @@ int options_parse(int argc, char *const *argv, Options *ret, char **reterr)
         return 0;
 }
 
-/* printf() pads by bytes; the only character here that has more than one is the ellipsis, of three. */
-static void put_verb(FILE *f, Verb v)
+JsonMode options_json_asked(int argc, char *const *argv)
 {
-        const char *synopsis = verb_synopsis(v);
-        int width = 46;
+        JsonMode mode = JSON_MODE_OFF;
 
-        for (const char *s = synopsis; (s = strstr(s, "…")); s++)
-                width += 2;
-        fprintf(f, "  %-*s %s\n", width, synopsis, verbs[v].help);
-}
+        for (int i = 1; i < argc && !streq(argv[i], "--"); i++) {
+                const char *rest = startswith(argv[i], "--json");
+                _cleanup_free_ char *error = NULL;
+                Options o;
 
-char *options_help(void)
-{
-        char *text = NULL;
-        size_t n = 0;
-        FILE *f = open_memstream(&text, &n);
-
-        if (!f)
-                return NULL;
-        fputs("tractorctl [-H [USER@]HOST] [--user|--system|--socket PATH|--run NAME] "
-              "[--json=pretty|short|off]\n    [-q] VERB …\n\n",
-                        f);
-        for (Verb v = 0; v < _VERB_BUILT_MAX; v++)
-                put_verb(f, v);
-        fputs("\nOptions of spawn, each a key of the tree file:\n ", f);
-        for (size_t i = 0, column = 1; i < ELEMENTSOF(options) && options[i].verbs == ON(VERB_SPAWN); i++) {
-                column += strlen(options[i].name) + 3;
-                if (column > 76) {
-                        fputs("\n ", f);
-                        column = strlen(options[i].name) + 4;
-                }
-                fprintf(f, " --%s", options[i].name);
+                if (rest && (*rest == 0 || *rest == '=') &&
+                                parse_json_mode(&o, *rest ? rest + 1 : NULL, &error) == 0)
+                        mode = o.json;
         }
-        fputs("\n\nExit codes: 0 done, 1 failed, 2 usage, 3 not running or not found, 4 permission denied,\n"
-              "5 no supervisor to talk to. See tractorctl(1) and tractor-tree(5).\n",
-                        f);
-        if (fclose(f) != 0) {
-                free(text);
-                return NULL;
-        }
-        return text;
+        return mode;
 }

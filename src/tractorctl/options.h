@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #pragma once
 
-/* The command line as data. One table names the verbs, one the options; options_parse() walks argv once and
+/* The command line as data. verb-table.h names the verbs and options; options_parse() walks argv once and
  * either fills an Options or says in one sentence what is wrong. Options may stand before or after the verb, up
  * to "--". An option of the verb wins over a general one of the same name once the verb has been read: `spawn`
  * has a --user of its own. Pure: neither environment nor system is asked, so that all of it can be tested. */
@@ -33,6 +33,7 @@ typedef enum Verb {
         VERB_CALL,
         VERB_TELL,
         VERB_STREAM,
+        VERB_TASKS,
         VERB_BRIDGE,
         VERB_PING,
         VERB_VERSION,
@@ -47,6 +48,8 @@ typedef enum JsonMode {
         JSON_MODE_OFF,
         JSON_MODE_SHORT,
         JSON_MODE_PRETTY,
+        JSON_MODE_AUTO, /* what the output is decides: main() */
+        _JSON_MODE_MAX,
 } JsonMode;
 
 typedef struct Options {
@@ -57,7 +60,7 @@ typedef struct Options {
         JsonMode json;
         const char *backend, *signal, *reason;
         int64_t grace_ms; /* -1: not given */
-        bool no_wait, follow, dry_run;
+        bool no_wait, follow, dry_run, until_eof;
         const char *wait_for;    /* "ready" or "gone"; NULL: not given */
         int64_t number;          /* logs: lines; top: screens; -1: not given */
         uint64_t timeout, delay; /* microseconds; USEC_INFINITY, 0: not given */
@@ -77,5 +80,5 @@ int json_limit_value(const char *value, Json **ret);
 
 /* "run TREE [--socket PATH] [--backend B]"; NULL out of range. */
 const char *verb_synopsis(Verb v);
-/* All of --help; the caller frees. NULL when out of memory. */
-char *options_help(void);
+/* Of a command line that can't be parsed: how it wants to hear of that. */
+JsonMode options_json_asked(int argc, char *const *argv);

@@ -3,12 +3,14 @@
 #include <poll.h>
 #include <signal.h>
 #include <stdio.h>
+#include <sys/epoll.h>
 #include <sys/pidfd.h>
 #include <sys/socket.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
 #include "base/io.h"
+#include "base/usec.h"
 #include "tractorctl/remote.h"
 
 /* What was written last may still be on its way. */
@@ -91,7 +93,12 @@ static _Noreturn void run_ssh(char *const *argv, int fd)
 
 int remote_connect(Context *c, int *ret_fd, char **reterr)
 {
-        static char *const words[] = { (char *) "bridge", NULL };
+        static const char *const modes[_JSON_MODE_MAX] = {
+                [JSON_MODE_SHORT] = "--json=short", [JSON_MODE_PRETTY] = "--json=pretty"
+        };
+        /* Nothing comes after a tell: all of it is there when the bridge has ended. */
+        const char *end = c->o->verb == VERB_TELL ? "--until-eof" : NULL, *mode = modes[c->o->json];
+        char *words[] = { (char *) "bridge", (char *) (mode ?: end), (char *) (mode ? end : NULL), NULL };
         _cleanup_(strv_freep) char **argv = NULL;
         int pair[2], r;
         pid_t pid;
@@ -145,10 +152,9 @@ void remote_done(Context *c)
         c->n_remotes = 0;
 }
 
-int remote_failed(Context *c)
+static int fail_status(const Context *c, int status)
 {
         const char *host = c->o->host;
-        int status = c->n_remotes > 0 ? reap(c->remotes[--c->n_remotes], END_PATIENCE_MS) : 0;
 
         if (status >= CTL_FAILED && status <= CTL_NO_SUPERVISOR)
                 return status; /* the bridge said why */
@@ -161,6 +167,37 @@ int remote_failed(Context *c)
                         "no supervisor to talk to at %s: the connection ended (status %d); try 'ssh %s "
                         "tractorctl ping'",
                         host, status, host);
+}
+
+int remote_failed(Context *c)
+{
+        return fail_status(c, c->n_remotes > 0 ? reap(c->remotes[--c->n_remotes], END_PATIENCE_MS) : 0);
+}
+
+static int on_end(sd_event_source *s, int fd, uint32_t revents, void *userdata)
+{
+        *(bool *) userdata = true;
+        return 0;
+}
+
+int remote_finish(Context *c)
+{
+        sd_event_source *source = NULL;
+        _cleanup_close_ int fd = -EBADF;
+        bool ended = false;
+        int r, status;
+
+        if (c->n_remotes == 0)
+                return CTL_DONE;
+        fd = pidfd_open(c->remotes[c->n_remotes - 1], 0);
+        r = fd < 0 ? -errno : sd_event_add_io(c->event, &source, fd, EPOLLIN, on_end, &ended);
+        while (r >= 0 && !ended)
+                r = c->interrupts > 0 ? -ECANCELED : sd_event_run(c->event, USEC_INFINITY);
+        sd_event_source_disable_unref(source);
+        if (r < 0)
+                return fail_errno(c, r);
+        status = reap(c->remotes[--c->n_remotes], 0);
+        return status == 0 ? CTL_DONE : fail_status(c, status);
 }
 
 int remote_exec(Context *c, char *const *words)

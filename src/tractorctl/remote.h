@@ -15,5 +15,8 @@ int remote_connect(Context *c, int *ret_fd, char **reterr);
 int remote_failed(Context *c);
 /* Runs the verb there, in place of this process; returns only when it can't. */
 int remote_exec(Context *c, char *const *words);
+/* A bridge that ends with its stdin, which has been closed, has passed all of it on when it has ended: waits for that.
+ * An exit code, with the line printed. */
+int remote_finish(Context *c);
 /* Ends what remote_connect() began, once all that was written has been passed on. */
 void remote_done(Context *c);

@@ -420,10 +420,8 @@ static int read_tree(Run *run)
         _cleanup_free_ char *error = NULL;
         int r = tree_file_read(run->c->o->args[0], &run->tree, &error);
 
-        if (r == -EBADMSG) {
-                fprintf(stderr, "%s\n", error);
-                return CTL_FAILED;
-        }
+        if (r == -EBADMSG)
+                return fail_tree_file(run->c, error);
         if (r < 0)
                 return fail(run->c, CTL_FAILED, "%s", error ?: strerror(-r));
         run->path = xasprintf("/%s", json_get_string(run->tree, "name", "?"));

@@ -13,6 +13,10 @@ static const char *const order_names[_TOP_ORDER_MAX] = {
         [TOP_RESTARTS] = "restarts",
 };
 
+static const char order_keys[_TOP_ORDER_MAX] = {
+        [TOP_CPU] = 'c', [TOP_MEMORY] = 'm', [TOP_TASKS] = 't', [TOP_PRESSURE] = 'p', [TOP_RESTARTS] = 'r'
+};
+
 const char *top_order_name(TopOrder order)
 {
         return order_names[order];
@@ -162,6 +166,34 @@ int top_view_table(const TopSample *s, size_t first, size_t n, const char *selec
         return r;
 }
 
+bool top_has(const TopSample *s, TopOrder order)
+{
+        for (size_t i = 0; i < s->n; i++)
+                if (order == TOP_CPU ? s->rows[i].cpu_usec >= 0 : s->rows[i].value[order] >= 0)
+                        return true;
+        return false;
+}
+
+char *top_view_footer(const TopSample *s)
+{
+        char *text = NULL;
+        size_t n = 0;
+        FILE *f = open_memstream(&text, &n);
+
+        if (!f)
+                return NULL;
+        fputs("q quit   sort:", f);
+        for (TopOrder k = 0; k < _TOP_ORDER_MAX; k++)
+                if (top_has(s, k))
+                        fprintf(f, " %c %s ", order_keys[k], order_names[k]);
+        fputs("  arrows move", f);
+        if (fclose(f) != 0) {
+                free(text);
+                return NULL;
+        }
+        return text;
+}
+
 /* NULL, which is null there, for what is unknown. */
 static Json *number_or_null(TopOrder order, double v)
 {
@@ -209,10 +241,8 @@ int top_view_json(const TopSample *s, Json **ret)
 
 static TopKey plain_key(char c)
 {
-        static const char orders[_TOP_ORDER_MAX] = { 'c', 'm', 't', 'p', 'r' };
-
         for (TopOrder k = 0; k < _TOP_ORDER_MAX; k++)
-                if (orders[k] == c)
+                if (order_keys[k] == c)
                         return (TopKey) (TOP_KEY_ORDER + k);
         switch (c) {
         case 'q':

@@ -41,6 +41,10 @@ void top_sort(TopSample *s, TopOrder order);
 int top_view_table(const TopSample *s, size_t first, size_t n, const char *selected, const Style *style,
                 Table *ret);
 int top_view_json(const TopSample *s, Json **ret);
+/* Is anything known to sort by? A column that is empty is not shown. */
+bool top_has(const TopSample *s, TopOrder order);
+/* The keys that do something; the caller frees. NULL: out of memory. */
+char *top_view_footer(const TopSample *s);
 const char *top_order_name(TopOrder order);
 
 typedef enum TopKey {

@@ -184,7 +184,7 @@ static void draw(Top *t)
         _cleanup_(strv_freep) char **lines = NULL;
         size_t rows = screen_rows(), at = selected_row(t);
         const Style *style = &t->c->style;
-        _cleanup_free_ char *summary = NULL;
+        _cleanup_free_ char *summary = NULL, *footer = top_view_footer(&t->sample);
         Table table;
         int r;
 
@@ -205,8 +205,7 @@ static void draw(Top *t)
                 printf("%s\033[K\n", *l); /* cut already; it may hold colours */
         fputs("\033[J", stdout);
         printf("\033[%zuH", rows + FRAME_LINES);
-        (void) printf("%.*s\033[K", (int) (style->width > 0 ? style->width : 80),
-                        "q quit   sort: c CPU  m memory  t tasks  p pressure  r restarts   arrows move");
+        (void) printf("%.*s\033[K", (int) (style->width > 0 ? style->width : 80), strna(footer));
         (void) fflush(stdout);
         t->dirty = false;
 }
@@ -247,6 +246,8 @@ static void handle_key(Top *t, TopKey key)
                 select_row(t, t->sample.n);
                 break;
         default:
+                if (!top_has(&t->sample, (TopOrder) (key - TOP_KEY_ORDER)))
+                        return;
                 t->order = (TopOrder) (key - TOP_KEY_ORDER);
                 top_sort(&t->sample, t->order);
                 break;

@@ -39,19 +39,35 @@ static bool is_actor(const Json *node)
         return streq(json_get_string(node, "kind", ""), "actor");
 }
 
-/* Why it is not well: what it waits for, or how it ended. */
-static int add_cause(Table *t, const Json *node)
+/* While it is starting, the reason is what it waits for, and has nothing to do with how it ended last. */
+static bool is_starting(const Json *node)
 {
-        const char *reason = json_get_string(node, "reason", NULL);
-        _cleanup_free_ char *exit = describe_exit(json_get(node, "exit")), *both = NULL;
-        const char *state = json_get_string(node, "state", "");
+        return streq(json_get_string(node, "state", ""), "starting");
+}
+
+/* How it ended, and of a start that came to nothing why. */
+static int add_end(Table *t, const Json *node)
+{
+        const Json *end = json_get(node, "exit");
+        const char *reason = is_starting(node) ? NULL : json_get_string(node, "reason", NULL);
+        Hue hue = streq(json_get_string(node, "state", ""), "failed") ? HUE_BAD : HUE_DIM;
+        bool ran = *json_get_string(end, "cause", "") && !streq(json_get_string(end, "cause", ""), "spawn");
+        _cleanup_free_ char *exit = describe_exit(end), *both = NULL;
 
         if (!exit)
                 return -ENOMEM;
-        if (!reason)
-                return table_add(t, streq(state, "failed") ? HUE_BAD : HUE_DIM, exit);
+        if (!reason || ran)
+                return table_add(t, hue, exit);
         both = xasprintf("%s%s%s", exit, *exit ? ": " : "", reason);
-        return both ? table_add(t, streq(state, "failed") ? HUE_BAD : HUE_DIM, both) : -ENOMEM;
+        return both ? table_add(t, hue, both) : -ENOMEM;
+}
+
+/* Why it is not ready: what it waits for, or how it ended. */
+static int add_cause(Table *t, const Json *node)
+{
+        const char *reason = json_get_string(node, "reason", NULL);
+
+        return is_starting(node) && reason ? table_add(t, HUE_DIM, reason) : add_end(t, node);
 }
 
 /* People see at once that it is frozen; a script compares the state, and has a column of its own for the rest. */
@@ -110,7 +126,7 @@ static int add_tree_row(const TreeView *v, const Json *node, const char *prefix,
         if (r >= 0)
                 r = add_common(v, node);
         if (r >= 0)
-                r = add_cause(v->table, node);
+                r = add_end(v->table, node);
         if (r >= 0) /* last: the first to be cut */
                 r = table_add(v->table, HUE_DIM, json_get_string(node, "unit", NULL));
         return r < 0 ? r : add_frozen(v, node);
@@ -165,7 +181,7 @@ static int add_list_row(const TreeView *v, const Json *node, const char *path)
         if (r >= 0)
                 r = add_common(v, node);
         if (r >= 0)
-                r = add_cause(v->table, node);
+                r = add_end(v->table, node);
         return r < 0 ? r : add_frozen(v, node);
 }
 
@@ -258,8 +274,26 @@ static int64_t cut_unit(const char *key, size_t *n)
         return 0;
 }
 
+/* NULL: not words alone, or out of memory. */
+static char *words_value(Json *value)
+{
+        _cleanup_(strv_freep) char **words = NULL;
+
+        for (size_t i = 0; i < json_length(value); i++) {
+                const char *word = json_string(json_item(value, i));
+
+                if (!word || strv_append(&words, word) < 0)
+                        return NULL;
+        }
+        return words ? shell_quote(words) : NULL;
+}
+
 static char *plain_value(const char *key, Json *value)
 {
+        char *words = json_type(value) == JSON_ARRAY ? words_value(value) : NULL;
+
+        if (words)
+                return words;
         if (streq(key, "exit"))
                 return describe_exit(value);
         return strdup(strna(json_string(value) ?: json_print(value, NULL)));
@@ -395,6 +429,9 @@ Settled tree_settled(const Json *node)
                 return SETTLED_FAILED;
         if (!streq(state, "dead"))
                 return SETTLED_NOT_YET;
+        /* It was told to stop, whatever it made of that, and nobody starts it again. */
+        if (streq(json_get_string(exit, "cause", ""), "stop"))
+                return SETTLED_FAILED;
         /* One that ended as it should; a supervisor has no exit of its own. */
         return !exit || json_get_integer(exit, "code", -1) == 0 ? SETTLED_WELL : SETTLED_FAILED;
 }

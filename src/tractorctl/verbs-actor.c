@@ -29,6 +29,8 @@ int fail_settled(Context *c, const char *path, const Json *node)
         _cleanup_free_ char *exit = describe_exit(json_get(node, "exit"));
 
         reason = json_get_string(node, "reason", NULL);
+        if (!reason && !json_has(node, "exit") && streq(state, "failed"))
+                reason = "never started: what it depends on failed";
         return fail(c, CTL_FAILED, "%s is %s%s%s%s%s; see 'tractorctl status %s'", path, state,
                         exit && *exit ? ": " : "", exit ?: "", reason ? ": " : "", reason ?: "", path);
 }
@@ -112,16 +114,27 @@ typedef struct MethodInfo {
         const char *method;
         bool settles; /* the reply may come before the outcome */
         GlobKind kind;
+        const char *word; /* what has been done */
 } MethodInfo;
 
 static const MethodInfo methods[] = {
-        { VERB_CANCEL, "actor.cancel", false, GLOB_TOPMOST },
-        { VERB_KILL, "actor.kill", false, GLOB_ACTORS },
-        { VERB_RESTART, "actor.restart", true, GLOB_TOPMOST },
-        { VERB_START, "actor.restart", true, GLOB_INACTIVE },
-        { VERB_FREEZE, "actor.freeze", false, GLOB_TOPMOST },
-        { VERB_THAW, "actor.thaw", false, GLOB_TOPMOST },
+        { VERB_CANCEL, "actor.cancel", false, GLOB_TOPMOST, "gone" },
+        { VERB_KILL, "actor.kill", false, GLOB_ACTORS, "signalled" },
+        { VERB_RESTART, "actor.restart", true, GLOB_TOPMOST, "restarted" },
+        { VERB_START, "actor.restart", true, GLOB_INACTIVE, "started" },
+        { VERB_FREEZE, "actor.freeze", false, GLOB_TOPMOST, "frozen" },
+        { VERB_THAW, "actor.thaw", false, GLOB_TOPMOST, "thawed" },
+        { VERB_UNLOAD, "tree.unload", false, GLOB_TOPMOST, "unloaded" },
+        { VERB_SET_LIMIT, "actor.set_limits", false, GLOB_TOPMOST, "limits set" },
 };
+
+static const MethodInfo *method_of(Verb verb)
+{
+        for (size_t i = 0; i < ELEMENTSOF(methods); i++)
+                if (methods[i].verb == verb)
+                        return &methods[i];
+        return NULL;
+}
 
 static int add_integer(Json *object, const char *key, int64_t value)
 {
@@ -181,18 +194,31 @@ static int start_one(Context *c, const char *path, const char *method, Pending *
         return r < 0 ? fail_errno(c, r) : 0;
 }
 
-static void report_one(Context *c, const char *path, Json *result)
+/* One line a path; with --json a member of `report`, null where there is no answer. `p` as for finish_one(). */
+static int report_one(
+                const Context *c, const MethodInfo *m, const char *path, const Pending *p, Json *report)
 {
-        _cleanup_free_ char *exit = NULL;
+        Json *result = p && p->result ? p->result : NULL;
+        _cleanup_free_ char *exit = describe_exit(json_get(result, "exit"));
+        const char *word = m->word;
 
-        if (print_json(c, result) || !is_chatty(c) || c->o->verb != VERB_CANCEL)
-                return;
-        exit = describe_exit(json_get(result, "exit"));
-        printf("%s\t%s\n", path, exit && *exit ? exit : "gone");
+        if (c->o->json != JSON_MODE_OFF)
+                return json_set(report, path, result ? json_ref(result) : NULL);
+        if (!is_chatty(c))
+                return 0;
+        if (!p)
+                word = "runs already";
+        else if (c->o->no_wait)
+                word = "asked";
+        else if (exit && *exit)
+                word = exit;
+        printf("%s\t%s\n", path, word);
+        (void) fflush(stdout);
+        return 0;
 }
 
 /* `p` is NULL where there was nothing to ask: a `start` of what is on its way already still waits for it. */
-static int finish_one(Context *c, const char *path, Pending *p, bool settles)
+static int finish_one(Context *c, const MethodInfo *m, const char *path, Pending *p, Json *report)
 {
         bool done = !p;
         int r;
@@ -204,14 +230,13 @@ static int finish_one(Context *c, const char *path, Pending *p, bool settles)
                 if (done && p->error)
                         return fail_error(c, path, p->error);
         }
-        if (settles && !c->o->no_wait) {
+        if (m->settles && !c->o->no_wait) {
                 r = await_settled(c, path);
                 if (r != 0)
                         return r;
         }
-        if (done && p)
-                report_one(c, path, p->result);
-        return 0;
+        r = report_one(c, m, path, p, report);
+        return r < 0 ? fail_errno(c, r) : 0;
 }
 
 /* Nothing is to be started when all that matches is running. */
@@ -250,41 +275,54 @@ static int expand(Context *c, GlobKind kind, char ***paths)
 }
 
 /* All are asked before any is waited for: they end side by side. The first code that isn't 0 is the verb's. */
-static int on_paths(Context *c, const MethodInfo *m)
+static int on_each(Context *c, const MethodInfo *m, char *const *paths, size_t n, Json *report)
 {
-        _cleanup_(strv_freep) char **paths = NULL;
-        _cleanup_free_ Pending **pending = NULL;
-        _cleanup_free_ int *codes = NULL;
-        int code = expand(c, m->kind, &paths);
-        size_t n = paths ? strv_length(paths) : 0;
+        _cleanup_free_ Pending **pending = calloc(n + 1, sizeof(Pending *));
+        _cleanup_free_ int *codes = calloc(n + 1, sizeof(int));
+        int code = 0;
 
-        if (code != 0 || n == 0)
-                return code;
-        pending = calloc(n, sizeof(Pending *));
-        codes = calloc(n, sizeof(int));
         if (!pending || !codes)
                 return fail_errno(c, -ENOMEM);
         for (size_t i = 0; i < n; i++)
                 codes[i] = start_one(c, paths[i], m->method, &pending[i]);
         for (size_t i = 0; i < n; i++) {
                 if (codes[i] == 0)
-                        codes[i] = finish_one(c, paths[i], pending[i], m->settles);
+                        codes[i] = finish_one(c, m, paths[i], pending[i], report);
                 pending_drop(pending[i]);
                 code = code ?: codes[i];
         }
         return code;
 }
 
+/* By path where several were or may have been meant; of the one that was named its result alone. */
+static void print_report(const Context *c, Json *report)
+{
+        JsonIterator i = { 0 };
+        bool one = c->o->n_args == 1 && !glob_is(c->o->args[0]);
+
+        if (one && json_next(report, &i))
+                (void) print_json(c, i.value);
+        else if (!one)
+                (void) print_json(c, report);
+}
+
 int verb_on_paths(Context *c)
 {
+        const MethodInfo *m = method_of(c->o->verb);
+        _cleanup_(strv_freep) char **paths = NULL;
+        _cleanup_json_ Json *report = NULL;
         int r = context_connect(c);
 
+        if (r == 0)
+                r = expand(c, m->kind, &paths);
         if (r != 0)
                 return r;
-        for (size_t i = 0; i < ELEMENTSOF(methods); i++)
-                if (methods[i].verb == c->o->verb)
-                        return on_paths(c, &methods[i]);
-        return fail_errno(c, -EINVAL);
+        r = json_pack(&report, "{}");
+        if (r < 0)
+                return fail_errno(c, r);
+        r = on_each(c, m, paths, paths ? strv_length(paths) : 0, report);
+        print_report(c, report);
+        return r;
 }
 
 /* --- limits --- */
@@ -308,27 +346,38 @@ static int limits_from_args(const Options *o, Json *limits)
         return 0;
 }
 
+static int set_limits(Context *c, Pending **ret)
+{
+        Json *params;
+        int r = json_pack(&params, "{path:s, limits:{}}", c->o->args[0]);
+
+        if (r < 0)
+                return r;
+        r = limits_from_args(c->o, json_get(params, "limits"));
+        if (r < 0) {
+                json_unref(params);
+                return r;
+        }
+        return client_start(c->client, "actor.set_limits", params, ret);
+}
+
 int verb_set_limit(Context *c)
 {
         _cleanup_(pending_dropp) Pending *p = NULL;
-        Json *params, *limits;
+        _cleanup_json_ Json *report = NULL;
         int r = context_connect(c);
 
         if (r != 0)
                 return r;
-        r = json_pack(&params, "{path:s, limits:{}}", c->o->args[0]);
+        r = json_pack(&report, "{}");
+        if (r >= 0)
+                r = set_limits(c, &p);
         if (r < 0)
                 return fail_errno(c, r);
-        limits = json_get(params, "limits");
-        r = limits_from_args(c->o, limits);
-        if (r < 0) {
-                json_unref(params);
-                return fail_errno(c, r);
-        }
-        r = client_start(c->client, "actor.set_limits", params, &p);
-        if (r < 0)
-                return fail_errno(c, r);
-        return finish_one(c, c->o->args[0], p, false);
+        r = finish_one(c, method_of(VERB_SET_LIMIT), c->o->args[0], p, report);
+        if (r == 0 && p->result)
+                (void) print_json(c, p->result);
+        return r;
 }
 
 /* --- spawn --- */

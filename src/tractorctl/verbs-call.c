@@ -4,6 +4,8 @@
 #include "base/error.h"
 #include "tractorctl/describe.h"
 #include "tractorctl/link.h"
+#include "tractorctl/remote.h"
+#include "tractorctl/tasks-view.h"
 
 typedef struct Answer {
         bool done;
@@ -50,14 +52,19 @@ int call_params(Context *c, Json **ret)
         return 0;
 }
 
-int fail_actor(Context *c, const Json *error)
+int fail_actor(Context *c, const char *method, const Json *error)
 {
-        const char *path = c->o->args[0], *method = c->o->args[1];
+        const char *path = c->o->args[0];
         _cleanup_free_ char *subject = xasprintf("%s: %s", path, method);
         _cleanup_free_ char *exit = describe_exit(json_get(json_get(error, "data"), "exit"));
 
         switch (json_get_integer(error, "code", 0)) {
         case ERROR_METHOD_NOT_FOUND:
+                if (streq(method, "$/tasks"))
+                        return fail(c, CTL_FAILED,
+                                        "%s has no tasks to show: it is not built on libtractor; see "
+                                        "'tractorctl status %s'",
+                                        path, path);
                 if (streq(method, "$/methods"))
                         return fail(c, CTL_FAILED,
                                         "%s does not tell what it serves; see 'tractorctl status %s'", path,
@@ -116,24 +123,26 @@ static void print_result(Context *c, Json *v)
         puts(strna(clean ?: text));
 }
 
-static int call_actor(Context *c, Link *l, Json *params)
+/* 0 with *ret (NULL: null), or an exit code with the line printed. Consumes `l` and `params`. */
+static int call_actor(Context *c, Link *l, const char *method, Json *params, Json **ret)
 {
         static const ReplyVtable replies = { .on_reply = on_reply };
         _cleanup_(answer_done) Answer a = { 0 };
-        int64_t id = session_call(link_session(l), c->o->args[1], params, NULL, &replies, &a);
+        int64_t id = session_call(link_session(l), method, params, NULL, &replies, &a);
         int r = id < 0 ? (int) id : await_end(c, l, id, &a.done);
 
         l = link_free(l); /* before the answer goes */
         if (r < 0)
                 return fail_errno(c, r);
         if (a.error)
-                return fail_actor(c, a.error);
-        print_result(c, a.result);
+                return fail_actor(c, method, a.error);
+        *ret = TAKE_PTR(a.result);
         return CTL_DONE;
 }
 
 int verb_call(Context *c)
 {
+        _cleanup_json_ Json *result = NULL;
         Json *params = NULL;
         Link *l = NULL;
         int r = call_params(c, &params);
@@ -146,7 +155,34 @@ int verb_call(Context *c)
                 json_unref(params);
                 return r;
         }
-        return call_actor(c, l, params);
+        r = call_actor(c, l, c->o->args[1], params, &result);
+        if (r == 0)
+                print_result(c, result);
+        return r;
+}
+
+int verb_tasks(Context *c)
+{
+        _cleanup_json_ Json *tasks = NULL;
+        Link *l = NULL;
+        Table t;
+        int r = context_watch_signals(c);
+
+        if (r == 0)
+                r = link_open(c, c->o->args[0], true, &l);
+        if (r == 0)
+                r = call_actor(c, l, "$/tasks", NULL, &tasks);
+        if (r != 0)
+                return r;
+        if (json_type(tasks) != JSON_ARRAY)
+                return fail(c, CTL_FAILED,
+                                "%s answered with %s instead of its tasks; see 'tractorctl call %s "
+                                "\\$/tasks'",
+                                c->o->args[0], json_type_name(json_type(tasks)), c->o->args[0]);
+        if (print_json(c, tasks))
+                return CTL_DONE;
+        r = tasks_view(tasks, &c->style, &t);
+        return print_table(c, &t, r);
 }
 
 int verb_tell(Context *c)
@@ -164,5 +200,8 @@ int verb_tell(Context *c)
                 return r;
         }
         r = session_notify(link_session(l), c->o->args[1], params);
-        return r < 0 ? fail_errno(c, r) : link_finish(l);
+        if (r < 0)
+                return fail_errno(c, r);
+        r = link_finish(l);
+        return r != 0 ? r : remote_finish(c);
 }

@@ -5,11 +5,26 @@
 #include "tractor-config.h"
 #include "tractorctl/context.h"
 #include "tractorctl/describe.h"
+#include "tractorctl/help.h"
+#include "tractorctl/verb-table.h"
+
+int fail_unbuilt(const Context *c)
+{
+        return fail(c, CTL_FAILED,
+                        "not built yet in this version (Unsupported, -32010); see 'tractorctl help' for "
+                        "what is");
+}
 
 int verb_help(Context *c)
 {
-        _cleanup_free_ char *text = options_help();
+        _cleanup_free_ char *text = NULL;
+        Verb v = c->o->verb;
 
+        if (v == VERB_HELP)
+                v = c->o->n_args > 0 ? verb_by_name(c->o->args[0]) : _VERB_INVALID;
+        if (v == VERB_UNBUILT)
+                return fail_unbuilt(c);
+        text = v < 0 ? help_overview() : help_verb(v);
         if (!text)
                 return fail_errno(c, -ENOMEM);
         fputs(text, stdout);
@@ -75,7 +90,7 @@ static void print_item(Json *item, uint64_t lost, void *userdata)
         _cleanup_free_ char *line = NULL;
 
         if (lost > 0)
-                fprintf(stderr, "tractorctl: events: %llu were lost\n", (unsigned long long) lost);
+                note(c, "%llu were lost", (unsigned long long) lost);
         if (!print_json(c, item)) {
                 line = describe_event_line(item);
                 puts(strna(line));

@@ -74,7 +74,7 @@ static void on_next(Json *value, uint64_t lost, void *userdata)
         if (f->broken)
                 return;
         if (lost > 0)
-                fprintf(stderr, "tractorctl: stream: %llu were lost\n", (unsigned long long) lost);
+                note(f->c, "%llu were lost", (unsigned long long) lost);
         if (value && f->c->o->json == JSON_MODE_PRETTY)
                 text = pretty = json_print_pretty(value);
         else if (f->c->style.terminal && text)
@@ -252,8 +252,6 @@ static int flush(Flow *f)
 
 static int finish(Flow *f, int r)
 {
-        _cleanup_free_ char *clean = NULL;
-
         if (f->broken && r != -ECANCELED)
                 return f->code;
         if (r >= 0)
@@ -261,11 +259,9 @@ static int finish(Flow *f, int r)
         if (r < 0)
                 return fail_errno(f->c, r);
         if (f->error)
-                return fail_actor(f->c, f->error);
-        if (f->result && !f->c->o->quiet) {
-                clean = text_clean(json_print(f->result, NULL));
-                fprintf(stderr, "tractorctl: stream: result: %s\n", strna(clean));
-        }
+                return fail_actor(f->c, f->c->o->args[1], f->error);
+        if (f->result && !f->c->o->quiet)
+                note(f->c, "result: %s", strna(json_print(f->result, NULL)));
         return CTL_DONE;
 }
 

@@ -6,7 +6,6 @@
 #include "tractorctl/apply-view.h"
 #include "tractorctl/context.h"
 #include "tractorctl/daemon.h"
-#include "tractorctl/describe.h"
 #include "tractorctl/tree-file.h"
 #include "tractorctl/tree-view.h"
 
@@ -27,30 +26,6 @@ static int get_tree(Context *c, const char *path, int depth, Json **ret)
         if (r < 0)
                 return fail_errno(c, r);
         return error ? fail_error(c, path, error) : 0;
-}
-
-static int print_details(Context *c, Json *v)
-{
-        Table t;
-
-        if (print_json(c, v))
-                return CTL_DONE;
-        return print_table(c, &t, tree_view_details(v, &c->style, &t));
-}
-
-int verb_status(Context *c)
-{
-        _cleanup_json_ Json *v = NULL;
-        int r;
-
-        if (c->o->n_args > 0)
-                r = get_tree(c, c->o->args[0], 1, &v);
-        else {
-                r = context_connect(c);
-                if (r == 0)
-                        r = context_call(c, "supervisor.status", NULL, &v);
-        }
-        return r != 0 ? r : print_details(c, v);
 }
 
 int verb_tree(Context *c)
@@ -94,17 +69,28 @@ int verb_list(Context *c)
         return r;
 }
 
+/* For validate problems are the answer. */
+static int print_broken(Context *c, const char *text)
+{
+        _cleanup_json_ Json *problems = NULL;
+        int r = json_pack(&problems, "[{pointer:s, message:s}]", "", text);
+
+        if (r < 0)
+                return fail_errno(c, r);
+        if (!print_json(c, problems))
+                puts(text);
+        return CTL_FAILED;
+}
+
 /* The file's tree as the parameters of load and validate. */
-static int read_tree(Context *c, FILE *problems, Json **ret)
+static int read_tree(Context *c, Json **ret)
 {
         _cleanup_free_ char *error = NULL;
         Json *tree = NULL;
         int r = tree_file_read(c->o->args[0], &tree, &error);
 
-        if (r == -EBADMSG) {
-                fprintf(problems, "%s\n", error);
-                return CTL_FAILED;
-        }
+        if (r == -EBADMSG)
+                return c->o->verb == VERB_VALIDATE ? print_broken(c, error) : fail_tree_file(c, error);
         if (r < 0)
                 return fail(c, CTL_FAILED, "%s", error ?: strerror(-r));
         r = json_pack(ret, "{tree:o}", tree);
@@ -141,7 +127,7 @@ int verb_load(Context *c)
 {
         _cleanup_json_ Json *params = NULL, *result = NULL;
         _cleanup_free_ char *path = NULL;
-        int r = read_tree(c, stderr, &params);
+        int r = read_tree(c, &params);
 
         if (r != 0)
                 return r;
@@ -197,7 +183,7 @@ int verb_apply(Context *c)
         _cleanup_free_ char *path = NULL;
         Json *params = NULL, *dry_run;
         bool done = false;
-        int r = read_tree(c, stderr, &params);
+        int r = read_tree(c, &params);
 
         if (r != 0)
                 return r;
@@ -221,23 +207,6 @@ int verb_apply(Context *c)
         if (r != 0 || !done)
                 return r;
         return p->error ? apply_failed(c, p->error) : show_changes(c, p->result);
-}
-
-int verb_unload(Context *c)
-{
-        _cleanup_json_ Json *result = NULL;
-        Json *params;
-        int r = context_connect(c);
-
-        if (r != 0)
-                return r;
-        r = json_pack(&params, "{path:s}", c->o->args[0]);
-        if (r < 0)
-                return fail_errno(c, r);
-        r = call_and_wait(c, c->o->args[0], c->o->args[0], "tree.unload", params, &result);
-        if (r == 0 && result)
-                (void) print_json(c, result);
-        return r;
 }
 
 /* Asks the supervisor that c is connected to. */
@@ -279,7 +248,7 @@ int verb_validate(Context *c)
 {
         const Options *o = c->o;
         Json *params = NULL;
-        int r = read_tree(c, stdout, &params);
+        int r = read_tree(c, &params);
 
         if (r != 0)
                 return r;

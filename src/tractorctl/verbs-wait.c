@@ -2,7 +2,6 @@
 #include <errno.h>
 
 #include "base/error.h"
-#include "base/path.h"
 #include "base/usec.h"
 #include "tractorctl/describe.h"
 #include "tractorctl/progress.h"
@@ -135,8 +134,6 @@ int verb_wait(Context *c)
         Wait w = { .c = c, .path = c->o->args[0], .gone = streq_ptr(c->o->wait_for, "gone") };
         int code = CTL_DONE, r = 0;
 
-        if (!node_path_is_valid(w.path))
-                return fail(c, CTL_USAGE, "not a path: '%s'; see 'tractorctl list'", w.path);
         if (c->o->timeout != USEC_INFINITY)
                 r = sd_event_add_time_relative(
                                 c->event, NULL, CLOCK_MONOTONIC, c->o->timeout, 1, on_timeout, &w);

@@ -238,7 +238,7 @@ static size_t receive(Stream *s)
                 stream_set_end(s, STREAM_END_ERROR, -r);
                 return 0;
         }
-        k = recv_fds(s->fd, p, n, fds, &n_fds, MSG_DONTWAIT);
+        k = recv_fds(s->fd, p, MIN(n, STREAM_READ_MAX), fds, &n_fds, MSG_DONTWAIT);
         s->greedy = s->turns && k >= (ssize_t) READ_SIZE;
         if (k > 0) {
                 frame_commit(&s->in, (size_t) k);
@@ -254,8 +254,7 @@ static size_t receive(Stream *s)
         return k > 0 ? (size_t) k : 0;
 }
 
-/* A turn of more than a few requests is paid for: for so many times its length the stream goes behind the others. */
-#define BUSY_USEC 50
+/* A turn that has used up its time is paid for: for so many times its length the stream goes behind the others. */
 #define BUSY_FACTOR 16
 
 static void read_turn(Stream *s)
@@ -269,7 +268,7 @@ static void read_turn(Stream *s)
                 deliver_lines(s, &budget);
         }
         used = now_usec(CLOCK_MONOTONIC) - begin;
-        if (used >= BUSY_USEC)
+        if (used >= STREAM_TURN_USEC)
                 s->busy_until = begin + used * (1 + BUSY_FACTOR);
 }
 

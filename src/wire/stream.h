@@ -21,7 +21,9 @@
 #define STREAM_OUTPUT_MAX_DEFAULT (1024U * 1024)
 #define STREAM_STALL_USEC_DEFAULT (30U * 1000 * 1000)
 #define STREAM_LINES_PER_TURN 32
-#define STREAM_TURN_USEC 200
+#define STREAM_TURN_USEC 50
+/* In one go, whatever there is: a line of many megabytes comes in as many turns, each as short as anybody's. */
+#define STREAM_READ_MAX (32U * 1024)
 
 typedef struct Stream Stream;
 

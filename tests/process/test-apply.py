@@ -153,7 +153,7 @@ def dry_run_and_wrong_files_touch_nothing(backend):
         due = {"added": ["/t/n", "/t/b"], "removed": ["/t/b"], "restarted": ["/t/a"]}
         lists(apply(t, new, dry_run=True), 2, **due)
         wrong = [(-32602, tree(sleeper("a", depends=["zz"]), sleeper("q", nice=99))),
-                 (-32010, tree(sleeper("a"), sleeper("b", expose=[]))),
+                 (-32010, tree(sleeper("a"), sleeper("b", paths=[]))),
                  (-32602, tree(sleeper("a", depends=["b"]), sleeper("b", depends=["a"]))),
                  (-32602, tree(sleeper("a", umask="0"), sleeper("n", depends=["/other/none"]))),
                  (-32602, tree(sleeper("a", umask="0"), {"name": "s", "children": [sleeper("n", depends=["/other/dep"])]})),

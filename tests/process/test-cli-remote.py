@@ -62,6 +62,19 @@ def bridge(backend):
         ctl("--socket", r.socket + "x", "bridge", code=5)
 
 
+def bridge_until_eof(backend):
+    """It ends with its stdin, and says so to the actor with an end, not a reset."""
+    with running({"children": [echo("a")]}, backend) as r:
+        reader, writer = os.pipe()
+        p = subprocess.Popen([CTL, "--socket", r.socket, "bridge", "--until-eof"], stdin=reader, stdout=subprocess.PIPE)
+        os.close(reader)
+        os.write(writer, b'{"jsonrpc":"2.0","id":1,"method":"events.subscribe","params":{"path":"/"}}\n')
+        assert p.poll() is None and json.loads(p.stdout.readline())["id"] == 1
+        os.close(writer)
+        assert p.wait(LIMIT) == 0
+        p.stdout.close()
+
+
 def bridge_pipes(backend):
     with running({"children": [sleeper("a")]}, backend) as r:
         done = subprocess.run([CTL, "--socket", r.socket, "bridge"], capture_output=True, timeout=LIMIT,
@@ -176,6 +189,53 @@ def remote_actors(backend):
         assert p.communicate(timeout=LIMIT) == ("", "") and p.returncode == -signal.SIGINT
 
 
+# Takes connections, keeps them whatever their peers do, and writes down what came over them.
+KEEPER = """
+import os, socket, sys
+sys.path.insert(0, sys.argv[1])
+from lines import Line
+channel, kept = Line(socket.socket(fileno=int(os.environ["TRACTOR_CHANNEL_FD"]))), []
+channel.say(method="$/hello", params={"protocol": "tractor/1"})
+channel.say(method="$/ready")
+while channel.fill():
+    for message in channel.lines():
+        if message.get("method") == "$/accept":
+            kept.append(Line(socket.socket(fileno=channel.fds.pop(0))))
+            while kept[-1].fill():
+                pass
+            with open(sys.argv[2], "ab") as f:
+                f.write(kept[-1].data)
+"""
+
+
+def remote_tell(backend):
+    """A tell is over when all of it has been passed on over there, whatever the actor does with its end."""
+    with running({"children": [sleeper("keep")]}, backend) as r:
+        told, status, ssh = (os.path.join(r.dir, name) for name in ("told", "status", "ssh"))
+        with open(ssh, "w") as f:
+            f.write(f'#!/bin/sh\nfor command; do :; done\nPATH={os.path.dirname(CTL)}:$PATH\nsh -c "$command"\n'
+                    f's=$?\necho "$command: $s" >>{status}\nexit $s\n')
+        os.chmod(ssh, 0o755)
+        r.ctl("spawn", "/t", "k", "--channel=fd", "--ready=channel", "--grace-ms=1", "--", sys.executable, "-c", KEEPER,
+              os.path.dirname(STREAM), told)
+        for i in range(3):
+            assert ctl("-H", "there", "--socket", r.socket, "tell", "/t/k", "hint", json.dumps({"i": i, "big": "x" * 50000}),
+                       env={"TRACTOR_SSH": ssh}) == ""
+        with open(status) as f:
+            ends = f.read().splitlines()
+        assert len(ends) == 3 and all(line.endswith(": 0") for line in ends), f"a bridge was ended: {ends}"
+        deadline = time.monotonic() + LIMIT
+        while not os.path.exists(told) or open(told).read().count("\n") < 3:
+            assert time.monotonic() < deadline, (r.ctl("logs", "/t/k"), r.node("/t/k"))
+            time.sleep(0.005)
+        with open(told) as f:
+            assert [json.loads(line)["params"]["i"] for line in f] == [0, 1, 2]
+        said = json.loads(subprocess.run([CTL, "-H", "there", "--socket", r.socket + "x", "--json=short", "tell", "/t/k", "hint"],
+                                         env=os.environ | {"TRACTOR_SSH": ssh}, capture_output=True, text=True, timeout=LIMIT,
+                                         stdin=subprocess.DEVNULL).stderr)
+        assert said["exit"] == 5 and said["verb"] == "bridge", said
+
+
 def remote_missing(backend):
     with over_ssh({"children": [sleeper("a")]}, backend) as (r, ssh):
         os.unlink(os.path.join(ssh.dir, "bin", "tractorctl"))
@@ -189,4 +249,4 @@ def remote_missing(backend):
 
 
 if __name__ == "__main__":
-    main([bridge, bridge_pipes, remote_verbs, remote_actors, remote_missing])
+    main([bridge, bridge_until_eof, bridge_pipes, remote_verbs, remote_actors, remote_tell, remote_missing])

@@ -64,9 +64,18 @@ def screen(backend):
         s = Screen("--socket", r.socket, "top", "-d", "0.2")
         s.until(lambda text: len(paths(text)) == 5, "all five")
         assert s.text.startswith("\x1b[?1049h")
-        for key, order in (("m", "memory"), ("t", "tasks"), ("r", "restarts"), ("p", "pressure"), ("c", "CPU")):
+        s.until(lambda text: "r restarts" in frames(text)[-1], "the keys")
+        footer = frames(s.text)[-1].replace("\r", "").split("\n")[-1]
+        shown = [(key, order) for key, order in re.findall(r" (\w) (\w+)", footer.split("sort:")[1])]
+        every = [("c", "CPU"), ("m", "memory"), ("t", "tasks"), ("p", "pressure"), ("r", "restarts")]
+        assert ("r", "restarts") in shown and set(shown) <= set(every), footer
+        for key, order in set(every) - set(shown):
+            s.press(key)
+        for key, order in reversed(shown):
             s.press(key)
             s.until(lambda text: f", by {order}" in frames(text)[-1], order)
+        for key, order in set(every) - set(shown):
+            assert f", by {order}" not in s.text, "nothing is known of it"
         r.ctl("kill", "/t/n/x", "-s", "KILL")
         s.press("r")
         s.until(lambda text: ", by restarts" in frames(text)[-1] and paths(text)[:1] == ["/t/n/x"], "the restarted first")

@@ -14,13 +14,13 @@ import time
 
 sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", "harness"))
 from ctl import CTL, Run, bad, columns, ctl, running  # noqa: E402
-from tractor import BAD_ACTOR, LIMIT, gone, kill, main, sleeper, survivors  # noqa: E402
+from tractor import BAD_ACTOR, LIMIT, await_change, gone, kill, main, read_text, sleeper, survivors  # noqa: E402
 
 # What differs from the documents, by test: printed, and not run.
 KNOWN = {}
 
-LATER = ("crashes debug metrics pool reexec tasks").split()
-NEXT = re.compile(r"; (see|try|start|choose|use|give|name|check|run) |usage: ")
+LATER = ("crashes debug metrics pool reexec").split()
+NEXT = re.compile(r"; (see|try|start|choose|use|give|name|check|run|did you mean) |usage: ")
 
 
 def stopped(pid):
@@ -81,12 +81,14 @@ def run_wrong_file(backend):
     err = r.end(1)
     assert r.lines == [], r.lines
     for pointer in ("/children/0/grace", "/children/1/name", "/children/1/exec"):
-        assert [line for line in err.splitlines() if line.startswith(pointer + ": ")], err
+        assert [line for line in err.splitlines() if line.startswith(f"{r.file}: {pointer}: ")], err
 
 
 def run_wrong_file_says_only_that(backend):
-    err = Run({"children": [{"name": "a", "exec": ["sleep", "1"], "grace": 1}]}, backend, ready=False).end(1)
-    assert len(err.splitlines()) == 1 and err.startswith("/children/0/grace: "), err
+    r = Run({"children": [{"name": "a", "exec": ["sleep", "1"], "grace": 1}]}, backend, ready=False)
+    err = r.end(1)
+    assert len(err.splitlines()) == 1 and err.startswith(f"{r.file}: /children/0/grace: "), err
+    assert err.endswith("see 'man 5 tractor-tree'\n"), err
 
 
 def run_socket(backend):
@@ -458,11 +460,60 @@ def advice_is_good(backend):
             (ctl if args[0] == "help" else r.ctl)(*args)
 
 
+def status_says_why(backend):
+    """Of one that failed: why, the last it said, and where to look next; of each how it is run, with --json too."""
+    journal = os.path.exists("/run/systemd/journal/socket")
+    say = "for i in 1 2 3 4 5 6 7 8; do echo line $i; done; exit 7"
+    tree = {"on_give_up": "isolate", "intensity": {"max_restarts": 1, "within_ms": 60000}, "children": [
+        {"name": "x", "exec": ["sh", "-c", say]}, {"name": "s", "intensity": {"max_restarts": 0}, "children": [
+            {"name": "n", "exec": ["/nonexistent"]}, bad("other", "hang")]},
+        bad("away", "exit=3", restart="temporary", stdout="null", stderr="null"),
+        bad("y", "hang", limits={"TasksMax": 1000}, limits_optional=True)]}
+    with running(tree, backend) as r:
+        for path in "/t/x", "/t/s", "/t/away":
+            r.until(f" {path} state .* failed")
+        if journal:
+            subprocess.run(["journalctl", "--sync"], check=True)
+        else:
+            folder = os.path.join(r.dir, r.instance)
+            file = os.path.join(folder, "t+x.log")
+            await_change(folder, lambda: os.path.exists(file) and read_text(file).count("line 8") == 2)
+
+        def rows(path):
+            return [line.split("\t") for line in r.ctl("status", path).splitlines()]
+
+        x = rows("/t/x")
+        said = [value for key, value in x if key == "log"]
+        x = dict(x)
+        assert x["reason"] == "1 restart within 60 s was not enough; last end: exit code 7", x
+        assert (x["exec"], x["ready"], x["restart"]) == (f"sh -c '{say}'", "exec", "permanent"), x
+        assert x["next"] == "tractorctl logs /t/x", x
+        if journal:
+            assert len(said) == 10 and any("/t/x" in line for line in said), said
+        else:
+            assert [line.split(" ", 2)[2] for line in said] == [f"line {i}" for i in (7, 8, 1, 2, 3, 4, 5, 6, 7, 8)], said
+        s = dict(rows("/t/s"))
+        assert s["reason"] == "1 restart within 60 s was not enough; last end: gave up on /t/s/n", s
+        assert s["next"] == "tractorctl status /t/s/n" and s["intensity.max_restarts"] == "0", s
+        assert dict(rows("/t"))["next"].startswith("tractorctl status /t/"), rows("/t")
+        n = dict(rows("/t/s/n"))
+        assert n["reason"] == "no restart is allowed; last end: can't start: exec: No such file or directory", n
+        for path, due in ("/t/s/n", {"exec"}), ("/t/away", {"stdout", "stderr"}), ("/t/y", {"output", "pid"}):
+            keys = {key for key, _ in rows(path)}
+            assert not {"log", "next"} & keys and due <= keys, keys
+        y = r.json("status", "/t/y")
+        assert y["exec"][1:] == ["hang"] and y["output"] and y["restart"] == "permanent", y
+        if "pids" not in r.json("status")["controllers"].split():
+            assert y["limits_skipped"] == ["TasksMax"], y
+        assert not {"exec", "output"} & set(r.json("tree", "/t")["children"][0]), "only where it is asked for"
+
+
 if __name__ == "__main__":
     for name, difference in KNOWN.items():
         print(f"known difference, not run: {name}: {difference}", file=sys.stderr)
     tests = [run_interrupted, run_interrupted_twice, run_ends_by_itself, run_waits_for_backoff, run_wrong_file,
              run_wrong_file_says_only_that, run_socket, run_bad_socket, run_says_once_what_happens, two_runs,
              environment_of_run, service_variables_pass_through_run, validate, load_unload, looking, events, changing,
-             frozen_shows_its_state, spawn, set_limit, exit_codes, permission, errors_say_what_to_try, advice_is_good]
+             frozen_shows_its_state, spawn, set_limit, exit_codes, permission, errors_say_what_to_try, advice_is_good,
+             status_says_why]
     main([t for t in tests if t.__name__ not in KNOWN or t.__name__ in sys.argv[1:]])

@@ -3,6 +3,7 @@
 """The control socket: every method of this version, its refusals, and peers that misbehave."""
 
 import contextlib
+import json
 import os
 import socket
 import stat
@@ -368,6 +369,133 @@ def slow_subscriber(backend):
                 break
 
 
+def heard(sock):
+    """The items that are there now."""
+    data = b""
+    with contextlib.suppress(BlockingIOError):
+        while part := sock.recv(1 << 16):
+            data += part
+    assert data.endswith(b"\n") or not data
+    return [json.loads(line)["params"]["value"] for line in data.splitlines() if b"$/next" in line]
+
+
+def about(items):
+    return [(i["path"], i["to"] if i["event"] == "state" else i["event"]) for i in items]
+
+
+def events_before_answers(backend):
+    """On the asker's own connection the events come before the answer that tells of them; on another they are there when the
+    answer is."""
+    steps = [
+        ("tree.load", {"tree": {"tractor": 1, "name": "u", "children": [sleeper("a")]}},
+         [("/u", "loaded"), ("/u/a", "starting"), ("/u/a", "spawned"), ("/u/a", "ready"), ("/u", "ready")]),
+        ("actor.spawn", {"parent": "/u", **sleeper("b", restart="temporary")}, [("/u/b", "added"), ("/u/b", "spawned")]),
+        ("actor.spawn", {"parent": "/u", "name": "x", "exec": ["/no/such"], "restart": "temporary"},
+         [("/u/x", "added"), ("/u/x", "exited"), ("/u/x", "removed")]),
+        ("actor.restart", {"path": "/u/b"}, [("/u/b", "exited"), ("/u/b", "spawned"), ("/u/b", "ready")]),
+        ("actor.set_limits", {"path": "/u/b", "limits": {}}, [("/u/b", "limits")]),
+        ("actor.freeze", {"path": "/u/b"}, [("/u/b", "frozen")]),
+        ("actor.thaw", {"path": "/u/b"}, [("/u/b", "thawed")]),
+        ("nursery.open", {"parent": "/u", "name": "n"}, [("/u/n", "added")]),
+        ("nursery.close", {"path": "/u/n"}, [("/u/n", "removed")]),
+        ("tree.apply", {"tree": {"tractor": 1, "name": "u", "children": [sleeper("c")]}},
+         [("/u/c", "added"), ("/u/a", "removed"), ("/u/c", "ready")]),
+        ("actor.cancel", {"path": "/u/b"}, [("/u/b", "exited"), ("/u/b", "dead")]),
+        ("tree.unload", {"path": "/u"}, [("/u/c", "exited"), ("/u/c", "removed"), ("/u", "removed")])]
+    with tractor(backend) as t:
+        asker, other = t.connect(), t.connect()
+        for c in asker, other:
+            c.request("events.subscribe", {}, {"ctx": True, "credit": 100000})
+            c.receive()
+        other.sock.setblocking(False)
+        for keyed, (method, params, due) in [(keyed, step) for keyed in (False, True) for step in steps]:
+            if backend == "process" and method in ("actor.freeze", "actor.thaw"):
+                continue
+            ident = asker.request(method, params, {"key": f"{method} {params.get('name')}"} if keyed else None)
+            before, message = [], asker.receive()
+            while "method" in message:
+                before.append(message["params"]["value"])
+                message = asker.receive()
+            there = heard(other.sock)
+            assert message["id"] == ident, message
+            assert [e for e in about(before) if e in due] == due, (method, about(before))
+            assert [e for e in about(there) if e in due] == due, (method, about(there))
+
+
+def the_end_of_a_supervisor(backend):
+    """Stopped in order it tells of every end; killed, of nothing. Then there is EOF, and no answer to what was open."""
+    for kill_it in False, True:
+        with tractor(backend) as t:
+            t.load(children=[sleeper("a"), {"name": "s", "children": [sleeper("b")]}])
+            subscriber, waiting = t.connect(), t.connect()
+            subscriber.request("events.subscribe", {}, {"ctx": True, "credit": 100})
+            epoch = subscriber.receive()["params"]["value"]["epoch"]
+            waiting.request("actor.wait_for", {"name": "nobody"})
+            waiting.sock.shutdown(socket.SHUT_WR)
+            starting = t.connect()
+            loading = starting.request("tree.load", {"tree": {"tractor": 1, "name": "u", "children": [sleeper("a", ready="notify")]}})
+            while subscriber.receive()["params"]["value"]["event"] != "spawned":
+                pass
+            if kill_it:
+                kill(t.status["pid"])
+            else:
+                t.owner.close()
+            items = []
+            try:
+                while True:
+                    message = subscriber.receive()
+                    assert message["method"] == "$/next", message
+                    items.append(message["params"]["value"])
+            except EOFError:
+                pass
+            ended = [e for e in about(items) if e[1] in ("dead", "failed", "removed")]
+            due = [] if kill_it else [(p, "dead") for p in ("/t", "/t/a", "/t/s", "/t/s/b", "/u", "/u/a")]
+            assert sorted(e for e in ended if e[1] != "removed" or not e[0].startswith("/u")) == due, about(items)
+            assert waiting.sock.recv(1) == b""
+            if not kill_it:
+                expect_error(-32002, starting.answer, loading)
+            assert starting.sock.recv(1) == b""
+            if kill_it:
+                again = t.connect()
+                again.request("events.subscribe", {}, {"ctx": True})
+                assert again.receive()["params"]["value"]["epoch"] != epoch
+
+
+def exit_of_a_supervisor(backend):
+    """No process is its own; how it ended is told in the same words."""
+    with tractor(backend) as t:
+        t.load(children=[{"name": "stopped", "children": [sleeper("a")]},
+                         {"name": "over", "auto_shutdown": "any_significant", "children": [
+                             {"name": "a", "exec": ["sh", "-c", "exit 0"], "restart": "transient", "significant": True}]},
+                         {"name": "failed", "strategy": "one_cancels_all", "children": [sleeper("a"), sleeper("b")]}],
+               intensity={"max_restarts": 0, "within_ms": 10000}, on_give_up="isolate")
+        assert t.call("actor.cancel", path="/t/stopped")["exit"].items() >= {"cause": "stop", "pid": 0}.items()
+        events = t.events()
+        kill(t.pid("/t/failed/a"))
+        events.wait(lambda e: e["path"] == "/t" and e["event"] == "gave_up")
+        for name, due in (("stopped", {"cause": "stop"}), ("over", {"cause": "exit", "code": 0}),
+                          ("failed", {"cause": "signal", "signal": "SIGKILL"})):
+            node = t.get(f"/t/{name}", depth=0)
+            assert node["exit"].items() >= {**due, "pid": 0, "core": False, "oom": False}.items(), node
+            assert "pid" not in node and node["state"] == ("failed" if name == "failed" else "dead"), node
+
+
+def by_id(backend):
+    """`if_id` of somebody else, or of an earlier generation: nothing is done."""
+    with tractor(backend) as t:
+        t.load(children=[sleeper("a")])
+        old = t.get("/t/a")
+        t.call("actor.restart", path="/t/a")
+        now = t.get("/t/a")
+        assert old["id"] != now["id"]
+        for method, params in (("actor.kill", {"path": "/t/a"}), ("tree.get", {"path": "/t/a"}), ("tree.unload", {"path": "/t/a"}),
+                               ("actor.spawn", {"parent": "/t", **sleeper("b")})):
+            error = expect_error(-32004, t.main.answer, t.main.request(method, params, {"if_id": old["id"]}))
+            assert error.data["type"] == "NoSuchActor" and old["id"] in error.message, error.message
+        assert t.main.answer(t.main.request("tree.get", {"path": "/t/a"}, {"if_id": now["id"]}))["pid"] == now["pid"]
+        assert [c["path"] for c in t.get("/t")["children"]] == ["/t/a"]
+
+
 def freeze(backend):
     with tractor(backend) as t:
         t.load(children=[sleeper("a")])
@@ -402,6 +530,70 @@ def unenforceable_limits(backend):
         expect_error(-32602, t.call, "actor.set_limits", path="/t/a", limits={"MemoryMax": "lots"})
 
 
+def unenforceable_limits_are_all_named(backend):
+    """Of all nodes, in one error that blames who can't enforce them."""
+    with tractor(backend) as t:
+        controllers = t.status["controllers"].split()
+        if "memory" in controllers or "pids" in controllers:
+            return
+        blame = ("the process backend enforces no limits" if backend == "process" else
+                 "can't be enforced here: cgroup.controllers lacks memory, pids")
+        other = ", or use another backend" if backend == "process" else ""
+        tree = {"limits": {"TasksMax": 9, "MemoryMax": "64M"}, "children": [
+            sleeper("a", limits={"MemoryHigh": "1M", "MemoryMax": "2M"}), sleeper("b", limits={"TasksMax": 1}, limits_optional=True)]}
+        due = f"/t: MemoryMax, TasksMax; /t/a: MemoryMax, MemoryHigh: {blame}; set limits_optional to run without them{other}"
+        for method in "tree.load", "tree.apply":
+            error = expect_error(-32010, t.call, method, tree={"tractor": 1, "name": "t", **tree})
+            assert error.message == due and error.data["actor"] == "/t", error
+        many = [sleeper(f"n{i}", limits={"TasksMax": 1}) for i in range(20)]
+        error = expect_error(-32010, t.load, children=many)
+        assert "/t/n15: TasksMax; and of 4 more: " in error.message and "n16" not in error.message, error
+        t.load(children=[sleeper("a")])
+        for method, params in (("actor.set_limits", {"path": "/t/a"}), ("actor.spawn", {"parent": "/t", **sleeper("c")}),
+                               ("nursery.open", {"parent": "/t", "name": "c"})):
+            error = expect_error(-32010, t.call, method, **params, limits={"TasksMax": 1, "MemoryLow": "1M"})
+            path = "/t/a" if "path" in params else "/t/c"
+            assert error.message.startswith(f"{path}: MemoryLow, TasksMax: {blame}; "), error
+        assert [c["path"] for c in t.get("/t")["children"]] == ["/t/a"]
+
+
+def details_come_by_name(backend):
+    """How a node is run and what of it does not hold; none of it comes unasked, and what is long is cut."""
+    names = ["exec", "ready", "restart", "on_give_up", "intensity", "limits_skipped", "backoff_ms", "output", "stdout", "stderr"]
+    with tractor(backend) as t:
+        def details(path):
+            node = t.get(path, fields=names, depth=0)
+            return {k: node[k] for k in node if k != "path"}
+
+        limited = {"limits": {"MemoryMax": "64M", "TasksMax": 10}, "limits_optional": True}
+        have = t.status["controllers"].split()
+        skipped = [n for n, c in (("MemoryMax", "memory"), ("TasksMax", "pids")) if c not in have]
+        out = os.path.join(t.dir, "out")
+        t.load(intensity={"max_restarts": 7, "within_ms": 1500}, on_give_up="isolate", **limited, children=[
+            sleeper("a", restart="transient", **limited),
+            {"name": "b", "exec": ["sh", "-c", "exec sleep 1000", "\u00e9" * 2000, "more"], "stdout": "null", "stderr": f"file:{out}",
+             "ready": {"command": ["test", "-d", t.dir]}},
+            {"name": "c", "exec": ["sh", "-c", "touch up; exec sleep 1000", *map(str, range(100))], "ready": {"file": "up"}, "cwd": t.dir}])
+        assert not set(names) & set().union(*(set(n) for n in [t.get("/t"), *t.get("/t")["children"]]))
+        none = {"limits_skipped": skipped} if skipped else {}
+        assert details("/t") == {"intensity": {"max_restarts": 7, "within_ms": 1500}, "on_give_up": "isolate", **none}
+        a = details("/t/a")
+        assert a.pop("output") == "journal" or t.status["backend"] != "scope"
+        assert a == {"exec": ["sleep", "1000"], "ready": "exec", "restart": "transient", **none}, a
+        b = details("/t/b")
+        assert b["ready"] == {"command": ["test", "-d", t.dir]} and b["restart"] == "permanent", b
+        assert (b["stdout"], b["stderr"]) == ("null", f"file:{out}") and not {"output", "limits_skipped"} & set(b), b
+        assert len("".join(b["exec"][:3]).encode()) + 2 * len(b["exec"][3][:-1]) in (2047, 2048) and b["exec"][3].endswith("\u00e9…")
+        assert b["exec"][4:] == ["…"], b["exec"][4:]
+        c = details("/t/c")
+        assert c["exec"][3:] == [*map(str, range(61)), "…"] and c["ready"] == {"file": os.path.join(t.dir, "up")}, c
+        events = t.events()
+        t.call("actor.spawn", parent="/t", name="d", exec=["false"], backoff={"initial_ms": 60000, "max_ms": 60000, "jitter": 0})
+        events.state("/t/d", "backoff")
+        assert 30000 < details("/t/d")["backoff_ms"] <= 60000
+        assert t.get("/t/a", fields=["exec"]) == {"path": "/t/a", "exec": ["sleep", "1000"]}
+
+
 def supervisor_killed(backend):
     """A lost supervisor ends its tree cleanly in this version; its successor serves at once."""
     with tractor(backend) as t:
@@ -424,4 +616,5 @@ def supervisor_killed(backend):
 if __name__ == "__main__":
     main([status, refused_by_name, wrong_trees, load_and_unload, spawn_and_cancel, kill_and_restart, environment,
           readiness, channel, identity, output_files, many_values, hostile_lines, endless_line, never_reads,
-          too_many_connections, other_user, slow_subscriber, freeze, unenforceable_limits, supervisor_killed])
+          too_many_connections, other_user, slow_subscriber, events_before_answers, the_end_of_a_supervisor, exit_of_a_supervisor,
+          by_id, freeze, unenforceable_limits, unenforceable_limits_are_all_named, details_come_by_name, supervisor_killed])

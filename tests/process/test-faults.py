@@ -15,8 +15,8 @@ import time
 
 sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", "harness"))
 import tractor as harness  # noqa: E402
-from faults import (JOURNAL, NOFILE, NPROC, descriptors, idle, limited, mount, prompt, spawn,  # noqa: E402
-                    without_journal)
+from faults import (JOURNAL, NOFILE, NPROC, descriptors, idle, limited, mount, prompt,  # noqa: E402
+                    silent_user_database, spawn, without_journal)
 from tractor import BAD_ACTOR, LIMIT, Connection, expect_error, gone, kill, main, sleeper, survivors, tractor  # noqa: E402
 
 EAGAIN, EMFILE, ENOSPC = 11, 24, 28
@@ -57,6 +57,39 @@ def nobody_drains(backend):
         assert error.data["exit"]["cause"] == "start-timeout", error.data
         assert t.call("actor.cancel", path="/t/full")["exit"]["cause"] == "stop"
         os.close(reader)
+
+
+# --- names of users ---
+
+
+def user_database_hangs(backend):
+    """64 loads wait for it at a time, each for at most 10 s; numbers need none of it."""
+    if os.geteuid() != 0:
+        return
+    with contextlib.ExitStack() as stack:
+        database = stack.enter_context(contextlib.ExitStack())
+        database.enter_context(silent_user_database())
+        t = stack.enter_context(tractor(backend))
+        t.load(children=[])
+        c = t.connect()
+
+        def ask(name):
+            return c.request("actor.spawn", {"parent": "/t", "restart": "temporary", **sleeper(name, user="nobody")})
+
+        asked = [ask(f"a{i}") for i in range(64)]
+        error = expect_error(-32011, c.answer, ask("more"))
+        assert "being looked up" in error.message, error.message
+        assert spawn(t, "numbered", user="65534")["pid"]
+        prompt(t)
+        c.send({"jsonrpc": "2.0", "method": "$/cancel", "params": {"id": asked[0]}})
+        expect_error(-32800, c.answer, asked[0])
+        asked[0] = ask("instead")
+        expect_error(-32011, c.answer, ask("more"))
+        error = expect_error(-32602, c.answer, asked[1])
+        assert "did not answer" in error.message, error.message
+        database.close()
+        assert spawn(t, "named", user="nobody")["pid"]
+        assert [n["path"] for n in t.get("/t")["children"]] == ["/t/numbered", "/t/named"]
 
 
 # --- journal ---
@@ -450,6 +483,6 @@ def both_killed(backend):
 
 
 if __name__ == "__main__":
-    main([nobody_drains, journal_missing, journal_deaf,
+    main([nobody_drains, user_database_hangs, journal_missing, journal_deaf,
           no_descriptors_for_connections, no_descriptors_for_actors, nothing_left_at_all, keeper_without_descriptors,
           no_processes, cannot_exec_never_spins, supervisor_stopped, actor_stopped, keeper_killed, both_killed])

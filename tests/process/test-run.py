@@ -262,7 +262,9 @@ def wrong_files(backend):
     mark = run.path("mark")
     run.process.wait(LIMIT)
     assert not os.path.exists(mark)  # nothing was started
-    pointers = sorted(line.split(": ")[0] for line in run.end(1).splitlines())
+    lines = [line.split(": ") for line in run.end(1).splitlines()]
+    assert {line[0] for line in lines} == {run.file}, lines
+    pointers = sorted(line[1] for line in lines)
     assert pointers == ["/children/1/bogus", "/children/1/exec", "/children/2/name", "/children/3/pool"], pointers
     ctl("run", "/nonexistent/tree.json", code=1)
 
@@ -380,7 +382,7 @@ def exit_codes(backend):
     run.ctl("frobnicate", code=2)
     run.ctl("kill", code=2)
     run.ctl("status", "no-path", code=2)
-    for verb in ("crashes", "pool", "tasks", "debug", "reexec", "metrics"):
+    for verb in ("crashes", "pool", "debug", "reexec", "metrics"):
         assert "not built yet" in run.ctl(verb, "x", code=1)
     ctl("--socket", run.path("nobody"), "ping", code=5)
     ctl("--run", "no-such-run", "ping", code=5)

@@ -97,7 +97,14 @@ def cannot_exec(backend):
         assert len(starts) == 4, [s["generation"] for s in starts]
         gaps = [b["time_us"] - a["time_us"] for a, b in zip(starts, starts[1:])]
         assert gaps[1] >= 90_000 and gaps[2] >= 180_000, gaps  # initial 100 ms ± 10 %, then doubled
-        assert any(e["event"] == "gave_up" and e["about"] == "/t/x" for e in events.seen)
+        gave_up = next(e for e in events.seen if e["event"] == "gave_up")
+        assert (gave_up["path"], gave_up["about"]) == ("/t", "/t/x"), gave_up
+        assert (gave_up["exit"]["cause"], gave_up["exit"]["step"]) == ("spawn", "exec"), gave_up
+        why = ("3 restarts below /t within 5 s were not enough; "
+               "last end: can't start: exec: No such file or directory")
+        assert gave_up["reason"] == why, gave_up
+        over = [e["reason"] for e in events.seen if e["event"] == "state" and e["to"] == "failed"]
+        assert over[0] == why, over
         expect_error(-32004, t.get, "/t")
 
 
@@ -110,7 +117,30 @@ def isolate(backend):
         events.state("/t/x", "failed")
         node = t.get("/t/x")
         assert node["exit"]["code"] == 7 and node["generation"] == 3, node
-        assert t.pid("/t/y") == y and t.get("/t")["state"] == "ready"
+        assert node["reason"] == "2 restarts within 5 s were not enough; last end: exit code 7", node
+        assert t.pid("/t/y") == y and t.get("/t")["state"] == "ready" and "reason" not in t.get("/t")
+
+
+def why_given_up(backend):
+    """Who was given up says why, and so does each supervisor that failed over it, until it starts again."""
+    with tractor(backend) as t, tempfile.TemporaryDirectory() as d:
+        go = os.path.join(d, "go")
+        events = t.events()
+        t.load(on_give_up="isolate", intensity={"max_restarts": 1, "within_ms": 60000}, children=[
+            {"name": "s", "intensity": {"max_restarts": 0}, "children": [
+                {"name": "x", "exec": ["sh", "-c", f"test -e {go} && exec sleep 1000; kill -SEGV $$"],
+                 "ready": {"command": ["test", "-e", go]}}]},
+            {"name": "late", "exec": ["true"], "depends": ["s"], "restart": "temporary"}])
+        events.state("/t/s", "failed")
+        events.state("/t/late", "failed")
+        reasons = {path: t.get(path).get("reason") for path in ("/t/s/x", "/t/s", "/t/late", "/t")}
+        assert reasons["/t/s"] == "1 restart within 60 s was not enough; last end: gave up on /t/s/x", reasons
+        assert reasons["/t/late"] == "what it depends on failed" and reasons["/t"] is None, reasons
+        assert reasons["/t/s/x"] == "no restart is allowed; last end: SIGSEGV", reasons
+        open(go, "w").close()
+        t.call("actor.restart", path="/t/s")
+        events.state("/t/s", "ready")
+        assert [t.get(path).get("reason") for path in ("/t/s/x", "/t/s")] == [None, None]
 
 
 def one_cancels_all(backend):
@@ -283,6 +313,6 @@ def significant(backend):
 
 
 if __name__ == "__main__":
-    main([one_for_one, one_for_all, rest_for_one, restart_types, cannot_exec, isolate, one_cancels_all, double_fork,
-          main_gone_rest_populated, background_is_hinted_at, ignores_term, depends, stop_order, failed_dependency, escalate_two_levels,
+    main([one_for_one, one_for_all, rest_for_one, restart_types, cannot_exec, isolate, why_given_up, one_cancels_all,
+          double_fork, main_gone_rest_populated, background_is_hinted_at, ignores_term, depends, stop_order, failed_dependency, escalate_two_levels,
           start_timeout, watchdog, owner_killed, significant])

@@ -7,7 +7,9 @@ import contextlib
 import json
 import os
 import re
+import shutil
 import socket
+import subprocess
 import sys
 import tempfile
 
@@ -30,6 +32,19 @@ s.connect(sys.argv[1])
 socket.send_fds(s, [b"x"], [int(os.environ["TRACTOR_CHANNEL_FD"])])
 os.close(int(os.environ["TRACTOR_CHANNEL_FD"]))
 s.recv(1)
+"""
+
+# Hands lines through: its stdin and stdout are the test's. It ends when the test lets go.
+PIPES = """
+import os, select, socket, sys
+s = socket.socket(socket.AF_UNIX)
+s.connect(sys.argv[1])
+while True:
+    for fd in select.select([0, s.fileno()], [], [])[0]:
+        data = os.read(fd, 65536)
+        if not data:
+            sys.exit()
+        os.write(1 if fd else s.fileno(), data)
 """
 
 
@@ -188,22 +203,32 @@ def calc(stage):
         sleeper("clock", restart="temporary")])
 
 
-def played(stage):
-    """/shop/calc is what the transcript says and hears on the connection `actor`, its channel; it is starting."""
+def start(stage, script, **keys):
+    """The connection of an actor's that is played by the test."""
     with tempfile.TemporaryDirectory() as folder, socket.socket(socket.AF_UNIX) as listener:
         listener.bind(os.path.join(folder, "s"))
         listener.listen()
         listener.settimeout(LIMIT)
         stage.t.main.request("tree.load", {"tree": {"tractor": 1, "name": "shop", "children": [
-            {"name": "calc", "exec": [sys.executable, "-c", PLAYED, os.path.join(folder, "s")], "channel": "fd",
-             "ready": "channel", "restart": "temporary"}]}})
-        stage.letting, _ = listener.accept()
-        stage.letting.settimeout(LIMIT)
-        _, fds, _, _ = socket.recv_fds(stage.letting, 1, 1)
+            {"exec": [sys.executable, "-c", script, os.path.join(folder, "s")], "restart": "temporary", **keys}]}})
+        connection, _ = listener.accept()
+        connection.settimeout(LIMIT)
+        return connection
+
+
+def played(stage):
+    """/shop/calc is what the transcript says and hears on the connection `actor`, its channel; it is starting."""
+    stage.letting = start(stage, PLAYED, name="calc", channel="fd", ready="channel")
+    _, fds, _, _ = socket.recv_fds(stage.letting, 1, 1)
     stage.wires["actor"] = Client(sock=socket.socket(fileno=fds[0]))
 
 
-SETUPS = {"nobody": nobody, "calc": calc, "played": played}
+def program(stage):
+    """/shop/tool is what the transcript says and hears on the connection `program`, its stdin and stdout."""
+    stage.wires["program"] = Client(sock=start(stage, PIPES, name="tool", channel="stdio"))
+
+
+SETUPS = {"nobody": nobody, "calc": calc, "played": played, "program": program}
 
 
 def replay(backend):
@@ -237,6 +262,9 @@ def page(backend):
     for mark in ("```", "|---", "**", "](", "\n- "):
         assert mark not in text, f"{mark!r} is left of the source"
     assert text.count(".EX\n") >= len(blocks()), "a transcript is missing"
+    if shutil.which("groff"):
+        shown = subprocess.run(["groff", "-K", "utf8", "-t", "-man", "-ww", "-T", "utf8", path], capture_output=True, check=True)
+        assert not shown.stderr, shown.stderr.decode()
 
 
 if __name__ == "__main__":

@@ -137,6 +137,25 @@ def reload_changes_what_differs():
     events.close()
 
 
+def many_trees_with_names():
+    """Of what the service's owner has put there nothing is refused, however many names are to be looked up."""
+    connection, _ = serving()
+    events = Events(SYSTEM)
+    many = [f"many{i}" for i in range(70)]
+    for name in many:
+        with open(f"{TREES}/{name}.json", "w") as f:
+            json.dump({"tractor": 1, "name": name, "children": [
+                {"name": "a", "exec": ["true"], "user": "nobody", "cwd": "/", "restart": "temporary"}]}, f)
+    run("systemctl", "reload", "tractord.service")
+    left = {f"/{name}" for name in many}
+    while left:
+        left.discard(events.wait(lambda e: e["event"] == "loaded", "loaded trees")["path"])
+    for name in many:
+        os.unlink(f"{TREES}/{name}.json")
+        connection.call("tree.unload", path=f"/{name}")
+    events.close()
+
+
 def supervisor_killed():
     """In this version its trees end with it; those of the configuration directory are loaded by the successor."""
     connection, shop = serving()
@@ -177,7 +196,7 @@ def for_a_user():
 if __name__ == "__main__":
     install()
     for test in (activated_by_its_socket, hardening_does_not_reach_actors, rules_of_the_machine, reload_is_harmless,
-                 reload_changes_what_differs,
+                 reload_changes_what_differs, many_trees_with_names,
                  supervisor_killed, stopped_in_order, for_a_user):
         print(f"-- {test.__name__}", file=sys.stderr, flush=True)
         test()

@@ -30,6 +30,7 @@ LAYERS = [
     ("src/tractorctl/*",
      ["base/*", "wire/*", "dialog/*", "embed/*", "tractorctl/*", "tractor/*", "config.h", "tractor-config.h"]),
     ("src/stdio/*", ["base/*", "wire/*", "dialog/*", "stdio/*", "tractor/*", "config.h", "tractor-config.h"]),
+    ("src/crash/*", ["base/*", "wire/*", "crash/*", "libtractor/crash-note.h"]),
     ("src/codegen/*", ["base/*", "codegen/*", "tractor/*", "config.h", "tractor-config.h"]),
 ]
 
@@ -40,6 +41,7 @@ ONLY = [
       "src/supervisor/methods*", "src/supervisor/node-json*"]),
     ("json.h", ["src/wire/json*.c", "src/wire/json-*.h", "src/libtractor/*", "src/include/tractor/*"]),
     ("json-c/*", ["src/wire/json*.c", "src/wire/json-*.h", "src/libtractor/*", "src/include/tractor/*"]),
+    ("elfutils/*", ["src/crash/unwind.c"]),
     ("seccomp.h", ["src/supervisor/policy.c"]),
     ("systemd/sd-bus*.h", ["src/supervisor/backend-scope*.[ch]", "src/supervisor/bus.[ch]"]),
 ]

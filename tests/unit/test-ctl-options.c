@@ -2,7 +2,8 @@
 #include <errno.h>
 
 #include "test.h"
-#include "tractorctl/options.h"
+#include "tractorctl/help.h"
+#include "tractorctl/verb-table.h"
 
 /* Static, since options point into it. */
 #define ARGV(...)                                                                                           \
@@ -120,7 +121,11 @@ static void test_options_refused(void)
         REFUSED("--backend", "list", "--backend=scope");
         REFUSED("--restart", "--restart=permanent", "spawn", "/a", "b", "--", "x");
         REFUSED("nonsense", "run", "t.json", "--backend=nonsense");
-        REFUSED("--signal", "kill", "/a", "--signal");
+        REFUSED("--signal wants a value", "kill", "/a", "--signal");
+        REFUSED("-s wants a value", "kill", "/a", "-s");
+        REFUSED("-n wants a whole number", "top", "-nx");
+        REFUSED("--number wants a whole number", "top", "--number=x");
+        REFUSED("-q takes no value", "list", "-qx");
         REFUSED("usage", "kill");
         REFUSED("usage", "tree", "/a", "/b");
         REFUSED("usage", "spawn", "/a", "b", "c");
@@ -139,15 +144,97 @@ static void test_options_refused(void)
         REFUSED("--=x", "--=x", "list");
 }
 
+static void test_options_near(void)
+{
+        REFUSED("did you mean 'restart'? see 'tractorctl help'", "restrat", "/a");
+        REFUSED("did you mean 'status'?", "--json", "stauts");
+        REFUSED("did you mean --json? see 'tractorctl help list'", "list", "--jsn=short");
+        REFUSED("did you mean --reason? see 'tractorctl help cancel'", "cancel", "/a", "--raeson", "x");
+        REFUSED("'kill' has no option --reason; see 'tractorctl help kill'", "kill", "/a", "--reason=x");
+        REFUSED("did you mean MemoryMax?", "set-limit", "/a", "memorymax=1");
+        REFUSED("did you mean TasksMax?", "spawn", "/a", "b", "--limit", "TaskMax=1", "--", "x");
+        REFUSED("did you mean 'cancel'?", "help", "cancle");
+        REFUSED("see 'tractorctl help kill'", "kill");
+}
+
+static void test_options_limits_unknown(void)
+{
+        _cleanup_(options_done) Options o = { 0 };
+        _cleanup_free_ char *e = NULL;
+
+        CHECK_EQ(PARSE(&o, &e, "set-limit", "/a", "SomethingNew=1"), 0); /* the supervisor's to judge */
+}
+
+static void test_options_paths(void)
+{
+        _cleanup_(options_done) Options o = { 0 };
+        _cleanup_free_ char *e = NULL;
+
+        REFUSED("a path begins with '/'; did you mean /shop/api?", "restart", "/a", "shop/api");
+        REFUSED("a path begins with '/'; did you mean /shop?", "status", "shop");
+        REFUSED("'tractorctl kill /a -s 9'", "kill", "/a", "9");
+        REFUSED("'tractorctl kill PATH -s SIGHUP'", "kill", "SIGHUP", "/a");
+        REFUSED("nothing stands behind the last '/'", "status", "/a/");
+        REFUSED("not a path", "status", "/a b");
+        REFUSED("not a path", "status", "");
+        REFUSED("'status' takes no pattern", "status", "/a/*");
+        REFUSED("'logs' takes no pattern", "logs", "/[ab]");
+        REFUSED("'wait' takes no pattern", "wait", "/a?");
+        CHECK_EQ(PARSE(&o, &e, "unload", "/a/*", "*", "/b"), 0);
+        CHECK_EQ(o.n_args, 3);
+}
+
+static void test_options_json(void)
+{
+        _cleanup_(options_done) Options o = { 0 };
+        _cleanup_free_ char *e = NULL;
+
+        CHECK_EQ(PARSE(&o, &e, "find", "--json", "short"), 0);
+        CHECK_EQ(o.json, JSON_MODE_AUTO);
+        CHECK_STR(o.args[0], "short");
+        CHECK_EQ(options_json_asked(ARGC("frob", "--json=short", "--", "--json"),
+                                 ARGV("frob", "--json=short", "--", "--json")),
+                        JSON_MODE_SHORT);
+        CHECK_EQ(options_json_asked(ARGC("frob", "--json"), ARGV("frob", "--json")), JSON_MODE_AUTO);
+        CHECK_EQ(options_json_asked(ARGC("frob", "--jsonx"), ARGV("frob", "--jsonx")), JSON_MODE_OFF);
+}
+
+/* Each verb tells its options and an example that parses. */
+static void check_help(Verb v)
+{
+        _cleanup_free_ char *help = help_verb(v), *words = NULL, *e = NULL;
+        _cleanup_(options_done) Options o = { 0 };
+        char *argv[16] = { (char *) "tractorctl" }, *state = NULL;
+        int n = 1;
+
+        CHECK(help && startswith(help, "usage: tractorctl "));
+        CHECK(strstr(help, verb_synopsis(v)));
+        CHECK(strstr(help, verb_table[v].example));
+        words = strndup(verb_table[v].example, strcspn(verb_table[v].example, "'&"));
+        for (char *w = strtok_r(words, " ", &state); w && n < 15; w = strtok_r(NULL, " ", &state))
+                argv[n++] = w;
+        if (strchr(verb_table[v].example, '\'')) /* the shell's to split */
+                argv[n++] = (char *) "/x";
+        CHECK_EQ(options_parse(n, argv, &o, &e), 0);
+        CHECK_EQ(o.verb, v);
+}
+
 static void test_options_help(void)
 {
-        _cleanup_free_ char *help = options_help();
+        _cleanup_free_ char *help = help_overview(), *spawn = help_verb(VERB_SPAWN), *kill = NULL;
 
-        CHECK(help);
+        CHECK(help && spawn);
         CHECK(strstr(help, "set-limit PATH KEY=VALUE"));
-        CHECK(strstr(help, "--start-timeout-ms"));
-        CHECK_STR(verb_synopsis(VERB_UNLOAD), "unload PATH [--no-wait]");
+        CHECK(!strstr(help, "--start-timeout-ms"));
+        CHECK(strstr(help, "-H, --host [USER@]HOST "));
+        CHECK(strstr(spawn, "--start-timeout-ms N "));
+        kill = help_verb(VERB_KILL);
+        CHECK(strstr(kill, "-s, --signal SIGNAL "));
+        CHECK(!strstr(kill, "--reason"));
+        CHECK_STR(verb_synopsis(VERB_UNLOAD), "unload PATH… [--no-wait]");
         CHECK(!verb_synopsis(VERB_UNBUILT));
+        for (Verb v = 0; v < _VERB_BUILT_MAX; v++)
+                check_help(v);
 }
 
 static void test_options_of_actors(void)
@@ -198,6 +285,8 @@ TEST_MAIN({ "options-plain", test_options_plain }, { "options-spawn", test_optio
                 { "options-user", test_options_user },
                 { "options-ready-replaced", test_options_ready_replaced },
                 { "options-letters", test_options_letters }, { "options-unbuilt", test_options_unbuilt },
-                { "options-refused", test_options_refused }, { "options-help", test_options_help },
-                { "options-of-actors", test_options_of_actors },
+                { "options-refused", test_options_refused }, { "options-near", test_options_near },
+                { "options-limits-unknown", test_options_limits_unknown },
+                { "options-paths", test_options_paths }, { "options-json", test_options_json },
+                { "options-help", test_options_help }, { "options-of-actors", test_options_of_actors },
                 { "options-of-actors-refused", test_options_of_actors_refused });

@@ -94,6 +94,20 @@ static void test_views(void)
         CHECK_EQ(json_get_integer(json_item(v, 3), "memory", 0), 20);
 }
 
+/* What nobody knows anything of is nothing to sort by. */
+static void test_footer(void)
+{
+        _cleanup_(top_sample_done) TopSample before, after;
+        _cleanup_free_ char *footer = NULL;
+
+        take(&before, &after);
+        CHECK(top_has(&after, TOP_CPU) && top_has(&after, TOP_MEMORY) && top_has(&after, TOP_RESTARTS));
+        CHECK(!top_has(&after, TOP_TASKS) && !top_has(&after, TOP_PRESSURE));
+        footer = top_view_footer(&after);
+        CHECK(strstr(footer, " c CPU ") && strstr(footer, " m memory ") && strstr(footer, " r restarts "));
+        CHECK(!strstr(footer, "tasks") && !strstr(footer, "pressure"));
+}
+
 static void check_keys(const char *text, size_t n_keys, const TopKey *due)
 {
         const char *p = text;
@@ -167,4 +181,5 @@ static void test_quote(void)
 }
 
 TEST_MAIN({ "order", test_order }, { "counter_back", test_counter_back }, { "views", test_views },
-                { "keys", test_keys }, { "globs", test_globs }, { "quote", test_quote });
+                { "footer", test_footer }, { "keys", test_keys }, { "globs", test_globs },
+                { "quote", test_quote });

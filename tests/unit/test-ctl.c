@@ -295,6 +295,60 @@ static void test_tree_details(void)
                         "child         /x dead\n");
 }
 
+/* What a start waits for is no part of how the last run ended. */
+static void test_tree_reasons(void)
+{
+        static const char starting[] =
+                        "{\"path\":\"/t\",\"kind\":\"actor\",\"state\":\"starting\",\"reason\":"
+                        "\"waits\",\"exit\":{\"cause\":\"exit\",\"code\":1}}";
+        static const char failed[] = "{\"path\":\"/t\",\"kind\":\"actor\",\"state\":\"failed\",\"reason\":"
+                                     "\"too often\",\"exit\":{\"cause\":\"exit\",\"code\":1}}";
+        static const char never_ran[] =
+                        "{\"path\":\"/t\",\"kind\":\"actor\",\"state\":\"backoff\",\"reason\":"
+                        "\"full\",\"exit\":{\"cause\":\"spawn\",\"step\":\"clone\",\"errno\":11}}";
+        static const char lost[] =
+                        "{\"path\":\"/t\",\"kind\":\"actor\",\"state\":\"failed\",\"reason\":\"lost\"}";
+        static const struct {
+                const char *node, *list, *unready;
+        } cases[] = {
+                { starting, "/t\tactor\tstarting\t-\t-\t-\texit 1\t-\n", "/t\tstarting\t-\twaits\n" },
+                { failed, "/t\tactor\tfailed\t-\t-\t-\texit 1\t-\n", "" },
+                { never_ran,
+                                "/t\tactor\tbackoff\t-\t-\t-\tcould not be started: clone: "
+                                "Resource temporarily unavailable: full\t-\n",
+                                "/t\tbackoff\t-\tcould not be started: clone: "
+                                "Resource temporarily unavailable: full\n" },
+                { lost, "/t\tactor\tfailed\t-\t-\t-\tlost\t-\n", "" },
+        };
+
+        for (size_t i = 0; i < ELEMENTSOF(cases); i++) {
+                _cleanup_json_ Json *v = json(cases[i].node);
+                _cleanup_(strv_freep) char **unready = NULL;
+                _cleanup_free_ char *line = NULL;
+                _cleanup_(table_done) Table t;
+
+                CHECK_EQ(tree_view_list(v, NULL, &(Style){ 0 }, &t), 0);
+                check_rendered(&t, &(Style){ 0 }, cases[i].list);
+                CHECK_EQ(tree_view_unready(v, &(Style){ 0 }, &unready), 0);
+                line = xasprintf("%s%s", unready ? unready[0] : "", unready ? "\n" : "");
+                CHECK_STR(line, cases[i].unready);
+        }
+}
+
+static void test_tree_words(void)
+{
+        _cleanup_json_ Json *v = json(
+                        "{\"exec\":[\"sh\",\"-c\",\"exit "
+                        "1\"],\"limits_skipped\":[\"TasksMax\",\"IOWeight\"],"
+                        "\"ready\":{\"command\":[\"test\",\"-e\",\"/x\"]},\"labels\":{},\"n\":[1,\"a\"]}");
+        _cleanup_(table_done) Table t;
+
+        CHECK_EQ(tree_view_details(v, &(Style){ 0 }, &t), 0);
+        check_rendered(&t, &(Style){ 0 },
+                        "exec\tsh -c 'exit 1'\nlimits_skipped\tTasksMax IOWeight\n"
+                        "ready.command\ttest -e /x\nn\t[1,\"a\"]\n");
+}
+
 static bool active(const char *state, const char *more)
 {
         _cleanup_free_ char *text =
@@ -330,7 +384,8 @@ int main(int argc, char **argv)
                 { "describe-error", test_describe_error }, { "describe-event", test_describe_event },
                 { "tree-view", test_tree_view }, { "tree-view-drawn", test_tree_view_drawn },
                 { "tree-list", test_tree_list }, { "frozen", test_frozen },
-                { "tree-details", test_tree_details }, { "tree-end", test_tree_end } };
+                { "tree-details", test_tree_details }, { "tree-reasons", test_tree_reasons },
+                { "tree-words", test_tree_words }, { "tree-end", test_tree_end } };
 
         CHECK(setlocale(LC_ALL, "C.UTF-8"));
         return test_main(argc, argv, tests, ELEMENTSOF(tests));

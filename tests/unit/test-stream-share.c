@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include <errno.h>
 #include <fcntl.h>
+#include <sys/ioctl.h>
 #include <sys/socket.h>
 #include <unistd.h>
 
@@ -267,9 +268,40 @@ static void choking_is_forgotten(void)
         tear_down();
 }
 
+static int waiting(int i)
+{
+        int n;
+
+        CHECK(ioctl(stream_fd(sides[i].stream), FIONREAD, &n) >= 0);
+        return n;
+}
+
+/* Of a long line a turn takes its part, however much has come and however much room is there for it. */
+static void a_read_is_bounded(void)
+{
+        static char part[100000];
+        bool bounded = false;
+
+        memset(part, 'x', sizeof(part));
+        set_up(0, 0, true);
+        for (int i = 0; i < 4; i++)
+                say(0, part, sizeof(part));
+        CHECK_EQ(send(sides[0].peer, part, sizeof(part), 0), sizeof(part));
+        for (int before = waiting(0), after; before > 0; before = after) {
+                CHECK(sd_event_run(event, 0) > 0);
+                after = waiting(0);
+                CHECK(before - after <= (int) STREAM_READ_MAX);
+                bounded |= before - after == (int) STREAM_READ_MAX;
+        }
+        CHECK(bounded);
+        say(0, "\n", 1);
+        CHECK_EQ(sides[0].n_lines, 1);
+        tear_down();
+}
+
 TEST_MAIN({ "half_lines_of_one_user", half_lines_of_one_user }, { "output_of_one_user", output_of_one_user },
                 { "descriptors_of_one_user", descriptors_of_one_user },
                 { "the_quiet_one_comes_first", the_quiet_one_comes_first },
-                { "turns_go_round", turns_go_round },
+                { "turns_go_round", turns_go_round }, { "a_read_is_bounded", a_read_is_bounded },
                 { "only_the_asked_for_chokes", only_the_asked_for_chokes },
                 { "choking_is_forgotten", choking_is_forgotten });

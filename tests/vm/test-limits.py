@@ -3,6 +3,7 @@
 """What only a machine with all controllers can show: that limits hold, and that what the kernel did is told rightly."""
 
 import contextlib
+import errno
 import os
 import select
 import subprocess
@@ -10,7 +11,7 @@ import sys
 import time
 
 sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", "harness"))
-from tractor import LIMIT, kill, main, sleeper, tractor  # noqa: E402
+from tractor import LIMIT, RpcError, kill, main, sleeper, tractor  # noqa: E402
 
 # The "line" it wants to keep never ends.
 HOG = ["tail", "/dev/zero"]
@@ -172,9 +173,15 @@ def limits_of_a_nursery_hold_for_all_below(backend):
         actor = t.pid("/t/a")
         owner.call("actor.spawn", parent="/t/a/small", name="hog", exec=HOG)
         assert events.wait(is_exit("/t/a/small/hog"))["exit"]["cause"] == "oom"
+        gates = []
         for i in range(2):
+            gate = os.path.join(t.dir, f"gate{i}")
+            os.mkfifo(gate)
             owner.call("actor.spawn", parent="/t/a/few", name=f"bomb{i}", grace_ms=300,
-                       exec=["bash", "-c", "bomb() { bomb & bomb; }; bomb 2>/dev/null"])
+                       exec=["bash", "-c", f"read x <{gate}; bomb() {{ bomb & bomb; }}; bomb 2>/dev/null"])
+            gates.append(open(gate, "w"))
+        for gate in gates:  # once both run: a full branch would not take the second
+            gate.close()
         deadline = time.monotonic() + LIMIT
         while (tasks := t.get("/t/a/few")["usage"]["tasks"]) < 30:
             assert time.monotonic() < deadline, f"the bombs did not reach their limit, only {tasks}"
@@ -186,6 +193,56 @@ def limits_of_a_nursery_hold_for_all_below(backend):
         owner.close()
         events.wait(lambda e: e["event"] == "removed" and e["path"] == "/t/a/few")
         assert t.pid("/t/a") == actor
+
+
+def await_tasks(t, path, due):
+    """The last of an end is that the kernel counts it no longer, of which nobody tells."""
+    deadline = time.monotonic() + LIMIT
+    while (tasks := t.get(path)["usage"]["tasks"]) != due:
+        assert time.monotonic() < deadline, f"{tasks} tasks in {path}, {due} were due"
+
+
+def full_branch_takes_no_more(backend):
+    """Nobody gets in past TasksMax, of the branch or one above it, and who is refused learns of which; one that fits gets in."""
+    with tractor(backend) as t:
+        t.load(children=[
+            {"name": "few", "limits": {"TasksMax": 4}, "children": [
+                sleeper("a"), sleeper("b"), {"name": "inner", "limits": {"TasksMax": 100}, "children": [sleeper("c")]}]},
+            sleeper("lone", limits={"TasksMax": 1}), sleeper("outside")])
+        pids = [t.pid(f"/t/few/{name}") for name in ("a", "b", "inner/c")]
+        events, others = t.events(), [t.connect() for _ in range(8)]
+
+        def spawn_at_once(parent, first):
+            """How each of eight requests went."""
+            asked = [(o, o.request("actor.spawn", {"parent": parent, "restart": "temporary", **sleeper(f"n{first + i}")}))
+                     for i, o in enumerate(others)]
+            return [done(o, ident) for o, ident in asked]
+
+        def done(connection, ident):
+            try:
+                return connection.answer(ident)["path"]
+            except RpcError as error:
+                assert error.code == -32012 and error.data["step"] == "clone" and error.data["errno"] == errno.EAGAIN, error.data
+                assert "/t/few is full: its TasksMax is 4" in error.message, error.message
+                return None
+
+        for first, parent in (0, "/t/few"), (8, "/t/few/inner"):
+            came = [path for path in spawn_at_once(parent, first) if path]
+            assert len(came) <= 1, f"{came} got into room for one"
+            refused = events.wait(lambda e: e["event"] == "exited")["exit"]
+            assert (refused["cause"], refused["step"], refused["errno"]) == ("spawn", "clone", errno.EAGAIN), refused
+            await_tasks(t, "/t/few", 3 + len(came))
+            if not came:  # one that is being reaped still counts
+                came = [t.call("actor.spawn", parent=parent, **sleeper(f"n{first}"))["path"]]
+            t.call("tree.unload", path=came[0])
+            await_tasks(t, "/t/few", 3)
+        assert [t.pid(f"/t/few/{name}") for name in ("a", "b", "inner/c")] == pids
+        t.call("actor.set_limits", path="/t/few", limits={"TasksMax": "infinity"})
+        assert None not in spawn_at_once("/t/few", 16)
+        if backend == "scope":  # who has ended takes no room from its successor
+            kill(t.pid("/t/lone"))
+            again = events.wait(lambda e: e["event"] in ("spawned", "exited") and e["path"] == "/t/lone" and e["generation"] == 2)
+            assert again["event"] == "spawned", again
 
 
 def cpu_used(t, path, seconds):
@@ -209,4 +266,5 @@ def cpu_quota_holds_and_can_be_changed(backend):
 if __name__ == "__main__":
     main([oom_is_told_every_time, sigkill_is_not_oom, another_process_killed_for_memory_is_not_oom,
           oom_after_another_process_s_is_told, oom_is_told_of_each_start, limit_of_a_branch_holds_for_all_below,
-          fork_bomb_is_contained, limits_of_a_nursery_hold_for_all_below, cpu_quota_holds_and_can_be_changed, supervisors_are_spared])
+          fork_bomb_is_contained, limits_of_a_nursery_hold_for_all_below, full_branch_takes_no_more,
+          cpu_quota_holds_and_can_be_changed, supervisors_are_spared])

@@ -110,6 +110,7 @@ typedef struct ExitInfo {
         int pid;
         uint64_t runtime_usec;
         int spawn_step, spawn_errno; /* cause spawn; spawn_errno positive */
+        char report[33];             /* the id of its crash report; "": none */
 } ExitInfo;
 
 typedef struct Intensity {
