@@ -87,6 +87,7 @@ static int answer_once(Server *s, const char *entry)
         while (!a.done && r >= 0)
                 r = task_park(NULL, "the one call", USEC_INFINITY);
         server_watch(s, NULL, NULL, NULL);
+        runtime->told = a.done;
         return a.done ? a.r : r;
 }
 
@@ -101,7 +102,7 @@ static int tell_result(Tree *t, int r, Json *result)
                         return -ENOMEM;
                 return portal_notify(t->control, "$/result", params);
         }
-        e = error_of_result(task_current()->error, r, NULL);
+        e = error_of_result((tractor_error *) tractor_last_error(), r, NULL);
         r = error_to_json(e, t->path, &error);
         tractor_error_unref(e);
         return r < 0 ? r : portal_notify(t->control, "$/error", TAKE_PTR(error));
@@ -124,6 +125,7 @@ static int run_entry(Runtime *rt, const char *entry, const char *text)
         if (r == -ECANCELED)
                 return r;
         told = tell_result(rt->tree, r, result);
+        rt->told = told >= 0;
         return r < 0 ? r : told;
 }
 

@@ -278,12 +278,13 @@ static int family_open(Family *f)
 
 int family_get(Nursery *n, Family **ret)
 {
-        Family *f = n->actors;
+        Family *f;
         Tree *t;
         int r = tree_get(&t);
 
         if (r < 0)
                 return r;
+        f = n->actors;
         if (!f) {
                 r = family_new(n, t, &f);
                 if (r < 0)

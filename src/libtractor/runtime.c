@@ -209,8 +209,14 @@ static int loop(Runtime *rt)
         }
 }
 
-int runtime_run(const tractor_options *o, int (*main)(void *userdata), void *userdata,
-                tractor_error **ret_error, int *ret_signal)
+/* What is left to be told of a run that is over. */
+typedef struct Outcome {
+        tractor_error *error;
+        int signal; /* that ended it, or 0 */
+        bool told;  /* somebody else knows */
+} Outcome;
+
+static int run_all(const tractor_options *o, int (*main)(void *userdata), void *userdata, Outcome *ret)
 {
         _cleanup_(runtime_freep) Runtime *rt = NULL;
         int r = runtime_new(o, true, &rt);
@@ -221,31 +227,34 @@ int runtime_run(const tractor_options *o, int (*main)(void *userdata), void *use
         if (r < 0)
                 return r;
         r = loop(rt);
-        *ret_error = TAKE_PTR(rt->error);
-        *ret_signal = rt->interrupted;
+        *ret = (Outcome){ .error = TAKE_PTR(rt->error), .signal = rt->interrupted, .told = rt->told };
         return r;
 }
 
 _public_ int tractor_run(const tractor_options *o, int (*main)(void *userdata), void *userdata)
 {
-        _cleanup_(tractor_error_unrefp) tractor_error *e = NULL;
-        int signal;
+        Outcome outcome = { 0 };
+        int r = run_all(o, main, userdata, &outcome);
 
-        return runtime_run(o, main, userdata, &e, &signal);
+        tractor_error_unref(outcome.error);
+        return r;
 }
 
 _public_ int tractor_main(const tractor_options *o, int (*main)(void *userdata), void *userdata)
 {
-        _cleanup_(tractor_error_unrefp) tractor_error *e = NULL;
         _cleanup_free_ char *text = NULL;
-        int signal = 0, r = runtime_run(o, main, userdata, &e, &signal);
+        Outcome outcome = { 0 };
+        int r = run_all(o, main, userdata, &outcome);
 
+        if (r < 0 && !outcome.told) {
+                text = outcome.error ? tractor_error_format(outcome.error) : xasprintf("%s\n", strerror(-r));
+                (void) fprintf(stderr, "%s: %s", program_invocation_short_name, text ?: "out of memory\n");
+        }
+        tractor_error_unref(outcome.error);
         if (r >= 0)
                 return 0;
-        text = e ? tractor_error_format(e) : xasprintf("%s\n", strerror(-r));
-        (void) fprintf(stderr, "%s: %s", program_invocation_short_name, text ?: "out of memory\n");
         /* As a shell has it for what it interrupted. */
-        return signal ? 128 + signal : 1;
+        return outcome.signal ? 128 + outcome.signal : 1;
 }
 
 _public_ struct sd_event *tractor_get_event(void)

@@ -9,10 +9,6 @@
 void runtime_turn(Runtime *rt);
 /* A signal that asks the program to end. */
 void runtime_interrupt(Runtime *rt, int signal);
-/* tractor_run() that also gives back the error (a new reference, NULL where there is none) and the signal that ended it (or
- * 0); both are only written when it ran at all. */
-int runtime_run(const tractor_options *o, int (*main)(void *userdata), void *userdata,
-                tractor_error **ret_error, int *ret_signal);
 Runtime *runtime_free(Runtime *rt);
 /* What was asked for by tractor_at_exit(), the last first; in the main task, shielded. */
 void run_at_exit(Runtime *rt);

@@ -91,6 +91,7 @@ struct Runtime {
         Task *main_task;
         Scope *main_scope; /* weak: around all of main */
         int result;
+        bool told;            /* an actor's failure is known to who asked */
         tractor_error *error; /* that of the main task, or of a nursery without one around it */
         bool ended;
         void (*on_end)(int r, void *userdata);

@@ -174,7 +174,7 @@ static int start_private(Tree *t, int *ret)
         _cleanup_free_ char *path = NULL, *text = NULL;
         DaemonOptions o = { .event = t->runtime->event,
                 .backend = t->runtime->options.backend,
-                .log_level = getenv("TRACTOR_LOG_LEVEL") ?: "warning" };
+                .log_level = getenv("TRACTOR_LOG_LEVEL") ?: "crit" };
         Surroundings s;
         int r;
 

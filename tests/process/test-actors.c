@@ -45,6 +45,7 @@ static int hangs(tractor_context *ctx, struct json_object *args, struct json_obj
 {
         for (;;)
                 (void) poll(NULL, 0, 1000);
+        return 0;
 }
 
 static struct json_object *one(const char *key, int value)
@@ -343,10 +344,11 @@ static void names_are_never_stale(void)
 
 static int killed(void *unused)
 {
+        tractor_nursery_options o = { .size = sizeof(o), .strategy = "one_cancels_one" };
         tractor_portal *p = NULL;
         TRACTOR_NURSERY(n);
 
-        CHECK_EQ(tractor_nursery_open(NULL, &n), 0);
+        CHECK_EQ(tractor_nursery_open(&o, &n), 0);
         CHECK_EQ(tractor_start_actor(n, "victim", NULL, &p), 0);
         CHECK_EQ(tractor_portal_call(p, "dies", NULL, NULL), -EOWNERDEAD);
         CHECK_STR(json_object_get_string(json_object_object_get(

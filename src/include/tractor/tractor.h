@@ -3,7 +3,9 @@
 
 /* Structured concurrency across processes: all of libtractor. */
 
+#include <tractor/cluster.h>
 #include <tractor/context.h>
+#include <tractor/discovery.h>
 #include <tractor/error.h>
 #include <tractor/macros.h>
 #include <tractor/nursery.h>
