@@ -320,50 +320,6 @@ static bool is_for_whole_actor(const Message *m)
         return streq(m->method, "$/cancel") && json_has(m->params, "id") && !json_get(m->params, "id");
 }
 
-static void credit_tells(Session *s)
-{
-        Json *params = NULL;
-        int r;
-
-        if (s->tells_owed < SESSION_TELLS / 2)
-                return;
-        r = json_pack(&params, "{id:n, n:I}", s->tells_owed);
-        if (r >= 0)
-                r = session_send_frame(s, "$/credit", params, NULL);
-        if (r < 0) {
-                session_broken(s, r);
-                return;
-        }
-        s->tells_in += s->tells_owed;
-        s->tells_owed = 0;
-}
-
-void session_took_tells(Session *s, unsigned n)
-{
-        if (s->ended || !s->got_hello)
-                return;
-        s->tells_owed += n;
-        credit_tells(s);
-}
-
-/* A notification for our owner. Users' methods are counted where the peer knows that they are. */
-static void got_tell(Session *s, const Message *m)
-{
-        bool counted = s->got_hello && !startswith(m->method, "$/");
-
-        if (counted && s->tells_in == 0) {
-                session_fault(s, NULL, ERROR_INVALID_REQUEST, "a notification without credit");
-                return;
-        }
-        if (s->vtable->on_notification)
-                s->vtable->on_notification(s, m, s->userdata);
-        if (!counted || s->ended)
-                return;
-        s->tells_in--;
-        if (!s->manual_tells)
-                session_took_tells(s, 1);
-}
-
 static void got_notification(Session *s, const Message *m)
 {
         if (startswith(m->method, "$/") && !is_for_whole_actor(m)) {
@@ -381,7 +337,7 @@ static void got_notification(Session *s, const Message *m)
                                 return;
                         }
         }
-        got_tell(s, m);
+        session_got_tell(s, m);
 }
 
 static void dispatch(Session *s, const Message *m)

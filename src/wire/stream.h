@@ -41,10 +41,10 @@ typedef struct StreamVtable {
         void (*on_line)(Stream *s, char *line, size_t n, void *userdata);
         void (*on_end)(Stream *s, StreamEnd end, int error, void *userdata);
         void (*on_drained)(Stream *s, void *userdata); /* may be NULL: the queue went below half its quota */
-        void (*on_written)(Stream *s, void *userdata); /* may be NULL: the queue has become empty */
         /* May be NULL. The peer will send no more but may still read. True: keep the stream for output;
          * on_end(EOF) follows when the peer is gone or after stream_finish(). False or NULL: on_end at once. */
         bool (*on_half_closed)(Stream *s, void *userdata);
+        void (*on_written)(Stream *s, void *userdata); /* may be NULL: the queue has become empty */
 } StreamVtable;
 
 /* Consumes fd, on failure too. */
