@@ -71,7 +71,6 @@ typedef struct Answer {
 /* From on_reply: keeps what is borrowed. */
 void answer_take(Answer *a, tractor_portal *p, Json *result, Json *error);
 void answer_done(Answer *a);
-bool answer_is_cancelled(const Answer *a);
 /* 0 and *ret (may be NULL), or the task's error raised. Of one that we have cancelled: -ECANCELED, unless there is a result or the callee
  * failed by itself. */
 int answer_give(Answer *a, bool cancelled, Json **ret);

@@ -154,6 +154,18 @@ int context_flush(tractor_context *c)
         return r;
 }
 
+static const ItemVtable item_vtable = CONTEXT_ITEMS;
+
+static int refuse_started(const tractor_context *c)
+{
+        if (c->is_opener || !c->is_dialog)
+                return error_fail(ERROR_INVALID_REQUEST, NULL, NULL,
+                                "started is said in dialogs, by their handlers");
+        return error_raise(error_as(error_new(ERROR_INVALID_REQUEST, NULL, NULL, "%s has said started twice",
+                                                    c->served->method->name),
+                        -EALREADY));
+}
+
 _public_ int tractor_context_started(
                 tractor_context *c, struct json_object *value, const tractor_context_options *o)
 {
@@ -162,9 +174,9 @@ _public_ int tractor_context_started(
 
         if (c->is_opener || !c->is_dialog || c->started) {
                 json_unref(value);
-                return c->is_dialog && !c->is_opener ? -EALREADY : -EPROTO;
+                return refuse_started(c);
         }
-        r = call_started(context_call(c), value, &context_items, &items);
+        r = call_started(context_call(c), value, &item_vtable, &items);
         if (r == -EPIPE && tractor_is_cancelled())
                 return -ECANCELED;
         if (r >= 0)

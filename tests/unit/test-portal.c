@@ -1,14 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* Portals and what serves them: both ends in one process, and a peer of its own that dies. */
-#include <errno.h>
-#include <sys/socket.h>
-#include <unistd.h>
-
-#include "libtractor/error-private.h"
-#include "libtractor/nursery.h"
-#include "libtractor/portal.h"
-#include "libtractor/serve.h"
-#include "test.h"
+#include "portal-fixture.h"
 
 static int add(tractor_context *c, Json *args, Json **ret)
 {
@@ -55,31 +47,9 @@ static const tractor_method methods[] = {
         { NULL },
 };
 
-/* A portal to a server of this process. */
-static void with_server(int (*body)(tractor_portal *p, Nursery *n))
+static void run(FixtureBody body)
 {
-        int fds[2];
-        tractor_portal *p = NULL;
-        TRACTOR_NURSERY(n);
-
-        CHECK_EQ(socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, fds), 0);
-        CHECK_EQ(tractor_nursery_open(NULL, &n), 0);
-        CHECK_EQ(tractor_serve_fds(n, fds[1], fds[1], methods), 0);
-        CHECK_EQ(tractor_portal_open_fds(fds[0], fds[0], &p), 0);
-        CHECK_EQ(body(p, n), 0);
-        p = tractor_portal_unref(p);
-        CHECK_EQ(tractor_nursery_close(&n, 0), 0);
-}
-
-static int run_with_server(void *body)
-{
-        with_server(body);
-        return 0;
-}
-
-static void run(int (*body)(tractor_portal *p, Nursery *n))
-{
-        CHECK_EQ(tractor_run(NULL, run_with_server, body), 0);
+        run_beside(methods, body);
 }
 
 static int calls(tractor_portal *p, Nursery *n)
