@@ -466,16 +466,26 @@ static int copy_options(Session *s, const SessionOptions *o)
         return 0;
 }
 
+/* Consumes both descriptors. */
+static int open_stream(Session *s, int fd, int output)
+{
+        int r = stream_new(s->event, fd, s->max_line, &stream_vtable, s, &s->stream);
+
+        if (r >= 0 && output >= 0)
+                return stream_set_output(s->stream, output);
+        safe_close(output);
+        return r;
+}
+
 int session_new(sd_event *event, int fd, const SessionOptions *options, const SessionVtable *vtable,
                 void *userdata, Session **ret)
 {
         _cleanup_(session_freep) Session *s = calloc(1, sizeof(*s));
+        _cleanup_close_ int in = fd, out = options->has_output ? options->output : -EBADF;
         int r;
 
-        if (!s) {
-                safe_close(fd);
+        if (!s)
                 return -ENOMEM;
-        }
         s->event = sd_event_ref(event);
         s->vtable = vtable;
         s->userdata = userdata;
@@ -483,11 +493,8 @@ int session_new(sd_event *event, int fd, const SessionOptions *options, const Se
         list_init(&s->pending_list);
         list_init(&s->cancelled);
         r = copy_options(s, options);
-        if (r < 0) {
-                safe_close(fd);
-                return r;
-        }
-        r = stream_new(event, fd, s->max_line, &stream_vtable, s, &s->stream);
+        if (r >= 0)
+                r = open_stream(s, TAKE_FD(in), TAKE_FD(out));
         if (r < 0)
                 return r;
         stream_share(s->stream, options->quota, options->turns);

@@ -21,6 +21,8 @@ typedef struct PortalOptions {
         pid_t pid;
         bool supervisor; /* it is: it is believed about who cancels; no hello is waited for */
         bool exit_told;  /* $/peer_exited will say how the peer ended: somebody calls portal_peer_exited() */
+        bool has_output; /* what is said goes to `output` (consumed on failure too) */
+        int output;
         const PortalHooks *hooks;
         void *userdata;
 } PortalOptions;

@@ -223,12 +223,16 @@ int server_accept(Server *s, int fd, const ServedPeer *peer)
                 .peer_path = peer->path,
                 .last_id = peer->last_id,
                 .peer_hello = peer->hello,
+                .has_output = peer->has_output,
+                .output = peer->output,
                 .manual_tells = true };
         Connection *c;
         int r = connection_new(s, peer, &c);
 
         if (r < 0) {
                 safe_close(fd);
+                if (peer->has_output)
+                        safe_close(peer->output);
                 return r;
         }
         r = session_new(s->nursery->runtime->event, fd, &so, &vtable, c, &c->session);
@@ -304,22 +308,31 @@ void server_watch(Server *s, const char *method, void (*done)(int r, void *userd
 /* --- a server of one connection --- */
 
 typedef struct Serving {
-        int fd;
+        int in, out; /* the same, or two */
         const tractor_method *methods;
 } Serving;
+
+static void close_both(int in, int out)
+{
+        safe_close(in);
+        if (in != out)
+                safe_close(out);
+}
 
 static void serving_free(void *userdata)
 {
         Serving *v = userdata;
 
-        safe_close(v->fd);
+        close_both(v->in, v->out);
         free(v);
 }
 
 static int serve_until_end(Server *s, Serving *v)
 {
-        int r = server_accept(s, TAKE_FD(v->fd), &(ServedPeer){ .uid = (uid_t) -1 });
+        ServedPeer peer = { .uid = (uid_t) -1, .has_output = v->in != v->out, .output = v->out };
+        int r = server_accept(s, TAKE_FD(v->in), &peer);
 
+        v->out = -EBADF;
         while (r >= 0 && s->n_connections > 0)
                 r = task_park(&s->waiters, "peer", USEC_INFINITY);
         if (r < 0)
@@ -346,14 +359,12 @@ static int serving_main(void *userdata)
 
 _public_ int tractor_serve_fds(tractor_nursery *n, int in, int out, const struct tractor_method *methods)
 {
-        Serving *v = in == out ? calloc(1, sizeof(*v)) : NULL;
+        Serving *v = calloc(1, sizeof(*v));
 
         if (!v) {
-                safe_close(in);
-                if (in != out)
-                        safe_close(out);
-                return in == out ? -ENOMEM : -EOPNOTSUPP;
+                close_both(in, out);
+                return -ENOMEM;
         }
-        *v = (Serving){ .fd = in, .methods = methods ?: n->runtime->options.methods };
+        *v = (Serving){ .in = in, .out = out, .methods = methods ?: n->runtime->options.methods };
         return tractor_start_task(n, "serve", serving_main, v, serving_free);
 }

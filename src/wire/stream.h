@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #pragma once
 
-/* One non-blocking byte-stream socket of JSON lines on an sd-event loop: a framer for what comes in, a bounded
+/* One non-blocking byte-stream socket (or a pipe for each direction, by which no descriptors go) of JSON lines on an sd-event loop: a framer for what comes in, a bounded
  * queue for what goes out, descriptors both ways. It knows lines, not messages. The output quota is the peer's:
  * with more than `output_max` queued of what it asked for the stream is no longer read from (so a client that does not
  * read its replies can't ask for more) until half of it is gone. What we say unasked does not count for that: two
@@ -50,6 +50,8 @@ typedef struct StreamVtable {
 /* Consumes fd, on failure too. */
 int stream_new(sd_event *event, int fd, size_t max_line, const StreamVtable *vtable, void *userdata,
                 Stream **ret);
+/* Before anything is sent: what is sent goes to `fd` (consumed, on failure too). */
+int stream_set_output(Stream *s, int fd);
 Stream *stream_free(Stream *s);
 DEFINE_CLEANUP(Stream *, stream_free);
 /* Writes what is queued if the socket takes it at once, then frees. */
