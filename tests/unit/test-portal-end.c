@@ -255,20 +255,37 @@ static void a_stopped_peer_holds_nobody_for_ever(void)
         run(outlasts, NULL, 0);
 }
 
-/* The task is cancelled, and the peer dies: that is no failure of the task's. */
+typedef struct Killer {
+        tractor_scope *scope;
+        pid_t pid;
+} Killer;
+
+static int kill_after_cancel(void *userdata)
+{
+        Killer *k = userdata;
+
+        while (!tractor_scope_cancelled(k->scope))
+                CHECK_EQ(tractor_sleep(TRACTOR_MSEC), 0);
+        CHECK_EQ(kill(k->pid, SIGKILL), 0);
+        return 0;
+}
+
+/* The task is cancelled, and then the peer dies: that is no failure of the task's. */
 static int dies_cancelled(Forked *f, tractor_portal *p)
 {
-        tractor_scope *s = tractor_scope_open();
+        Killer k = { .pid = f->pid };
         int r;
+        TRACTOR_NURSERY(n);
 
+        CHECK_EQ(leaves(f, p), 0);
         CHECK_EQ(kill(f->pid, SIGSTOP), 0);
-        tractor_scope_set_deadline(s, tractor_now() + TRACTOR_MSEC);
-        CHECK_EQ(kill(f->pid, SIGKILL), 0);
-        tractor_scope_cancel(s, "over");
+        CHECK_EQ(tractor_nursery_open(NULL, &n), 0);
+        k.scope = tractor_move_on_after(5 * TRACTOR_MSEC);
+        CHECK_EQ(tractor_start_task(n, NULL, kill_after_cancel, &k, NULL), 0);
         r = tractor_portal_call(p, "forever", NULL, NULL);
         CHECK_EQ(r, -ECANCELED);
-        CHECK_EQ(tractor_scope_close(s, r), 0);
-        return 0;
+        CHECK_EQ(tractor_scope_close(k.scope, r), 0);
+        return tractor_nursery_close(&n, 0);
 }
 
 static void a_cancelled_task_does_not_mind_a_death(void)
