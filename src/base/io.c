@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include <errno.h>
 #include <fcntl.h>
+#include <signal.h>
 #include <sys/mman.h>
 #include <sys/resource.h>
 #include <sys/stat.h>
@@ -99,6 +100,28 @@ static int set_flag(int fd, int get, int set, int flag, bool on)
         if (fcntl(fd, set, on ? flags | flag : flags & ~flag) < 0)
                 return -errno;
         return 0;
+}
+
+ssize_t writev_nosignal(int fd, const struct iovec *iov, size_t n)
+{
+        static const struct timespec now = { 0 };
+        sigset_t pipe, before, pending;
+        bool was_pending;
+        ssize_t k;
+        int e;
+
+        (void) sigemptyset(&pipe);
+        (void) sigaddset(&pipe, SIGPIPE);
+        was_pending = sigpending(&pending) >= 0 && sigismember(&pending, SIGPIPE) > 0;
+        if (pthread_sigmask(SIG_BLOCK, &pipe, &before) != 0)
+                return -1;
+        k = writev(fd, iov, (int) n);
+        e = errno;
+        if (k < 0 && e == EPIPE && !was_pending)
+                (void) sigtimedwait(&pipe, NULL, &now);
+        (void) pthread_sigmask(SIG_SETMASK, &before, NULL);
+        errno = e;
+        return k;
 }
 
 int fd_set_nonblock(int fd, bool on)

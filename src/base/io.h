@@ -6,6 +6,7 @@
 
 #include <sys/socket.h>
 #include <sys/types.h>
+#include <sys/uio.h>
 
 #include "base/macro.h"
 
@@ -31,6 +32,9 @@ int read_file_at(int dirfd, const char *path, char **ret);
 int write_file_at(int dirfd, const char *path, const char *text);
 /* Writes all of it to a blocking descriptor; retries EINTR and short writes. */
 int write_all(int fd, const void *p, size_t n);
+
+/* writev(2) to a descriptor that may be a pipe whose reader is gone: EPIPE, and no signal. Sets errno. */
+ssize_t writev_nosignal(int fd, const struct iovec *iov, size_t n);
 
 int fd_set_nonblock(int fd, bool on);
 int fd_set_cloexec(int fd, bool on);

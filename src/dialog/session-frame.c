@@ -111,6 +111,54 @@ static void got_tell_credit(Session *s, int64_t n)
         wake_teller(s);
 }
 
+/* --- notifications of users' methods --- */
+
+static void credit_tells(Session *s)
+{
+        Json *params = NULL;
+        int r;
+
+        if (s->tells_owed < SESSION_TELLS / 2)
+                return;
+        r = json_pack(&params, "{id:n, n:I}", s->tells_owed);
+        if (r >= 0)
+                r = session_send_frame(s, "$/credit", params, NULL);
+        if (r < 0) {
+                session_broken(s, r);
+                return;
+        }
+        s->tells_in += s->tells_owed;
+        s->tells_owed = 0;
+}
+
+void session_took_tells(Session *s, unsigned n)
+{
+        if (s->ended || !s->got_hello)
+                return;
+        s->tells_owed += n;
+        credit_tells(s);
+}
+
+/* A notification for our owner. Users' methods are counted where the peer knows that they are. */
+void session_got_tell(Session *s, const Message *m)
+{
+        bool counted = s->got_hello && !startswith(m->method, "$/");
+
+        if (counted && s->tells_in == 0) {
+                session_fault(s, NULL, ERROR_INVALID_REQUEST, "a notification without credit");
+                return;
+        }
+        if (s->vtable->on_notification)
+                s->vtable->on_notification(s, m, s->userdata);
+        if (!counted || s->ended)
+                return;
+        s->tells_in--;
+        if (!s->manual_tells)
+                session_took_tells(s, 1);
+}
+
+/* --- frames --- */
+
 static bool is_frame_id(const Json *id)
 {
         return json_type(id) == JSON_INTEGER || json_type(id) == JSON_STRING || json_type(id) == JSON_DOUBLE;

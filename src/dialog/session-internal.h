@@ -181,6 +181,8 @@ int session_send_frame(Session *s, const char *method, Json *params, size_t *ret
 /* The same for a frame of `t`, where the dialog allows it; what could not be sent did not happen. */
 int talk_say(Talk *t, DialogEvent event, int64_t n, const char *method, Json *params, size_t *ret_n);
 void session_got_frame(Session *s, DialogEvent event, const Message *m);
+/* A notification for our owner. */
+void session_got_tell(Session *s, const Message *m);
 /* Whether what can wait has to wait for room in the queue. */
 bool session_is_full(const Session *s);
 /* There is room again. */

@@ -338,50 +338,6 @@ static bool is_for_whole_actor(const Message *m)
         return streq(m->method, "$/cancel") && json_has(m->params, "id") && !json_get(m->params, "id");
 }
 
-static void credit_tells(Session *s)
-{
-        Json *params = NULL;
-        int r;
-
-        if (s->tells_owed < SESSION_TELLS / 2)
-                return;
-        r = json_pack(&params, "{id:n, n:I}", s->tells_owed);
-        if (r >= 0)
-                r = session_send_frame(s, "$/credit", params, NULL);
-        if (r < 0) {
-                session_broken(s, r);
-                return;
-        }
-        s->tells_in += s->tells_owed;
-        s->tells_owed = 0;
-}
-
-void session_took_tells(Session *s, unsigned n)
-{
-        if (s->ended || !s->got_hello)
-                return;
-        s->tells_owed += n;
-        credit_tells(s);
-}
-
-/* A notification for our owner. Users' methods are counted where the peer knows that they are. */
-static void got_tell(Session *s, const Message *m)
-{
-        bool counted = s->got_hello && !startswith(m->method, "$/");
-
-        if (counted && s->tells_in == 0) {
-                session_fault(s, NULL, ERROR_INVALID_REQUEST, "a notification without credit");
-                return;
-        }
-        if (s->vtable->on_notification)
-                s->vtable->on_notification(s, m, s->userdata);
-        if (!counted || s->ended)
-                return;
-        s->tells_in--;
-        if (!s->manual_tells)
-                session_took_tells(s, 1);
-}
-
 static void got_notification(Session *s, const Message *m)
 {
         if (startswith(m->method, "$/") && !is_for_whole_actor(m)) {
@@ -399,7 +355,7 @@ static void got_notification(Session *s, const Message *m)
                                 return;
                         }
         }
-        got_tell(s, m);
+        session_got_tell(s, m);
 }
 
 static void dispatch(Session *s, const Message *m)
@@ -528,16 +484,26 @@ static int copy_options(Session *s, const SessionOptions *o)
         return 0;
 }
 
+/* Consumes both descriptors. */
+static int open_stream(Session *s, int fd, int output)
+{
+        int r = stream_new(s->event, fd, s->max_line, &stream_vtable, s, &s->stream);
+
+        if (r >= 0 && output >= 0)
+                return stream_set_output(s->stream, output);
+        safe_close(output);
+        return r;
+}
+
 int session_new(sd_event *event, int fd, const SessionOptions *options, const SessionVtable *vtable,
                 void *userdata, Session **ret)
 {
         _cleanup_(session_freep) Session *s = calloc(1, sizeof(*s));
+        _cleanup_close_ int in = fd, out = options->has_output ? options->output : -EBADF;
         int r;
 
-        if (!s) {
-                safe_close(fd);
+        if (!s)
                 return -ENOMEM;
-        }
         s->event = sd_event_ref(event);
         s->vtable = vtable;
         s->userdata = userdata;
@@ -545,11 +511,8 @@ int session_new(sd_event *event, int fd, const SessionOptions *options, const Se
         list_init(&s->pending_list);
         list_init(&s->cancelled);
         r = copy_options(s, options);
-        if (r < 0) {
-                safe_close(fd);
-                return r;
-        }
-        r = stream_new(event, fd, s->max_line, &stream_vtable, s, &s->stream);
+        if (r >= 0)
+                r = open_stream(s, TAKE_FD(in), TAKE_FD(out));
         if (r < 0)
                 return r;
         stream_share(s->stream, options->quota, options->turns);

@@ -54,6 +54,8 @@ typedef struct SessionOptions {
         const char *name, *path, *id; /* of our side, for $/hello */
         bool connector;               /* we opened it: odd ids, hello first when `hello` */
         bool hello;
+        bool has_output; /* what is said goes to `output`, consumed on failure too, and only what is heard comes from `fd` */
+        int output;
         /* Who the peer is, where that is known: it is the canceller of what it cancels. */
         const char *peer_path;
         bool trust_canceller; /* the peer is the supervisor: it may name another */

@@ -99,11 +99,13 @@ static int add_surroundings(Json *params, const Family *f, const tractor_actor_o
                         (json_pack(&grace, "I", (int64_t) (o->grace_usec / USEC_PER_MSEC)) < 0 ||
                                         json_set(params, "grace_ms", grace) < 0))
                 return -ENOMEM;
-        /* A private supervisor's actors speak where their root does. */
-        if (f->tree->is_private && (set_default_string(params, "stdout", "inherit") < 0 ||
-                                                   set_default_string(params, "stderr", "inherit") < 0))
+        /* A private supervisor's actors speak where their root does; on stdio stdout has its own use. */
+        if (!f->tree->is_private)
+                return 0;
+        if (!streq(json_get_string(params, "channel", "none"), "stdio") &&
+                        set_default_string(params, "stdout", "inherit") < 0)
                 return -ENOMEM;
-        return 0;
+        return set_default_string(params, "stderr", "inherit");
 }
 
 static bool has_channel(Json *params)

@@ -22,7 +22,9 @@ static void on_started(Json *value, void *userdata)
         wait_queue_wake_all(&c->watchers, 0);
 }
 
-static ReplyVtable replies = { .on_reply = on_reply, .on_started = on_started };
+static const ReplyVtable replies = {
+        .on_reply = on_reply, .on_started = on_started, .items = CONTEXT_ITEMS
+};
 
 static void context_free(tractor_context *c)
 {
@@ -35,8 +37,10 @@ static void context_free(tractor_context *c)
 
 static void cancel(tractor_context *c, const char *reason)
 {
+        if (c->answer.over)
+                return;
         c->cancelled = true;
-        if (!c->answer.over && c->portal->session)
+        if (c->portal->session)
                 (void) session_cancel(c->portal->session, c->id, reason);
 }
 
@@ -49,7 +53,7 @@ static void await_end(tractor_context *c)
 
 static int await_started(tractor_context *c)
 {
-        int r = 0;
+        int r = 0, k;
 
         while (r >= 0 && !c->started && !c->answer.over)
                 r = task_park(&c->watchers, "started", USEC_INFINITY);
@@ -57,7 +61,8 @@ static int await_started(tractor_context *c)
                 return c->started ? 0 : answer_give(&c->answer, false, NULL);
         cancel(c, task_cancel_reason());
         await_end(c);
-        return answer_give(&c->answer, true, NULL) < 0 ? answer_give(&c->answer, true, NULL) : r;
+        k = answer_give(&c->answer, true, NULL);
+        return k < 0 ? k : r;
 }
 
 static int ask(tractor_context *c, const char *method, Json *args, const tractor_context_options *o)
@@ -71,7 +76,6 @@ static int ask(tractor_context *c, const char *method, Json *args, const tractor
                 json_unref(args);
                 return portal_fail(p, -EPIPE);
         }
-        replies.items = context_items;
         id = session_call(p->session, method, args, &co, &replies, c);
         if (id < 0)
                 return portal_fail(p, (int) id);
@@ -122,14 +126,17 @@ _public_ void tractor_context_cancel(tractor_context *c, const char *reason)
                 cancel(c, reason);
 }
 
-/* What is under way to us is of no use any more, but its sender may wait for room. */
+/* What is under way to us is of no use any more, but its sender may wait for room; and from us nothing comes any more, for which it
+ * may wait as well. */
 static int await_result(tractor_context *c)
 {
         int r = 0;
 
+        c->leaving = true;
         while (r >= 0 && !c->answer.over) {
                 context_drop_items(c);
-                r = task_park(&c->readers, "result", USEC_INFINITY);
+                (void) context_stop(c);
+                r = task_park(&c->watchers, "result", USEC_INFINITY);
         }
         if (c->answer.over)
                 return 0;
@@ -141,18 +148,13 @@ static int await_result(tractor_context *c)
 /* What the handler said counts, unless it only did as it was told. */
 static int conclude(tractor_context *c, int r, Json **ret_result)
 {
-        Json *result = NULL;
-        int k;
+        _cleanup_json_ Json *result = NULL;
+        int k = answer_give(&c->answer, c->cancelled || r == -ECANCELED, &result);
 
-        if (c->cancelled && answer_is_cancelled(&c->answer)) {
-                k = 0;
-        } else
-                k = answer_give(&c->answer, c->cancelled, &result);
         if (k < 0 && k != -ECANCELED)
                 return k;
         if (r >= 0 && ret_result)
                 *ret_result = TAKE_PTR(result);
-        json_unref(result);
         return r;
 }
 
@@ -179,7 +181,14 @@ _public_ int tractor_context_close(tractor_context **cp, int r, struct json_obje
 
 _public_ void tractor_context_dropp(tractor_context **c)
 {
+        Task *t = task_current();
+        tractor_error *last;
+
         if (!*c)
                 return;
+        last = tractor_error_ref(t->error);
         (void) tractor_context_close(c, -ECANCELED, NULL);
+        /* What the block failed of is what is told. */
+        tractor_error_unref(t->error);
+        t->error = last;
 }

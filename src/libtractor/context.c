@@ -71,7 +71,7 @@ static void took(tractor_context *c, uint64_t n)
                 (void) session_took(c->portal->session, c->id, n);
 }
 
-static void on_next(Json *value, uint64_t lost, void *userdata)
+void context_on_next(Json *value, uint64_t lost, void *userdata)
 {
         tractor_context *c = userdata;
 
@@ -83,10 +83,10 @@ static void on_next(Json *value, uint64_t lost, void *userdata)
         c->items[(c->first + c->n_items++) % c->n_room] =
                         (Item){ .value = json_ref(value), .lost = lost + c->lost };
         c->lost = 0;
-        (void) wait_queue_wake(&c->readers, 0);
+        (void) wait_queue_wake(c->leaving ? &c->watchers : &c->readers, 0);
 }
 
-static void on_stop(void *userdata)
+void context_on_stop(void *userdata)
 {
         tractor_context *c = userdata;
 
@@ -94,14 +94,12 @@ static void on_stop(void *userdata)
         wait_queue_wake_all(&c->readers, 0);
 }
 
-static void on_credit(void *userdata)
+void context_on_credit(void *userdata)
 {
         tractor_context *c = userdata;
 
-        (void) wait_queue_wake(&c->writers, 0);
+        (void) wait_queue_wake(c->leaving ? &c->watchers : &c->writers, 0);
 }
-
-const ItemVtable context_items = { .on_next = on_next, .on_stop = on_stop, .on_credit = on_credit };
 
 ItemOptions context_item_options(const tractor_context_options *o)
 {
@@ -126,14 +124,27 @@ void context_drop_items(tractor_context *c)
                 took(c, n);
 }
 
+/* Items go through a dialog, and only once it has been accepted. */
+static int check_started(const tractor_context *c)
+{
+        const char *method = tractor_context_method(c);
+
+        if (c->started)
+                return 0;
+        return error_fail(ERROR_INVALID_REQUEST, NULL, NULL,
+                        c->is_dialog ? "%s uses its stream before it has said started"
+                                     : "%s was called, not opened: it has no stream",
+                        method);
+}
+
 static int receive(tractor_context *c, Json **ret, uint64_t *ret_lost)
 {
         Item item;
 
         if (c->n_items == 0) {
-                if (!c->is_dialog || !c->started)
-                        return -EPROTO;
-                return c->peer_stopped || c->over ? 0 : -EAGAIN;
+                int r = check_started(c);
+
+                return r < 0 ? r : c->peer_stopped || c->over ? 0 : -EAGAIN;
         }
         item = take_item(c);
         took(c, 1);
@@ -177,7 +188,7 @@ static int next(tractor_context *c, Json *value)
         return c->is_opener ? session_next(s, c->id, value) : call_next(context_call(c), value);
 }
 
-static int stop(tractor_context *c)
+int context_stop(tractor_context *c)
 {
         if (c->over || (c->is_opener && !c->portal->session))
                 return -EPIPE;
@@ -218,10 +229,10 @@ _public_ int tractor_send(tractor_context *c, struct json_object *value)
         _cleanup_json_ Json *given = value;
         int r = task_checkpoint();
 
+        if (r >= 0)
+                r = check_started(c);
         if (r < 0)
                 return r;
-        if (!c->started)
-                return -EPROTO;
         error_clear();
         return send_failed(send_waiting(c, given));
 }
@@ -229,11 +240,10 @@ _public_ int tractor_send(tractor_context *c, struct json_object *value)
 _public_ int tractor_try_send(tractor_context *c, struct json_object *value)
 {
         _cleanup_json_ Json *given = value;
+        int r = task_current() ? check_started(c) : -ENOTCONN;
 
-        if (!task_current())
-                return -ENOTCONN;
-        if (!c->started)
-                return -EPROTO;
+        if (r < 0)
+                return r;
         error_clear();
         return send_failed(wait_queue_is_empty(&c->writers) ? next(c, given) : -EAGAIN);
 }
@@ -242,13 +252,13 @@ _public_ int tractor_stop(tractor_context *c)
 {
         int r = task_checkpoint();
 
+        if (r >= 0)
+                r = check_started(c);
         if (r < 0)
                 return r;
-        if (!c->started)
-                return -EPROTO;
         /* The receiver wants the newest: those kept for it go first. */
         do
-                r = stop(c);
+                r = context_stop(c);
         while (r == -EAGAIN && (r = task_park(&c->writers, "room for items", USEC_INFINITY)) >= 0);
         return send_failed(r);
 }

@@ -28,6 +28,7 @@ struct tractor_context {
         tractor_portal *portal; /* a reference */
         int64_t id;
         bool cancelled; /* by us */
+        bool leaving;   /* in close: all that happens is of interest */
         Answer answer;
         Json *first_value;
         WaitQueue watchers; /* for started and the end */
@@ -40,9 +41,17 @@ void context_init(tractor_context *c, bool is_opener, bool is_dialog);
 void context_done(tractor_context *c);
 /* The conversation is over: whoever waits looks again. */
 void context_end(tractor_context *c);
+/* -EAGAIN while items are kept for a receiver that wants the newest. */
+int context_stop(tractor_context *c);
 /* Gives up what is queued, and the credit back. */
 void context_drop_items(tractor_context *c);
-extern const ItemVtable context_items;
+void context_on_next(Json *value, uint64_t lost, void *userdata);
+void context_on_stop(void *userdata);
+void context_on_credit(void *userdata);
+#define CONTEXT_ITEMS                                                                                       \
+        {                                                                                                   \
+                .on_next = context_on_next, .on_stop = context_on_stop, .on_credit = context_on_credit      \
+        }
 ItemOptions context_item_options(const tractor_context_options *o);
 
 /* The handler's half (serve.c). */

@@ -14,6 +14,8 @@ tractor_error *error_from_json(Json *object);
 tractor_error *error_new(int code, const char *type, Json *data, const char *format, ...) _printf_(4, 5);
 /* Of a negative errno alone: a handler's or a task's own failure. `where` names it in the message, may be NULL. */
 tractor_error *error_from_errno(int r, const char *where);
+/* Makes it (NULL: none) stand for another errno in this process. */
+tractor_error *error_as(tractor_error *e, int r);
 /* One of several; takes none of them, refers to each. */
 tractor_error *error_new_group(tractor_error *const *causes, size_t n);
 /* As it goes over the wire, with `relay` (may be NULL) added to the paths that passed it on. */

@@ -171,6 +171,13 @@ tractor_error *error_from_errno(int r, const char *where)
         return e;
 }
 
+tractor_error *error_as(tractor_error *e, int r)
+{
+        if (e)
+                e->r = r;
+        return e;
+}
+
 tractor_error *error_new_group(tractor_error *const *causes, size_t n)
 {
         _cleanup_json_ Json *list = NULL;

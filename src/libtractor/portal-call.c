@@ -30,11 +30,6 @@ static int code_of(const Answer *a)
         return (int) json_get_integer(a->error, "code", ERROR_INTERNAL);
 }
 
-bool answer_is_cancelled(const Answer *a)
-{
-        return a->error && code_of(a) == ERROR_CANCELLED;
-}
-
 static int fail_died(tractor_portal *p)
 {
         Json *data = NULL;

@@ -115,7 +115,9 @@ int portal_new(Runtime *rt, int fd, const PortalOptions *o, tractor_portal **ret
                 .hello = true,
                 .peer_path = o->path,
                 .trust_canceller = o->supervisor,
-                .exit_told = o->exit_told };
+                .exit_told = o->exit_told,
+                .has_output = o->has_output,
+                .output = o->output };
         tractor_portal *p = calloc(1, sizeof(*p));
         int r = p ? 0 : -ENOMEM;
 
@@ -134,9 +136,11 @@ int portal_new(Runtime *rt, int fd, const PortalOptions *o, tractor_portal **ret
         }
         if (r >= 0)
                 r = free_and_strdup(&p->id, o->id);
-        if (r < 0)
+        if (r < 0) {
                 safe_close(fd);
-        else
+                if (o->has_output)
+                        safe_close(o->output);
+        } else
                 r = session_new(rt->event, fd, &so, &vtable, p, &p->session);
         if (r < 0) {
                 if (p)
@@ -214,16 +218,13 @@ _public_ pid_t tractor_portal_pid(const tractor_portal *p)
 
 _public_ int tractor_portal_open_fds(int in, int out, tractor_portal **ret)
 {
-        Runtime *rt = runtime;
-        int r = rt ? 0 : -ENOTCONN;
+        PortalOptions o = { .has_output = in != out, .output = out };
 
-        if (r >= 0 && in != out)
-                r = -EOPNOTSUPP;
-        if (r < 0) {
+        if (!runtime) {
                 safe_close(in);
                 if (in != out)
                         safe_close(out);
-                return r;
+                return -ENOTCONN;
         }
-        return portal_new(rt, in, &(PortalOptions){ 0 }, ret);
+        return portal_new(runtime, in, &o, ret);
 }

@@ -21,6 +21,8 @@ typedef struct PortalOptions {
         pid_t pid;
         bool supervisor; /* it is: it is believed about who cancels; no hello is waited for */
         bool exit_told;  /* $/peer_exited will say how the peer ended: somebody calls portal_peer_exited() */
+        bool has_output; /* what is said goes to `output` (consumed on failure too) */
+        int output;
         const PortalHooks *hooks;
         void *userdata;
 } PortalOptions;
@@ -72,7 +74,6 @@ typedef struct Answer {
 /* From on_reply: keeps what is borrowed. */
 void answer_take(Answer *a, tractor_portal *p, Json *result, Json *error);
 void answer_done(Answer *a);
-bool answer_is_cancelled(const Answer *a);
 /* 0 and *ret (may be NULL), or the task's error raised. Of one that we have cancelled: -ECANCELED, unless there is a result or the callee
  * failed by itself. */
 int answer_give(Answer *a, bool cancelled, Json **ret);

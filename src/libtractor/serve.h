@@ -15,7 +15,9 @@ typedef struct ServedPeer {
         pid_t pid;
         int64_t last_id; /* of a connection that was another's before, and its hello (borrowed) */
         Json *hello;
-        bool exit_told; /* somebody will call server_peer_exited() */
+        bool exit_told;  /* somebody will call server_peer_exited() */
+        bool has_output; /* answers go to `output` (consumed on failure too) */
+        int output;
 } ServedPeer;
 
 /* `methods` must stay. `expose` (borrowed, copied; NULL: all) names those that may be called. */

@@ -18,7 +18,9 @@ typedef struct OutFds {
 struct Stream {
         sd_event *event;
         sd_event_source *io, *defer, *timer; /* the latter two are made when first needed */
-        int fd;
+        int fd, out_fd;                      /* the same, but for stream_set_output() */
+        sd_event_source *output;             /* of out_fd where that is another */
+        bool is_socket, out_is_socket;       /* else bytes are all that passes */
         const StreamVtable *vtable;
         void *userdata;
         unsigned pins;
@@ -40,7 +42,7 @@ struct Stream {
         size_t asked_before, asked_since;
         uint64_t mark;
         uint64_t stall_usec, progress; /* when the peer last took something */
-        uint32_t events;               /* asked of epoll */
+        uint32_t events, out_events;   /* asked of epoll */
 
         bool freed;        /* only pinned */
         bool paused;       /* by the owner */

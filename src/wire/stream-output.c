@@ -67,7 +67,8 @@ static ssize_t send_some(Stream *s, struct iovec *iov, size_t n_iov, const int *
                 memcpy(CMSG_DATA(&control.header), fds, sizeof(int) * n_fds);
         }
         do
-                k = sendmsg(s->fd, &msg, MSG_DONTWAIT | MSG_NOSIGNAL);
+                k = s->out_is_socket ? sendmsg(s->out_fd, &msg, MSG_DONTWAIT | MSG_NOSIGNAL)
+                                     : writev_nosignal(s->out_fd, iov, n_iov);
         while (k < 0 && errno == EINTR);
         if (k < 0)
                 return errno == EAGAIN ? 0 : -errno;
@@ -207,6 +208,8 @@ static int send_line(Stream *s, const char *text, size_t n, const int *fds, size
                 return -EPIPE;
         if (n_fds > SCM_FDS_MAX)
                 return -E2BIG;
+        if (n_fds > 0 && !s->out_is_socket)
+                return -EOPNOTSUPP;
         if (stream_queued(s) == 0)
                 k = send_some(s, iov, ELEMENTSOF(iov), fds, n_fds);
         else if (stream_queued(s) >= QUEUE_FACTOR * s->output_max ||

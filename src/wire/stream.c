@@ -3,6 +3,8 @@
 #include <poll.h>
 #include <sys/epoll.h>
 #include <sys/ioctl.h>
+#include <sys/stat.h>
+#include <unistd.h>
 
 #include "base/io.h"
 #include "base/usec.h"
@@ -63,10 +65,13 @@ Stream *stream_free(Stream *s)
         turn_drop(&s->turn);
         charge(s, 0, 0);
         sd_event_source_disable_unref(s->io);
+        sd_event_source_disable_unref(s->output);
         sd_event_source_disable_unref(s->defer);
         sd_event_source_disable_unref(s->timer);
         sd_event_unref(s->event);
-        s->fd = safe_close(s->fd);
+        if (s->out_fd != s->fd)
+                safe_close(s->out_fd);
+        s->fd = s->out_fd = safe_close(s->fd);
         stream_drop_output(s);
         unpin(s);
         return NULL;
@@ -93,23 +98,34 @@ static int update_timer(Stream *s)
         return r < 0 ? r : sd_event_source_set_enabled(s->timer, SD_EVENT_ONESHOT);
 }
 
+static int ask(sd_event_source *source, uint32_t *asked, uint32_t events, bool on)
+{
+        int r = events != *asked ? sd_event_source_set_io_events(source, events) : 0;
+
+        if (r < 0)
+                return r;
+        *asked = events;
+        return sd_event_source_set_enabled(source, on ? SD_EVENT_ON : SD_EVENT_OFF);
+}
+
 static int update_io(Stream *s)
 {
-        uint32_t events = 0;
+        uint32_t in = may_read(s) && !s->lines_left && !s->greedy ? EPOLLIN : 0,
+                 out = stream_queued(s) > 0 ? EPOLLOUT : 0;
         int r;
 
-        if (may_read(s) && !s->lines_left && !s->greedy)
-                events |= EPOLLIN;
-        if (stream_queued(s) > 0)
-                events |= EPOLLOUT;
-        if (events != s->events) {
-                r = sd_event_source_set_io_events(s->io, events);
-                if (r < 0)
-                        return r;
-                s->events = events;
-        }
         /* A hang-up is reported even when nothing is asked for, and again and again. */
-        return sd_event_source_set_enabled(s->io, events || s->half_closed ? SD_EVENT_ON : SD_EVENT_OFF);
+        if (!s->output)
+                return ask(s->io, &s->events, in | out, in || out || s->half_closed);
+        r = ask(s->output, &s->out_events, out, out || s->half_closed);
+        return r < 0 ? r : ask(s->io, &s->events, in, in != 0);
+}
+
+static void stop_io(Stream *s)
+{
+        (void) sd_event_source_set_enabled(s->io, SD_EVENT_OFF);
+        if (s->output)
+                (void) sd_event_source_set_enabled(s->output, SD_EVENT_OFF);
 }
 
 static void update(Stream *s)
@@ -135,7 +151,7 @@ static void update(Stream *s)
                 stream_set_end(s, STREAM_END_ERROR, -r);
         /* Neither of these two can fail on a source that exists. */
         if (s->end_due)
-                (void) sd_event_source_set_enabled(s->io, SD_EVENT_OFF);
+                stop_io(s);
         if (s->end_due || (s->lines_left && !s->turns && may_read(s)))
                 (void) sd_event_source_set_enabled(s->defer, SD_EVENT_ONESHOT);
 }
@@ -159,7 +175,7 @@ static void settle(Stream *s)
         if (!s->freed && s->end_due) {
                 s->end_due = false;
                 s->ended = true;
-                (void) sd_event_source_set_enabled(s->io, SD_EVENT_OFF);
+                stop_io(s);
                 s->timer = sd_event_source_disable_unref(s->timer);
                 if (!end_is_answered(s->end)) {
                         s->write_broken = true;
@@ -210,9 +226,10 @@ static void deliver_lines(Stream *s, Budget *budget)
 /* Whether the peer is gone altogether, or has only said all it wants to say. */
 static bool hung_up(const Stream *s)
 {
-        struct pollfd p = { .fd = s->fd };
+        struct pollfd p = { .fd = s->out_fd };
 
-        return poll(&p, 1, 0) > 0 && (p.revents & POLLHUP);
+        /* Of a pipe that nobody reads it is an error. */
+        return poll(&p, 1, 0) > 0 && (p.revents & (s->out_is_socket ? POLLHUP : POLLHUP | POLLERR));
 }
 
 static void reached_eof(Stream *s)
@@ -223,6 +240,17 @@ static void reached_eof(Stream *s)
                         return;
         }
         stream_set_end(s, STREAM_END_EOF, 0);
+}
+
+static ssize_t read_bytes(int fd, void *p, size_t n, size_t *ret_n_fds)
+{
+        ssize_t k;
+
+        *ret_n_fds = 0;
+        do
+                k = read(fd, p, n);
+        while (k < 0 && errno == EINTR);
+        return k < 0 ? -errno : k;
 }
 
 /* The number of bytes, 0 where there are none. */
@@ -238,7 +266,9 @@ static size_t receive(Stream *s)
                 stream_set_end(s, STREAM_END_ERROR, -r);
                 return 0;
         }
-        k = recv_fds(s->fd, p, MIN(n, STREAM_READ_MAX), fds, &n_fds, MSG_DONTWAIT);
+        n = MIN(n, STREAM_READ_MAX);
+        k = s->is_socket ? recv_fds(s->fd, p, n, fds, &n_fds, MSG_DONTWAIT)
+                         : read_bytes(s->fd, p, n, &n_fds);
         s->greedy = s->turns && k >= (ssize_t) READ_SIZE;
         if (k > 0) {
                 frame_commit(&s->in, (size_t) k);
@@ -326,6 +356,17 @@ static int on_timer(sd_event_source *source, uint64_t usec, void *userdata)
 
 /* --- owner's side --- */
 
+/* Sockets are asked not to block each time. */
+static int prepare_fd(int fd, bool *ret_is_socket)
+{
+        struct stat st;
+
+        if (fstat(fd, &st) < 0)
+                return -errno;
+        *ret_is_socket = S_ISSOCK(st.st_mode);
+        return S_ISSOCK(st.st_mode) ? 0 : fd_set_nonblock(fd, true);
+}
+
 int stream_new(sd_event *event, int fd, size_t max_line, const StreamVtable *vtable, void *userdata,
                 Stream **ret)
 {
@@ -339,6 +380,7 @@ int stream_new(sd_event *event, int fd, size_t max_line, const StreamVtable *vta
         *s = (Stream){
                 .event = sd_event_ref(event),
                 .fd = fd,
+                .out_fd = fd,
                 .vtable = vtable,
                 .userdata = userdata,
                 .output_max = STREAM_OUTPUT_MAX_DEFAULT,
@@ -349,7 +391,10 @@ int stream_new(sd_event *event, int fd, size_t max_line, const StreamVtable *vta
         list_init(&s->turn.node);
         list_init(&s->out_fds);
         frame_init(&s->in, MIN(max_line ?: FRAME_MAX_LINE_DEFAULT, FRAME_MAX_LINE_LIMIT));
-        r = sd_event_add_io(event, &s->io, fd, s->events, on_io, s);
+        r = prepare_fd(fd, &s->is_socket);
+        s->out_is_socket = s->is_socket;
+        if (r >= 0)
+                r = sd_event_add_io(event, &s->io, fd, s->events, on_io, s);
         if (r < 0)
                 return r;
         r = sd_event_add_defer(event, &s->defer, on_defer, s);
@@ -363,6 +408,22 @@ int stream_new(sd_event *event, int fd, size_t max_line, const StreamVtable *vta
                 return r;
         *ret = TAKE_PTR(s);
         return 0;
+}
+
+int stream_set_output(Stream *s, int fd)
+{
+        int r = prepare_fd(fd, &s->out_is_socket);
+
+        if (r >= 0)
+                r = sd_event_add_io(s->event, &s->output, fd, 0, on_io, s);
+        if (r >= 0)
+                r = sd_event_source_set_enabled(s->output, SD_EVENT_OFF);
+        if (r < 0) {
+                s->output = sd_event_source_disable_unref(s->output);
+                safe_close(fd);
+        } else
+                s->out_fd = fd;
+        return r;
 }
 
 void stream_flush_and_free(Stream *s)

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #pragma once
 
-/* One non-blocking byte-stream socket of JSON lines on an sd-event loop: a framer for what comes in, a bounded
+/* One non-blocking byte-stream socket (or a pipe for each direction, by which no descriptors go) of JSON lines on an sd-event loop: a framer for what comes in, a bounded
  * queue for what goes out, descriptors both ways. It knows lines, not messages. The output quota is the peer's:
  * with more than `output_max` queued of what it asked for the stream is no longer read from (so a client that does not
  * read its replies can't ask for more) until half of it is gone. What we say unasked does not count for that: two
@@ -43,15 +43,17 @@ typedef struct StreamVtable {
         void (*on_line)(Stream *s, char *line, size_t n, void *userdata);
         void (*on_end)(Stream *s, StreamEnd end, int error, void *userdata);
         void (*on_drained)(Stream *s, void *userdata); /* may be NULL: the queue went below half its quota */
-        void (*on_written)(Stream *s, void *userdata); /* may be NULL: the queue has become empty */
         /* May be NULL. The peer will send no more but may still read. True: keep the stream for output;
          * on_end(EOF) follows when the peer is gone or after stream_finish(). False or NULL: on_end at once. */
         bool (*on_half_closed)(Stream *s, void *userdata);
+        void (*on_written)(Stream *s, void *userdata); /* may be NULL: the queue has become empty */
 } StreamVtable;
 
 /* Consumes fd, on failure too. */
 int stream_new(sd_event *event, int fd, size_t max_line, const StreamVtable *vtable, void *userdata,
                 Stream **ret);
+/* Before anything is sent: what is sent goes to `fd` (consumed, on failure too). */
+int stream_set_output(Stream *s, int fd);
 Stream *stream_free(Stream *s);
 DEFINE_CLEANUP(Stream *, stream_free);
 /* Writes what is queued if the socket takes it at once, then frees. */
