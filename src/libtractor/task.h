@@ -64,8 +64,9 @@ struct Task {
         bool is_started;
 
         Timer timer;
-        int value;        /* what it was woken with */
-        bool shielded;    /* cancellation does not wake it now */
+        int value;     /* what it was woken with */
+        bool shielded; /* cancellation does not wake it now */
+        void *slot; /* weak: where it left, or expects, what passes between it and its waker; the queue's affair */
         const char *wait; /* what for: a constant */
         uint64_t wait_until;
         char wait_detail[64];
@@ -142,6 +143,11 @@ void wait_queue_init(WaitQueue *q);
 static inline bool wait_queue_is_empty(const WaitQueue *q)
 {
         return list_is_empty(&q->tasks);
+}
+/* NULL: nobody waits. */
+static inline Task *wait_queue_first(const WaitQueue *q)
+{
+        return wait_queue_is_empty(q) ? NULL : LIST_ENTRY(q->tasks.next, Task, wait_node);
 }
 /* The first one; false: nobody waits. */
 bool wait_queue_wake(WaitQueue *q, int value);
