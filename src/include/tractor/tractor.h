@@ -3,6 +3,7 @@
 
 /* Structured concurrency across processes: all of libtractor. */
 
+#include <tractor/broadcast.h>
 #include <tractor/context.h>
 #include <tractor/error.h>
 #include <tractor/macros.h>
