@@ -84,6 +84,8 @@ _public_ void tractor_broadcast_lost(tractor_broadcast *b, uint64_t n)
 
 _public_ void tractor_broadcast_close(tractor_broadcast *b, int r)
 {
+        Task *t = task_current();
+
         if (b->closed)
                 return;
         b->closed = true;
@@ -91,7 +93,7 @@ _public_ void tractor_broadcast_close(tractor_broadcast *b, int r)
                 b->error = error_new(ERROR_CANCELLED, NULL, NULL, "the source was cancelled");
                 r = -EINTR;
         } else if (r < 0)
-                b->error = error_of_result((tractor_error *) tractor_last_error(), r, "broadcast");
+                b->error = error_of_result(t ? t->error : NULL, r, "broadcast");
         b->r = MIN(r, 0);
         wait_queue_wake_all(&b->readers, 0);
 }

@@ -4,12 +4,16 @@
 /* Structured concurrency across processes: all of libtractor. */
 
 #include <tractor/broadcast.h>
+#include <tractor/cache.h>
 #include <tractor/context.h>
 #include <tractor/error.h>
+#include <tractor/gather.h>
 #include <tractor/macros.h>
 #include <tractor/nursery.h>
 #include <tractor/portal.h>
+#include <tractor/retry.h>
 #include <tractor/runtime.h>
 #include <tractor/scope.h>
 #include <tractor/sync.h>
 #include <tractor/task.h>
+#include <tractor/topics.h>
