@@ -8,6 +8,7 @@
 #include "libtractor/error-private.h"
 #include "libtractor/nursery.h"
 #include "libtractor/runtime.h"
+#include "libtractor/thread.h"
 
 #define TASKS_DEFAULT 30000U
 
@@ -78,6 +79,7 @@ Runtime *runtime_free(Runtime *rt)
         if (!rt)
                 return NULL;
         actor_free(rt);
+        threads_free(rt);
         for (size_t i = 0; i < ELEMENTSOF(rt->signal_sources); i++)
                 sd_event_source_disable_unref(rt->signal_sources[i]);
         sd_event_source_disable_unref(rt->timer_source);

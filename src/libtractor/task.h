@@ -102,7 +102,8 @@ struct Runtime {
         int interrupted; /* the signal that asked us to end; 0: none did */
         char *reason;
 
-        struct Actor *actor; /* what connects us to the tree; NULL until needed */
+        struct Threads *threads; /* NULL until one is needed */
+        struct Actor *actor;     /* what connects us to the tree; NULL until needed */
 };
 
 /* Of this thread; NULL outside of tractor_run(). */

@@ -16,4 +16,5 @@
 #include <tractor/scope.h>
 #include <tractor/sync.h>
 #include <tractor/task.h>
+#include <tractor/thread.h>
 #include <tractor/topics.h>
