@@ -67,7 +67,6 @@ _public_ int tractor_broadcast_publish(tractor_broadcast *b, struct json_object 
         }
         if (b->n_subscriptions == 0) {
                 json_unref(item);
-                b->number++;
                 return 0;
         }
         json_unref(slot->item);

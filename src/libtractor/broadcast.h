@@ -1,9 +1,10 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #pragma once
 
-/* A ring of items, each numbered by its place in the source, and positions in it. A subscriber's loss is the distance between the number
- * it expects and the one it finds, whoever lost what lies between. Nobody is handed anything: a waiting task is merely woken, looks
- * at its position, and so can't be cancelled out of an item. */
+/* A ring of items, each numbered by its place in the source, and positions in it. A subscriber's loss is
+ * the distance between the number it expects and the one it finds, whoever lost what lies between. Nobody
+ * is handed anything: a waiting task is merely woken, looks at its position, and so can't be cancelled
+ * out of an item. */
 
 #include "libtractor/sync.h"
 #include "tractor/broadcast.h"
@@ -24,9 +25,9 @@ struct tractor_broadcast {
         int r;
         tractor_error *error; /* that says more of r; or NULL */
         size_t n_subscriptions;
-        WaitQueue readers; /* of all subscriptions: there is nothing for any of them, or they would not wait */
+        WaitQueue readers; /* of all subscriptions: for none of them is there anything */
 
-        void (*unused)(tractor_broadcast *
-                                        b); /* its last subscription has gone; may free it. NULL: nobody cares */
+        /* Its last subscription has gone; may free it. NULL: nobody cares. */
+        void (*unused)(tractor_broadcast *b);
         void *userdata;
 };

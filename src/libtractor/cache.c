@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* An entry is a task: opening until its function serves, open until the last use is given back, closing until the function has
- * returned. Whoever waits for it to open is handed a use by that; who comes while it closes waits until it has gone, and begins
- * anew. Entries are counted, since a waiter that was woken still reads how it went. */
+/* An entry is a task: opening until its function serves, open until the last use is given back, closing
+ * until the function has returned. Whoever waits for it to open is handed a use by that; who comes while
+ * it closes waits until it has gone, and begins anew. Entries are counted, since a waiter that was woken
+ * still reads how it went. */
 #include <errno.h>
 
 #include "base/map.h"

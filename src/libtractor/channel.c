@@ -3,9 +3,9 @@
 
 #include "libtractor/sync.h"
 
-/* Senders wait only while it is full, receivers only while it is empty and nobody waits to send: so what is taken out is always the
- * oldest, and room that comes free goes to the first sender at once. A waiting task's slot points at its item, or at where
- * it wants one. */
+/* Senders wait only while it is full, receivers only while it is empty and nobody waits to send: so what
+ * is taken out is always the oldest, and room that comes free goes to the first sender at once. A waiting
+ * task's slot points at its item, or at where it wants one. */
 struct tractor_channel {
         void **items; /* a ring */
         size_t size, first, n;

@@ -57,7 +57,7 @@ _public_ int tractor_event_wait(tractor_event *e)
 
 /* --- lock --- */
 struct tractor_lock {
-        uint64_t owner; /* the task's id, which outlives it, where its address may be used again; 0: nobody */
+        uint64_t owner; /* the task's id: addresses are used again; 0: nobody */
         WaitQueue waiters;
 };
 

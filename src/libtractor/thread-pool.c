@@ -27,7 +27,7 @@ struct ThreadPool {
         bool over;
         ListNode queue, done;
         size_t n_queued;
-        size_t n_idle; /* workers that take a job without being started for it: never fewer than are queued */
+        size_t n_idle; /* workers without a job, those that begin, too: never fewer than are queued */
         ListNode workers, ended; /* all but those left behind; the latter need only be joined */
 };
 
@@ -122,7 +122,8 @@ static ThreadJob *next_job(ThreadPool *p)
         return j;
 }
 
-/* A job that is done is seen together with the idle worker, so that the next one does not take another thread. */
+/* A job that is done is seen together with the idle worker, so that the next one does not take another
+ * thread. */
 static void *work(void *arg)
 {
         Worker *w = arg;
@@ -154,7 +155,8 @@ static void *work(void *arg)
         return NULL;
 }
 
-/* Those that the kernel raises for what the thread itself does must not be blocked: it would be killed without a word. */
+/* Those that the kernel raises for what the thread itself does must not be blocked: it would be killed
+ * without a word. */
 static int create_blocked(Worker *w)
 {
         static const int own[] = { SIGSEGV, SIGBUS, SIGFPE, SIGILL, SIGTRAP, SIGSYS, SIGABRT };

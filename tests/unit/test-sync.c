@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Events, locks, semaphores and channels. The random ones drive tasks in lockstep with an oracle: a few arrays that say who
- * waits, in what order, and who must have got what, also where it was cancelled between being handed something and running. */
+/* Events, locks, semaphores and channels. The random ones drive tasks in lockstep with an oracle: a few
+ * arrays that say who waits, in what order, and who must have got what, also where it was cancelled
+ * between being handed something and running. */
 #include <errno.h>
 
 #include "draw.h"

@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* The pool of threads by itself, without tasks: so this also runs under the thread sanitizer, which can't follow fibers:
+/* The pool of threads by itself, without tasks: so this also runs under the thread sanitizer, which can't
+ * follow fibers:
  *
- *      CC=clang meson setup build-tsan -Db_sanitize=thread -Db_lundef=false && ninja -C build-tsan tests/unit/test-thread-pool */
+ *      CC=clang meson setup build-tsan -Db_sanitize=thread -Db_lundef=false */
 #include <errno.h>
 #include <poll.h>
 #include <pthread.h>

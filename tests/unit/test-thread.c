@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Calls in threads, as tasks make them. (The thread sanitizer can't follow fibers; see test-thread-pool.c for what it can.) */
+/* Calls in threads, as tasks make them. (The thread sanitizer can't follow fibers; see test-thread-pool.c
+ * for what it can.) */
 #include <errno.h>
 #include <pthread.h>
 

@@ -34,7 +34,8 @@ static inline unsigned n_threads(void)
         return n;
 }
 
-/* The kernel still lists one for a moment that has been joined; one that nobody joins tells nobody at all. */
+/* The kernel still lists one for a moment that has been joined; one that nobody joins tells nobody at
+ * all. */
 static inline void until_n_threads(unsigned n)
 {
         uint64_t until = now_usec(CLOCK_MONOTONIC) + 20 * USEC_PER_SEC;

@@ -1,11 +1,18 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #pragma once
 
-/* Tries again what failed for a reason that passes: after a delay that doubles each time up to a cap, drawn from its upper half, so that
- * those who failed together do not come back together. Every try is given the same random key: a control request sent
- * with it (tractor_call_options.key) is done once, even where only its answer was lost.
+/* Tries again what failed for a reason that passes: after a delay that doubles each time up to a cap, drawn
+ * from its upper half, so that those who failed together do not come back together. Every try is given the
+ * same random key: a control request sent with it (tractor_call_options.key) is done once, even where only
+ * its answer was lost.
  *
- *         static int stop(const char *key, void *portal) { … tractor_portal_call_with(portal, "actor.stop", args, &options, NULL); }
+ *         static int stop(const char *key, void *portal)
+ *         {
+ *                 tractor_call_options o = { .size = sizeof(o), .key = key };
+ *
+ *                 return tractor_portal_call_with(portal, "actor.stop", args(), &o, NULL);
+ *         }
+ *
  *         r = tractor_retry(NULL, stop, portal);
  *
  * All tries together are bounded by a scope around them (tractor_fail_after()). */
@@ -24,7 +31,8 @@ typedef struct tractor_retry_policy {
                         void *userdata); /* whether to try again after that error; NULL: after -ECONNRESET */
 } tractor_retry_policy;
 
-/* What `fn` returned at last; -ECANCELED is never tried again. `key`: 32 hexadecimal digits. `policy` may be NULL. */
+/* What `fn` returned at last; -ECANCELED is never tried again. `key`: 32 hexadecimal digits. `policy` may
+ * be NULL. */
 int tractor_retry(const tractor_retry_policy *policy, int (*fn)(const char *key, void *userdata),
                 void *userdata);
 

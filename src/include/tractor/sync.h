@@ -1,10 +1,10 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #pragma once
 
-/* What tasks of one process tell and leave each other (after trio's). Waiters are served in the order they came, and whoever is
- * cancelled after it was served keeps what it has: nothing gets lost. Only what may wait is a checkpoint; the rest may also be called from
- * callbacks of the loop, but for a lock's, which belongs to a task. Freeing one that is waited at is a bug of the program and answered by
- * abort(). */
+/* What tasks of one process tell and leave each other (after trio's). Waiters are served in the order
+ * they came, and whoever is cancelled after it was served keeps what it has: nothing gets lost. Only what
+ * may wait is a checkpoint; the rest may also be called from callbacks of the loop, but for a lock's,
+ * which belongs to a task. Freeing one that is waited at is a bug of the program and answered by abort(). */
 
 #include <tractor/macros.h>
 
@@ -18,7 +18,7 @@ void tractor_event_set(tractor_event *e);
 bool tractor_event_is_set(const tractor_event *e);
 int tractor_event_wait(tractor_event *e);
 
-/* --- a lock: one task at a time. A release hands it over to who waits; a task that ends with it leaves it locked for ever --- */
+/* --- a lock: one task at a time; a task that ends with it leaves it locked for ever --- */
 typedef struct tractor_lock tractor_lock;
 tractor_lock *tractor_lock_new(void);
 tractor_lock *tractor_lock_free(tractor_lock *l);

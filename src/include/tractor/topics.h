@@ -1,9 +1,10 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #pragma once
 
-/* Publish and subscribe by topic, inside of a process, as broadcasts by name (broadcast.h): a topic is a path, "orders/eu/new", and
- * a subscription has all that is published to its topic and below: "orders/eu" has "orders/eu" and "orders/eu/new", not "orders/europe".
- * "" has everything. An item arrives as {"topic":"orders/eu/new","value":…}; how many were lost is counted for each subscription by itself.
+/* Publish and subscribe by topic, inside of a process, as broadcasts by name (broadcast.h): a topic is a
+ * path, "orders/eu/new", and a subscription has all that is published to its topic and below: "orders/eu"
+ * has "orders/eu" and "orders/eu/new", not "orders/europe". "" has everything. An item arrives as
+ * {"topic":"orders/eu/new","value":…}; how many were lost is counted for each subscription by itself.
  * What nobody has subscribed to costs nothing and is kept nowhere. */
 
 #include <tractor/broadcast.h>
