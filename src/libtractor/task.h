@@ -66,7 +66,7 @@ struct Task {
         Timer timer;
         int value;     /* what it was woken with */
         bool shielded; /* cancellation does not wake it now */
-        void *slot; /* weak: where it left, or expects, what passes between it and its waker; the queue's affair */
+        void *slot; /* weak: where what passes between it and its waker lies; the queue's affair */
         const char *wait; /* what for: a constant */
         uint64_t wait_until;
         char wait_detail[64];
