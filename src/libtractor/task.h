@@ -64,9 +64,9 @@ struct Task {
         bool is_started;
 
         Timer timer;
-        int value;     /* what it was woken with */
-        bool shielded; /* cancellation does not wake it now */
-        void *slot; /* weak: where what passes between it and its waker lies; the queue's affair */
+        int value;        /* what it was woken with */
+        bool shielded;    /* cancellation does not wake it now */
+        void *slot;       /* weak: where what passes between it and its waker lies; the queue's affair */
         const char *wait; /* what for: a constant */
         uint64_t wait_until;
         char wait_detail[64];
