@@ -10,6 +10,7 @@
 #include "libtractor/portal.h"
 #include "libtractor/runtime.h"
 #include "libtractor/tree.h"
+#include "libtractor/thread.h"
 
 #define TASKS_DEFAULT 30000U
 
@@ -79,6 +80,7 @@ Runtime *runtime_free(Runtime *rt)
 {
         if (!rt)
                 return NULL;
+        threads_free(rt);
         tree_free(rt->tree);
         portals_close(rt);
         title_restore(rt);

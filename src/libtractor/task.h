@@ -66,6 +66,7 @@ struct Task {
         Timer timer;
         int value;        /* what it was woken with */
         bool shielded;    /* cancellation does not wake it now */
+        void *slot;       /* weak: where what passes between it and its waker lies; the queue's affair */
         const char *wait; /* what for: a constant */
         uint64_t wait_until;
         char wait_detail[64];
@@ -112,6 +113,8 @@ struct Runtime {
         size_t title_size;
         int (*main)(void *userdata); /* what was given, for an actor that was started without an entry */
         void *main_userdata;
+        struct Threads *threads; /* NULL until one is needed */
+        struct Actor *actor;     /* what connects us to the tree; NULL until needed */
 };
 
 /* Of this thread; NULL outside of tractor_run(). */
@@ -152,6 +155,11 @@ void wait_queue_init(WaitQueue *q);
 static inline bool wait_queue_is_empty(const WaitQueue *q)
 {
         return list_is_empty(&q->tasks);
+}
+/* NULL: nobody waits. */
+static inline Task *wait_queue_first(const WaitQueue *q)
+{
+        return wait_queue_is_empty(q) ? NULL : LIST_ENTRY(q->tasks.next, Task, wait_node);
 }
 /* The first one; false: nobody waits. */
 bool wait_queue_wake(WaitQueue *q, int value);

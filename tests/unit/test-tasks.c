@@ -243,8 +243,8 @@ static void all_failures_are_told(void)
 
 static int inner_dropped(void)
 {
-        TRACTOR_NURSERY(n);
         unsigned ended = 0;
+        TRACTOR_NURSERY(n);
 
         CHECK_EQ(tractor_nursery_open(NULL, &n), 0);
         CHECK_EQ(tractor_start_task(n, NULL, fails, (void *) "cup", NULL), 0);

@@ -1,14 +1,16 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #pragma once
 
-/* What tasks of one process tell and leave each other (after trio's). Waiters are served in the order they came. Freeing one that is
- * waited at is a bug of the program and answered by abort(). */
+/* What tasks of one process tell and leave each other (after trio's). Waiters are served in the order
+ * they came, and whoever is cancelled after it was served keeps what it has: nothing gets lost. Only what
+ * may wait is a checkpoint; the rest may also be called from callbacks of the loop, but for a lock's,
+ * which belongs to a task. Freeing one that is waited at is a bug of the program and answered by abort(). */
 
 #include <tractor/macros.h>
 
 TRACTOR_BEGIN_DECLS
 
-/* --- an event: it has happened or it has not --- */
+/* --- an event: it has happened or it has not, and that stays --- */
 typedef struct tractor_event tractor_event;
 tractor_event *tractor_event_new(void); /* NULL: out of memory */
 tractor_event *tractor_event_free(tractor_event *e);
@@ -16,7 +18,7 @@ void tractor_event_set(tractor_event *e);
 bool tractor_event_is_set(const tractor_event *e);
 int tractor_event_wait(tractor_event *e);
 
-/* --- a lock: one task at a time, first come first served --- */
+/* --- a lock: one task at a time; a task that ends with it leaves it locked for ever --- */
 typedef struct tractor_lock tractor_lock;
 tractor_lock *tractor_lock_new(void);
 tractor_lock *tractor_lock_free(tractor_lock *l);
@@ -41,8 +43,9 @@ int tractor_channel_send(tractor_channel *c,
                 void *item); /* -EPIPE: closed. On failure the item stays the caller's. */
 int tractor_channel_try_send(tractor_channel *c, void *item);    /* -EAGAIN: no room; no checkpoint */
 int tractor_channel_receive(tractor_channel *c, void **ret);     /* 1; 0: closed and empty */
-int tractor_channel_try_receive(tractor_channel *c, void **ret); /* -EAGAIN: empty */
-void tractor_channel_close(tractor_channel *c); /* no more sends; what is in it can still be received */
+int tractor_channel_try_receive(tractor_channel *c, void **ret); /* the same; -EAGAIN: empty */
+/* No more sends, those that wait fail; what is in it can still be received. Again is harmless. */
+void tractor_channel_close(tractor_channel *c);
 size_t tractor_channel_length(const tractor_channel *c);
 
 TRACTOR_END_DECLS

@@ -1,0 +1,63 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include <errno.h>
+#include <stdio.h>
+#include <sys/random.h>
+
+#include "libtractor/retry.h"
+#include "libtractor/task.h"
+
+#define FIRST_DEFAULT (100 * USEC_PER_MSEC)
+#define MAX_DEFAULT (10 * USEC_PER_SEC)
+
+uint64_t retry_delay(const tractor_retry_policy *p, unsigned n, uint64_t random)
+{
+        uint64_t max = p && p->max_usec ? p->max_usec : MAX_DEFAULT;
+        uint64_t delay = p && p->first_usec ? p->first_usec : FIRST_DEFAULT;
+
+        /* Its half is looked at, which can't overflow. */
+        for (; n > 1 && delay < max; n--)
+                delay = delay > max / 2 ? max : delay * 2;
+        delay = MIN(delay, max);
+        return delay - random % (delay / 2 + 1);
+}
+
+/* It only fails where a program forbids it by a filter. */
+static int draw_random(void *p, size_t n)
+{
+        return getrandom(p, n, 0) == (ssize_t) n ? 0 : -EIO;
+}
+
+static bool is_tried_again(const tractor_retry_policy *p, unsigned n, int r, void *userdata)
+{
+        if (r >= 0 || r == -ECANCELED || (p && p->max_tries && n >= p->max_tries))
+                return false;
+        return p && p->again ? p->again(r, userdata) : r == -ECONNRESET;
+}
+
+_public_ int tractor_retry(const tractor_retry_policy *policy, int (*fn)(const char *key, void *userdata),
+                void *userdata)
+{
+        uint64_t id[2], random;
+        char key[2 * sizeof(id) + 1];
+        int r;
+
+        if (policy && policy->size < sizeof(*policy))
+                return -EINVAL;
+        r = draw_random(id, sizeof(id));
+        if (r < 0)
+                return r;
+        (void) snprintf(key, sizeof(key), "%016llx%016llx", (unsigned long long) id[0],
+                        (unsigned long long) id[1]);
+        for (unsigned n = 1;; n++) {
+                int slept;
+
+                r = fn(key, userdata);
+                if (!is_tried_again(policy, n, r, userdata))
+                        return r;
+                slept = draw_random(&random, sizeof(random));
+                if (slept >= 0)
+                        slept = tractor_sleep(retry_delay(policy, n, random));
+                if (slept < 0)
+                        return slept;
+        }
+}
