@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include <dlfcn.h>
 #include <errno.h>
+#include <execinfo.h>
 #include <signal.h>
 #include <stdatomic.h>
 #include <stdio.h>
@@ -282,8 +283,11 @@ static bool is_free(void)
 int dump_open(Runtime *rt)
 {
         struct sigaction sa = { .sa_handler = on_signal, .sa_flags = SA_RESTART | SA_ONSTACK };
+        void *frame;
         int r;
 
+        /* The first one loads the unwinder, for which a task's stack may be too small. */
+        (void) backtrace(&frame, 1);
         if (!is_free())
                 return 0;
         r = open_wake_fd();

@@ -193,6 +193,13 @@ void fiber_leave(Fiber *f)
         annotate_arrive(f->fake_stack, &f->pool->host_bottom, &f->pool->host_size);
 }
 
+size_t fiber_room(const Fiber *f)
+{
+        const char *here = __builtin_frame_address(0), *bottom = stack_bottom(f);
+
+        return here > bottom ? (size_t) (here - bottom) : 0;
+}
+
 bool fiber_is_guard(const Fiber *f, const void *address)
 {
         const char *a = address;

@@ -54,5 +54,7 @@ Fiber *fiber_put(Fiber *f);
 void fiber_enter(Fiber *f);
 /* From the fiber itself: back to the host, until it is entered again. */
 void fiber_leave(Fiber *f);
+/* From the fiber itself: how many bytes of stack are left to it. */
+size_t fiber_room(const Fiber *f);
 /* Whether the address lies in the guard; async-signal-safe. */
 bool fiber_is_guard(const Fiber *f, const void *address);

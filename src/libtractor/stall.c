@@ -35,6 +35,8 @@ void stall_turn_begins(Stall *s, uint64_t next)
                 return;
         s->turn_usec = now_usec(CLOCK_MONOTONIC);
         s->turn_switch = next;
+        /* First, lest a shot in between takes this for an idle program, and stays off. */
+        s->in_turn = true;
         if (!s->armed)
                 arm(s, s->limit / 2);
 }
@@ -96,7 +98,10 @@ static void look(Stall *s, const ucontext_t *context)
         uint64_t now = now_usec(CLOCK_MONOTONIC), ran;
 
         if (!rt->running) {
-                s->armed = false;
+                if (s->in_turn)
+                        arm(s, s->limit / 2);
+                else
+                        s->armed = false;
                 return;
         }
         if (s->seen_switch != rt->n_switches) {

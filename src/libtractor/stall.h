@@ -26,7 +26,7 @@ typedef struct Stall {
         struct sigaction old_action;
         void *stack; /* for the handler, unless the thread had one */
         uint64_t limit;
-        volatile bool armed, told;
+        volatile bool armed, told, in_turn;
         volatile uint64_t turn_switch, turn_usec; /* the first one of this turn of the loop, and when */
         volatile uint64_t seen_switch,
                         seen_usec; /* the one that ran at the last shot, and since when at least */
@@ -37,5 +37,9 @@ void stall_open(Stall *s, struct Runtime *rt, uint64_t limit);
 void stall_close(Stall *s);
 /* Tasks begin to run, `next` is the number of the first switch. */
 void stall_turn_begins(Stall *s, uint64_t next);
+static inline void stall_turn_ends(Stall *s)
+{
+        s->in_turn = false;
+}
 /* The task that was told of has given way. */
 void stall_over(Stall *s, const char *task);

@@ -15,6 +15,7 @@
 /* As deep as a dump looks into a stack. */
 #define FRAMES_MAX 48
 #define PARKING_FRAMES_MAX 6
+#define SNAPSHOT_ROOM (6U * 1024)
 
 /* The compiler makes no copies of it, which would not be known by its address. */
 #if defined(__clang__)
@@ -160,11 +161,15 @@ static bool is_parking(const void *function)
 }
 
 /* Between the frames of parking and those that every stack begins with. */
-static void take_snapshot(Snapshot *s)
+static void take_snapshot(const Task *t, Snapshot *s)
 {
         void *all[FRAMES_MAX];
-        int n = backtrace(all, FRAMES_MAX), from = 0;
+        int n, from = 0;
 
+        /* To look must not be what a small stack overflows of. */
+        if (fiber_room(t->fiber) < SNAPSHOT_ROOM)
+                return;
+        n = backtrace(all, FRAMES_MAX);
         for (int i = 0; i < n; i++) {
                 /* A return address may be the first one behind its function. */
                 const void *f = _Unwind_FindEnclosingFunction((char *) all[i] - 1);
@@ -183,7 +188,7 @@ _known_ static void leave(Task *t)
 {
         fiber_leave(t->fiber);
         while (t->runtime->snapshot) {
-                take_snapshot(t->runtime->snapshot);
+                take_snapshot(t, t->runtime->snapshot);
                 fiber_leave(t->fiber);
         }
 }
@@ -235,6 +240,7 @@ bool runtime_run_ready(Runtime *rt)
                 stall_turn_begins(&rt->stall, rt->n_switches + 1);
         for (unsigned n = 0; n < SWITCHES_A_TURN && !list_is_empty(&rt->ready); n++)
                 task_run(LIST_ENTRY(rt->ready.next, Task, ready_node));
+        stall_turn_ends(&rt->stall);
         if (list_is_empty(&rt->ready)) {
                 if (rt->ready_source)
                         (void) sd_event_source_set_enabled(rt->ready_source, SD_EVENT_OFF);
