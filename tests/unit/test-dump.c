@@ -183,7 +183,7 @@ static int parks_low(void *unused)
         volatile char *waste;
 
         CHECK(t);
-        waste = alloca(fiber_room(t->fiber) - 3000);
+        waste = alloca(fiber_room(t->fiber) - 5800);
         waste[0] = 1;
         return tractor_sleep_forever();
 }
