@@ -9,6 +9,7 @@
 #include <unistd.h>
 
 #include "base/io.h"
+#include "libtractor/crash-hooks.h"
 #include "libtractor/nursery.h"
 #include "libtractor/runtime.h"
 #include "test.h"
@@ -221,8 +222,10 @@ static void on_fault(int signo, siginfo_t *si, void *context)
         const char *task;
         size_t size;
 
-        if (!runtime_is_stack_guard(si->si_addr, &task, &size))
+        if (!runtime_crash_hooks.is_stack_guard(si->si_addr, &task, &size))
                 _exit(3);
+        if (!streq_ptr(runtime_crash_hooks.task_name(), task))
+                _exit(8);
         _exit(streq(task, "deep") && size == 32768 ? 0 : 4);
 }
 
