@@ -17,6 +17,8 @@
 
 #define STACK_SIZE (64U * 1024)
 #define FRAMES_MAX 64
+#define NAME_SHOWN 100
+#define LINE_SHOWN 256
 
 static void arm(Stall *s, uint64_t usec)
 {
@@ -43,12 +45,21 @@ void stall_turn_begins(Stall *s, uint64_t next)
 
 /* --- in the handler: async-signal-safe --- */
 
-static void put(const char *text)
+/* Written at once, lest others' words come in between. */
+typedef struct Line {
+        char text[LINE_SHOWN];
+        size_t n;
+} Line;
+
+static void add(Line *l, const char *text, size_t max)
 {
-        (void) write_all(STDERR_FILENO, text, strlen(text));
+        size_t n = MIN(strnlen(text, max), sizeof(l->text) - l->n);
+
+        memcpy(l->text + l->n, text, n);
+        l->n += n;
 }
 
-static void put_seconds(uint64_t usec)
+static void add_seconds(Line *l, uint64_t usec)
 {
         char buf[32], *p = buf + sizeof(buf);
         uint64_t n = usec / (100 * USEC_PER_MSEC);
@@ -60,7 +71,19 @@ static void put_seconds(uint64_t usec)
         do
                 *--p = (char) ('0' + n % 10);
         while (n /= 10);
-        put(p);
+        add(l, p, LINE_SHOWN);
+}
+
+static void write_head(const char *task, uint64_t usec)
+{
+        Line l = { .n = 0 };
+
+        add(&l, "tractor: task ", LINE_SHOWN);
+        add(&l, task, NAME_SHOWN);
+        add(&l, " has run for ", LINE_SHOWN);
+        add_seconds(&l, usec);
+        add(&l, " s without a checkpoint, and all others wait. It is at\n", LINE_SHOWN);
+        (void) write_all(STDERR_FILENO, l.text, l.n);
 }
 
 static const void *interrupted_at(const ucontext_t *c)
@@ -84,11 +107,7 @@ static void tell(const char *task, uint64_t usec, const ucontext_t *context)
         for (int i = 0; i < n && first == 0; i++)
                 if (frames[i] == at)
                         first = i;
-        put("tractor: task ");
-        put(task);
-        put(" has run for ");
-        put_seconds(usec);
-        put(" s without a checkpoint, and all others wait. It is at\n");
+        write_head(task, usec);
         backtrace_symbols_fd(frames + first, n - first, STDERR_FILENO);
 }
 
@@ -137,7 +156,7 @@ void stall_over(Stall *s, const char *task)
         s->told = false;
         /* Others may run before the next turn. */
         arm(s, s->limit / 2);
-        (void) fprintf(stderr, "tractor: task %s ran %.1f s without a checkpoint\n", task,
+        (void) fprintf(stderr, "tractor: task %.*s ran %.1f s without a checkpoint\n", NAME_SHOWN, task,
                         (double) ran / (double) USEC_PER_SEC);
 }
 
