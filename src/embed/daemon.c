@@ -90,6 +90,28 @@ int daemon_find(char **ret)
         return r;
 }
 
+int daemon_find_beside(const char *name, const char *folder, char **ret)
+{
+        _cleanup_free_ char *tractord = NULL;
+        int r = daemon_find(&tractord);
+
+        if (r < 0)
+                return r;
+        *strrchr(tractord, '/') = 0;
+        for (unsigned i = 0; i < 2; i++) {
+                _cleanup_free_ char *path = i == 0 ? xasprintf("%s/%s", tractord, name)
+                                                   : xasprintf("%s/../%s/%s", tractord, folder, name);
+
+                if (!path)
+                        return -ENOMEM;
+                if (access(path, X_OK) == 0) {
+                        *ret = TAKE_PTR(path);
+                        return 0;
+                }
+        }
+        return -ENOENT;
+}
+
 static int on_exit_readable(sd_event_source *s, int fd, uint32_t revents, void *userdata)
 {
         Daemon *d = userdata;

@@ -43,6 +43,8 @@ typedef struct DaemonOptions {
 /* tractord: $TRACTOR_LIBEXECDIR; beside this program; in the build tree that this program is in; the installed path.
  * -ENOENT: nowhere. */
 int daemon_find(char **ret);
+/* Another program of the package that no user calls: where tractord is, in a build tree in `folder` beside. */
+int daemon_find_beside(const char *name, const char *folder, char **ret);
 /* Negative errno: -ENOENT where there is no tractord, what listen_at() and execve() say. */
 int daemon_start(const DaemonOptions *options, Daemon **ret);
 /* What to say of that; the caller frees. */

@@ -20,12 +20,12 @@ static size_t page_size(void)
 
 static void *stack_bottom(const Fiber *f)
 {
-        return (char *) f->map + page_size();
+        return (char *) f->map + FIBER_GUARD;
 }
 
 static size_t stack_length(const Fiber *f)
 {
-        return f->map_size - page_size();
+        return f->map_size - FIBER_GUARD;
 }
 
 void fiber_pool_init(FiberPool *p, size_t stack_size)
@@ -98,7 +98,7 @@ static int fiber_new(FiberPool *p, Fiber **ret)
 
         if (!f)
                 return -ENOMEM;
-        *f = (Fiber){ .pool = p, .map_size = p->stack_size + page_size() };
+        *f = (Fiber){ .pool = p, .map_size = p->stack_size + FIBER_GUARD };
         list_init(&f->node);
         f->map = mmap(NULL, f->map_size, PROT_READ | PROT_WRITE,
                         MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE | MAP_STACK, -1, 0);
@@ -108,7 +108,7 @@ static int fiber_new(FiberPool *p, Fiber **ret)
         }
         f->valgrind_id = annotate_stack(stack_bottom(f), (char *) f->map + f->map_size);
         /* ENOMEM here is the number of mappings a process may have: each stack is two. */
-        if (mprotect(f->map, page_size(), PROT_NONE) < 0) {
+        if (mprotect(f->map, FIBER_GUARD, PROT_NONE) < 0) {
                 fiber_free(f);
                 return -EAGAIN;
         }
@@ -191,6 +191,13 @@ void fiber_leave(Fiber *f)
                 siglongjmp(f->pool->host_env, 1);
         }
         annotate_arrive(f->fake_stack, &f->pool->host_bottom, &f->pool->host_size);
+}
+
+size_t fiber_room(const Fiber *f)
+{
+        const char *here = __builtin_frame_address(0), *bottom = stack_bottom(f);
+
+        return here > bottom ? (size_t) (here - bottom) : 0;
 }
 
 bool fiber_is_guard(const Fiber *f, const void *address)

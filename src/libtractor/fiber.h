@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #pragma once
 
-/* A stack with a guard page below it, and the jumps onto it and off again. One that has run its function waits in its pool for the next,
+/* A stack with a guard below it, and the jumps onto it and off again. One that has run its function waits in its pool for the next,
  * so that a new task costs neither mmap() nor makecontext(). ucontext makes a stack's first frame; from then on it is
  * sigsetjmp() and siglongjmp() without signal masks, since swapcontext() asks the kernel for those at every switch.
  *
@@ -14,13 +14,15 @@
 #define FIBER_STACK_DEFAULT (256U * 1024)
 #define FIBER_STACK_MIN (16U * 1024)
 #define FIBER_KEPT_MAX 256U
+/* More than a page, which it is on no architecture: what was compiled without -fstack-clash-protection may leap over less. */
+#define FIBER_GUARD (64U * 1024)
 
 typedef struct FiberPool FiberPool;
 
 typedef struct Fiber {
         ListNode node;   /* of the pool's free ones */
         FiberPool *pool; /* weak */
-        void *map;       /* the guard page, then the stack */
+        void *map;       /* the guard, then the stack */
         size_t map_size;
         sigjmp_buf env;
         sigjmp_buf *primer; /* weak: who makes the first frame */
@@ -52,5 +54,7 @@ Fiber *fiber_put(Fiber *f);
 void fiber_enter(Fiber *f);
 /* From the fiber itself: back to the host, until it is entered again. */
 void fiber_leave(Fiber *f);
-/* Whether the address lies in the guard page; async-signal-safe. */
+/* From the fiber itself: how many bytes of stack are left to it. */
+size_t fiber_room(const Fiber *f);
+/* Whether the address lies in the guard; async-signal-safe. */
 bool fiber_is_guard(const Fiber *f, const void *address);

@@ -5,6 +5,8 @@
 #include <unistd.h>
 
 #include "libtractor/actor.h"
+#include "libtractor/crash-hooks.h"
+#include "libtractor/dump.h"
 #include "libtractor/error-private.h"
 #include "libtractor/nursery.h"
 #include "libtractor/portal.h"
@@ -13,6 +15,9 @@
 #include "libtractor/thread.h"
 
 #define TASKS_DEFAULT 30000U
+
+/* For debuggers, which can't read what is thread-local in every core file; see contrib/gdb/tractor-gdb.py. */
+Runtime *runtime_of_process;
 
 static int on_timer(sd_event_source *source, uint64_t usec, void *userdata)
 {
@@ -73,31 +78,104 @@ static int add_sources(Runtime *rt)
                 if (r >= 0)
                         r = sd_event_source_set_enabled(rt->ready_source, SD_EVENT_ON);
         }
-        return r >= 0 ? add_signals(rt) : r;
+        if (r >= 0)
+                r = add_signals(rt);
+        return r >= 0 ? dump_open(rt) : r;
 }
 
-Runtime *runtime_free(Runtime *rt)
+static int on_close_timeout(sd_event_source *source, uint64_t usec, void *userdata)
 {
-        if (!rt)
-                return NULL;
+        *(bool *) userdata = true;
+        return 0;
+}
+
+/* A turn of the loop, which a foreign one may have left with its descriptors armed. */
+static int run_once(sd_event *e, uint64_t timeout)
+{
+        int r = sd_event_get_state(e) == SD_EVENT_ARMED ? 0 : sd_event_prepare(e);
+
+        if (r == 0)
+                r = sd_event_wait(e, timeout);
+        return r > 0 ? sd_event_dispatch(e) : r;
+}
+
+/* Runs the loop until main has ended, which it does soon: whatever it calls now answers -ECANCELED. False: it has not. */
+static bool wind_up(Runtime *rt)
+{
+        _cleanup_(sd_event_source_disable_unrefp) sd_event_source *timer = NULL;
+        bool late = false;
+
+        rt->closing = true;
+        rt->on_end = NULL;
+        scope_cancel(rt->main_scope, "closed", NULL);
+        scope_break_shields(rt->main_scope);
+        if (sd_event_add_time_relative(rt->event, &timer, CLOCK_MONOTONIC, RUNTIME_CLOSE_USEC, 1,
+                            on_close_timeout, &late) < 0)
+                return false;
+        while (rt->main_task && !late) {
+                runtime_turn(rt);
+                if (rt->main_task && run_once(rt->event, list_is_empty(&rt->ready) ? UINT64_MAX : 0) < 0)
+                        return false;
+        }
+        return !rt->main_task;
+}
+
+/* From the tree, and of threads. Those left behind may be anywhere in it: then the private supervisor is let go of, which ends all. */
+static void disconnect(Runtime *rt, bool left_behind)
+{
+        if (left_behind) {
+                if (rt->tree && rt->tree->daemon)
+                        daemon_release(rt->tree->daemon);
+                return;
+        }
         threads_free(rt);
         tree_free(rt->tree);
         portals_close(rt);
-        title_restore(rt);
-        for (size_t i = 0; i < ELEMENTSOF(rt->signal_sources); i++)
-                sd_event_source_disable_unref(rt->signal_sources[i]);
-        sd_event_source_disable_unref(rt->timer_source);
-        sd_event_source_disable_unref(rt->ready_source);
+}
+
+static void free_all(Runtime *rt)
+{
         scope_free(rt->main_scope);
         timers_clear(&rt->timers);
         fiber_pool_clear(&rt->fibers);
         tractor_error_unref(rt->error);
         sd_event_unref(rt->event);
+        free(rt->reason);
+        free(rt);
+}
+
+/* Without the helper a crash is told by fewer words. */
+static void report_crashes(Runtime *rt)
+{
+        _cleanup_free_ char *helper = NULL;
+
+        (void) daemon_find_beside("tractor-crash", "crash", &helper);
+        rt->reports_crashes = crash_install(rt->tree ? rt->tree->channel : -EBADF, helper,
+                                              &runtime_crash_hooks) >= 0;
+}
+
+Runtime *runtime_free(Runtime *rt)
+{
+        bool left_behind = rt && rt->main_task && !wind_up(rt);
+
+        if (!rt)
+                return NULL;
+        if (rt->reports_crashes)
+                crash_remove();
+        stall_close(&rt->stall);
+        dump_close(rt);
+        disconnect(rt, left_behind);
+        title_restore(rt);
+        for (size_t i = 0; i < ELEMENTSOF(rt->signal_sources); i++)
+                sd_event_source_disable_unref(rt->signal_sources[i]);
+        sd_event_source_disable_unref(rt->timer_source);
+        sd_event_source_disable_unref(rt->ready_source);
         if (rt->masked)
                 (void) sigprocmask(SIG_SETMASK, &rt->old_mask, NULL);
-        free(rt->reason);
-        runtime = NULL;
-        free(rt);
+        runtime = runtime_of_process = NULL;
+        /* What is on the stacks of those left behind refers to all of it. */
+        if (!left_behind)
+                free_all(rt);
         return NULL;
 }
 DEFINE_CLEANUP(Runtime *, runtime_free);
@@ -114,7 +192,7 @@ static int runtime_new(const tractor_options *o, bool own_loop, Runtime **ret)
         rt = calloc(1, sizeof(*rt));
         if (!rt)
                 return -ENOMEM;
-        runtime = rt;
+        runtime = runtime_of_process = rt;
         rt->options = o ? *o : (tractor_options){ .size = sizeof(*o) };
         rt->own_loop = own_loop;
         rt->timer_armed = USEC_INFINITY;
@@ -137,8 +215,21 @@ static int runtime_new(const tractor_options *o, bool own_loop, Runtime **ret)
         rt->main_scope = scope_new(rt, NULL);
         if (!rt->main_scope)
                 return -ENOMEM;
+        stall_open(&rt->stall, rt, rt->options.stall_usec);
+        report_crashes(rt);
         *ret = TAKE_PTR(rt);
         return 0;
+}
+
+bool runtime_is_stack_guard(const void *address, const char **ret_task, size_t *ret_size)
+{
+        const Task *t = task_current();
+
+        if (!t || !fiber_is_guard(t->fiber, address))
+                return false;
+        *ret_task = t->name;
+        *ret_size = t->runtime->fibers.stack_size;
+        return true;
 }
 
 void runtime_interrupt(Runtime *rt, int signal)
@@ -176,7 +267,7 @@ static int conclude(Runtime *rt)
                                 sigabbrev_np(rt->interrupted));
                 return -EINTR;
         }
-        if (r == -ECANCELED && rt->main_scope->cancelled) {
+        if (r == -ECANCELED && rt->main_scope->cancelled && tractor_is_actor()) {
                 rt->error = tractor_error_unref(rt->error);
                 return 0;
         }
@@ -303,17 +394,39 @@ _public_ int tractor_get_events(void)
         return runtime ? POLLIN : -ENOTCONN;
 }
 
+/* Whether all that may happen shows at the descriptor: the kernel's timers do, but not what the host itself has done since, such as
+ * setting an event that a task waits for, or a deadline. */
+static bool is_armed(const Runtime *rt)
+{
+        return sd_event_get_state(rt->event) == SD_EVENT_ARMED && list_is_empty(&rt->ready) &&
+               timers_next(&rt->timers) >= rt->timer_armed;
+}
+
 _public_ int tractor_get_timeout(uint64_t *ret)
 {
         if (!runtime)
                 return -ENOTCONN;
-        /* The kernel's timers are behind the descriptor; what is pending here is not. */
-        *ret = sd_event_get_state(runtime->event) == SD_EVENT_ARMED ? TRACTOR_FOREVER : 0;
+        *ret = is_armed(runtime) ? TRACTOR_FOREVER : 0;
         return 0;
 }
 
 /* How many sources are worked off before the host has its turn again. */
 #define SOURCES_A_TURN 64
+
+static int process(Runtime *rt)
+{
+        int r = runtime_arm(rt);
+
+        for (unsigned n = 0; n < SOURCES_A_TURN && r >= 0 && !rt->ended; n++) {
+                r = sd_event_get_state(rt->event) == SD_EVENT_ARMED ? sd_event_wait(rt->event, 0)
+                                                                    : sd_event_prepare(rt->event);
+                if (r > 0)
+                        r = sd_event_dispatch(rt->event);
+                else if (r == 0 && sd_event_get_state(rt->event) == SD_EVENT_ARMED)
+                        break;
+        }
+        return r < 0 ? r : !rt->ended;
+}
 
 _public_ int tractor_process(void)
 {
@@ -322,24 +435,23 @@ _public_ int tractor_process(void)
 
         if (!rt)
                 return -ENOTCONN;
-        if (rt->running)
+        if (rt->running || rt->processing)
                 return -EDEADLK;
-        for (unsigned n = 0; n < SOURCES_A_TURN && !rt->ended; n++) {
-                r = sd_event_get_state(rt->event) == SD_EVENT_ARMED ? sd_event_wait(rt->event, 0)
-                                                                    : sd_event_prepare(rt->event);
-                if (r < 0)
-                        return r;
-                if (r > 0) {
-                        r = sd_event_dispatch(rt->event);
-                        if (r < 0)
-                                return r;
-                } else if (sd_event_get_state(rt->event) == SD_EVENT_ARMED)
-                        break;
-        }
-        return rt->ended ? 0 : 1;
+        rt->processing = true;
+        r = process(rt);
+        rt->processing = false;
+        if (rt->close_wanted)
+                runtime_free(rt);
+        return r;
 }
 
 _public_ void tractor_close(void)
 {
-        runtime_free(runtime);
+        if (!runtime)
+                return;
+        /* on_end is a good place to call it, but what it frees is still in use there. */
+        if (runtime->processing)
+                runtime->close_wanted = true;
+        else
+                runtime_free(runtime);
 }

@@ -63,7 +63,7 @@ Scope *scope_cancelling(Scope *s)
         for (; s; s = s->parent) {
                 if (s->cancelled)
                         return s;
-                if (s->shield)
+                if (s->shield && !s->runtime->closing)
                         return NULL;
         }
         return NULL;
@@ -95,6 +95,13 @@ static void deliver(Scope *root)
                 if (s->nursery && s->nursery->hooks)
                         s->nursery->hooks->cancel(s->nursery);
         }
+}
+
+void scope_break_shields(Scope *root)
+{
+        for (Scope *s = root; s; s = walk(root, s, true))
+                if (s->shield)
+                        deliver(s);
 }
 
 void scope_cancel(Scope *s, const char *reason, const char *canceller)
@@ -240,17 +247,23 @@ _public_ void tractor_scope_set_shield(tractor_scope *s, bool shield)
                 deliver(s);
 }
 
-_public_ uint64_t tractor_current_deadline(void)
+uint64_t scope_deadline(const Scope *s)
 {
-        Task *t = task_current();
-        uint64_t nearest = TRACTOR_FOREVER;
+        uint64_t nearest = USEC_INFINITY;
 
-        for (Scope *s = t ? t->scope : NULL; s; s = s->shield ? NULL : s->parent) {
+        for (; s; s = s->shield ? NULL : s->parent) {
                 if (s->cancelled)
                         return 0;
                 nearest = MIN(nearest, s->deadline.when);
         }
         return nearest;
+}
+
+_public_ uint64_t tractor_current_deadline(void)
+{
+        Task *t = task_current();
+
+        return t ? scope_deadline(t->scope) : TRACTOR_FOREVER;
 }
 
 _public_ bool tractor_is_cancelled(void)

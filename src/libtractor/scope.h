@@ -30,5 +30,9 @@ Scope *scope_enter(Task *t);
 void scope_move_task(Scope *s, Task *t);
 /* The scope that cancels what is in `s`: itself or one above; NULL: none. */
 Scope *scope_cancelling(Scope *s);
+/* The nearest deadline that reaches into `s`; 0 when it is cancelled. */
+uint64_t scope_deadline(const Scope *s);
+/* Wakes also what is below a shield: the runtime is closing. */
+void scope_break_shields(Scope *root);
 /* `canceller` (a path, may be NULL) is who asked for it, where that was not this process. */
 void scope_cancel(Scope *s, const char *reason, const char *canceller);

@@ -3,6 +3,7 @@
 
 #include "base/error.h"
 #include "base/io.h"
+#include "libtractor/dump.h"
 #include "libtractor/serve-private.h"
 
 Connection *connection_unref(Connection *c)
@@ -78,6 +79,16 @@ static void answer_methods(Server *s, Call *call)
                 call_reply(call, TAKE_PTR(list), NULL, 0);
 }
 
+static void answer_tasks(Server *s, Call *call)
+{
+        Json *tasks = NULL;
+
+        if (dump_tasks(s->nursery->runtime, &tasks) < 0)
+                call_fail(call, ERROR_INTERNAL, NULL, "out of memory");
+        else
+                call_reply(call, tasks, NULL, 0);
+}
+
 static void refuse_start(Call *call, int r)
 {
         switch (r) {
@@ -105,6 +116,8 @@ static void on_request(Session *session, Call *call, const Message *m, void *use
                 call_fail(call, ERROR_ACTOR_STOPPED, NULL, "this actor is stopping: %s", s->stopped);
         else if (streq(m->method, "$/methods"))
                 answer_methods(s, call);
+        else if (streq(m->method, "$/tasks"))
+                answer_tasks(s, call);
         else if (!method)
                 call_fail(call, ERROR_METHOD_NOT_FOUND, NULL, "there is no method '%s'", m->method);
         else {

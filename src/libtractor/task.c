@@ -1,7 +1,9 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include <errno.h>
+#include <execinfo.h>
 #include <stdarg.h>
 #include <stdio.h>
+#include <unwind.h>
 
 #include "libtractor/scope.h"
 #include "libtractor/task.h"
@@ -10,6 +12,17 @@
  * a task may make before it gives way. */
 #define SWITCHES_A_TURN 256U
 #define CALLS_A_YIELD 32U
+/* As deep as a dump looks into a stack. */
+#define FRAMES_MAX 48
+#define PARKING_FRAMES_MAX 6
+#define SNAPSHOT_ROOM (6U * 1024)
+
+/* The compiler makes no copies of it, which would not be known by its address. */
+#if defined(__clang__)
+#define _known_
+#else
+#define _known_ __attribute__((noclone))
+#endif
 
 _Thread_local Runtime *runtime;
 
@@ -89,6 +102,7 @@ static void task_main(void *arg)
         Task *t = arg;
         Scope *outermost = t->scope;
 
+        t->has_run = true;
         t->result = t->fn(t->userdata);
         close_leftovers(t, outermost);
         if (t->destroy)
@@ -131,6 +145,75 @@ int task_new(Runtime *rt, Scope *scope, const char *name, tractor_task_fn fn, vo
         return 0;
 }
 
+static void leave(Task *t);
+static int park(WaitQueue *q, const char *why, uint64_t until, bool shielded);
+
+/* Those that may be the last of a stack, and say nothing that the reason to wait does not. */
+static bool is_parking(const void *function)
+{
+        const uintptr_t known[] = { (uintptr_t) leave, (uintptr_t) park, (uintptr_t) task_park,
+                (uintptr_t) task_park_shielded, (uintptr_t) task_yield, (uintptr_t) task_on_host };
+
+        for (size_t i = 0; i < ELEMENTSOF(known); i++)
+                if ((uintptr_t) function == known[i])
+                        return true;
+        return false;
+}
+
+/* Between the frames of parking and those that every stack begins with. */
+static void take_snapshot(const Task *t, Snapshot *s)
+{
+        void *all[FRAMES_MAX];
+        int n, from = 0;
+
+        /* To look must not be what a small stack overflows of. */
+        if (fiber_room(t->fiber) < SNAPSHOT_ROOM)
+                return;
+        n = backtrace(all, FRAMES_MAX);
+        for (int i = 0; i < n; i++) {
+                /* A return address may be the first one behind its function. */
+                const void *f = _Unwind_FindEnclosingFunction((char *) all[i] - 1);
+
+                if (f == (const void *) (uintptr_t) task_main)
+                        n = i;
+                else if (i < PARKING_FRAMES_MAX && is_parking(f))
+                        from = i + 1;
+        }
+        s->n = MIN((size_t) (n - from), s->max);
+        memcpy(s->frames, all + from, s->n * sizeof(void *));
+}
+
+/* Off the stack until the task is to go on; who wants to know where it stands enters it for that alone. */
+_known_ static void leave(Task *t)
+{
+        fiber_leave(t->fiber);
+        while (t->runtime->snapshot) {
+                take_snapshot(t, t->runtime->snapshot);
+                fiber_leave(t->fiber);
+        }
+}
+
+void task_snapshot(Task *t, Snapshot *s)
+{
+        s->n = 0;
+        if (!t->has_run)
+                return;
+        t->runtime->snapshot = s;
+        fiber_enter(t->fiber);
+        t->runtime->snapshot = NULL;
+}
+
+void task_on_host(Runtime *rt, void (*fn)(void *userdata), void *userdata)
+{
+        if (!rt->running) {
+                fn(userdata);
+                return;
+        }
+        rt->host_call = fn;
+        rt->host_userdata = userdata;
+        leave(rt->running);
+}
+
 static void task_run(Task *t)
 {
         Runtime *rt = t->runtime;
@@ -140,15 +223,24 @@ static void task_run(Task *t)
         rt->running = t;
         rt->n_switches++;
         fiber_enter(t->fiber);
+        while (rt->host_call) {
+                TAKE_PTR(rt->host_call)(rt->host_userdata);
+                fiber_enter(t->fiber);
+        }
         rt->running = NULL;
+        if (rt->stall.told)
+                stall_over(&rt->stall, t->name);
         if (t->state == TASK_DONE)
                 task_ended(t);
 }
 
 bool runtime_run_ready(Runtime *rt)
 {
+        if (!list_is_empty(&rt->ready))
+                stall_turn_begins(&rt->stall, rt->n_switches + 1);
         for (unsigned n = 0; n < SWITCHES_A_TURN && !list_is_empty(&rt->ready); n++)
                 task_run(LIST_ENTRY(rt->ready.next, Task, ready_node));
+        stall_turn_ends(&rt->stall);
         if (list_is_empty(&rt->ready)) {
                 if (rt->ready_source)
                         (void) sd_event_source_set_enabled(rt->ready_source, SD_EVENT_OFF);
@@ -172,7 +264,7 @@ int runtime_arm(Runtime *rt)
         return r;
 }
 
-static int park(WaitQueue *q, const char *why, uint64_t until, bool shielded)
+_known_ static int park(WaitQueue *q, const char *why, uint64_t until, bool shielded)
 {
         Task *t = task_current();
         int r;
@@ -188,7 +280,7 @@ static int park(WaitQueue *q, const char *why, uint64_t until, bool shielded)
         t->wait_until = until;
         t->shielded = shielded;
         t->state = TASK_PARKED;
-        fiber_leave(t->fiber);
+        leave(t);
         t->wait_detail[0] = 0;
         return t->value;
 }
@@ -232,7 +324,7 @@ int task_yield(void)
         if (scope_cancelling(t->scope))
                 return -ECANCELED;
         make_ready(t);
-        fiber_leave(t->fiber);
+        leave(t);
         return scope_cancelling(t->scope) ? -ECANCELED : 0;
 }
 

@@ -15,6 +15,7 @@
 #include "base/list.h"
 #include "dialog/session.h"
 #include "libtractor/fiber.h"
+#include "libtractor/stall.h"
 #include "libtractor/timers.h"
 #include "tractor/error.h"
 #include "tractor/nursery.h"
@@ -62,6 +63,7 @@ struct Task {
         Scope *start_scope;    /* its own while tractor_start() waits for it */
         struct Start *start;   /* weak: somebody waits for tractor_task_started(); NULL: nobody */
         bool is_started;
+        bool has_run; /* it stands somewhere on its stack */
 
         Timer timer;
         int value;        /* what it was woken with */
@@ -88,17 +90,26 @@ struct Runtime {
         Task *running;
         uint64_t n_switches;
         struct tractor_options options;
+        Stall stall;
+        struct Snapshot *snapshot; /* a task that is entered fills it and leaves again; NULL: it goes on */
+        void (*host_call)(
+                        void *userdata); /* what the running task wants done beside all stacks; NULL: it parks */
+        void *host_userdata;
 
         Task *main_task;
         Scope *main_scope; /* weak: around all of main */
         int result;
+        bool reports_crashes;
         bool told;            /* an actor's failure is known to who asked */
         tractor_error *error; /* that of the main task, or of a nursery without one around it */
         bool ended;
+        bool closing; /* in a hurry: no shield holds any more */
+        bool processing,
+                        close_wanted; /* of a foreign loop: in tractor_process(), and to be freed after it */
         void (*on_end)(int r, void *userdata);
         void *userdata;
 
-        sd_event_source *signal_sources[2];
+        sd_event_source *signal_sources[2], *dump_source;
         sigset_t old_mask;
         bool masked;
         int interrupted; /* the signal that asked us to end; 0: none did */
@@ -135,6 +146,16 @@ void task_ended(Task *t);
 bool runtime_run_ready(Runtime *rt);
 /* Arms the timer for the next deadline; before the loop waits. */
 int runtime_arm(Runtime *rt);
+
+/* Where a task stands, which it must say itself: innermost frame first, of its own function and what that has called. */
+typedef struct Snapshot {
+        size_t n, max;
+        void **frames;
+} Snapshot;
+/* Of any task. From the loop, or by task_on_host(). */
+void task_snapshot(Task *t, Snapshot *s);
+/* Calls it on the host's stack, where other tasks may be entered; no other task runs meanwhile. Outside of a task it is just called. */
+void task_on_host(Runtime *rt, void (*fn)(void *userdata), void *userdata);
 
 /* --- parking, of the running task --- */
 /* Parks until woken, `until` (absolute; then -ETIMEDOUT), or cancelled (-ECANCELED, also at once). `q` may be NULL: whoever wakes

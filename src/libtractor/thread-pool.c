@@ -7,6 +7,7 @@
 
 #include "base/io.h"
 #include "base/usec.h"
+#include "libtractor/crash.h"
 #include "libtractor/thread-pool.h"
 
 typedef struct Worker {
@@ -155,6 +156,17 @@ static void *work(void *arg)
         return NULL;
 }
 
+/* With a stack for the report, should it crash by running out of its own. */
+static void *worker_main(void *arg)
+{
+        void *stack = NULL;
+
+        (void) crash_enter_thread(&stack);
+        (void) work(arg);
+        crash_leave_thread(stack);
+        return NULL;
+}
+
 /* Those that the kernel raises for what the thread itself does must not be blocked: it would be killed
  * without a word. */
 static int create_blocked(Worker *w)
@@ -167,7 +179,7 @@ static int create_blocked(Worker *w)
         for (size_t i = 0; i < ELEMENTSOF(own); i++)
                 (void) sigdelset(&all, own[i]);
         (void) pthread_sigmask(SIG_SETMASK, &all, &old);
-        r = pthread_create(&w->thread, NULL, work, w);
+        r = pthread_create(&w->thread, NULL, worker_main, w);
         (void) pthread_sigmask(SIG_SETMASK, &old, NULL);
         return -r;
 }

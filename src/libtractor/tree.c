@@ -6,6 +6,7 @@
 #include "base/io.h"
 #include "embed/locate.h"
 #include "libtractor/child.h"
+#include "libtractor/crash.h"
 #include "libtractor/error-private.h"
 #include "libtractor/nursery.h"
 #include "libtractor/tree.h"
@@ -66,6 +67,7 @@ static void on_end(tractor_portal *p, void *userdata)
         Tree *t = userdata;
 
         t->lost = true;
+        crash_set_channel(-EBADF);
         children_lost(t);
         /* Nobody starts an actor again or asks it to stop any more: it ends by itself. */
         if (t->is_actor)
@@ -99,6 +101,7 @@ static int tree_new(Runtime *rt, Tree **ret)
         if (!t)
                 return -ENOMEM;
         t->runtime = rt;
+        t->channel = -EBADF;
         list_init(&t->portals);
         list_init(&t->families);
         *ret = t;
@@ -128,6 +131,7 @@ int tree_new_actor(Runtime *rt, int channel, Tree **ret)
         if (r < 0)
                 return r;
         t->is_actor = true;
+        t->channel = channel;
         t->is_private = instance && instance[0] == 'r';
         if (set_from(&t->path, path) < 0 || set_from(&t->name, slash ? slash + 1 : path) < 0 ||
                         set_from(&t->id, getenv("TRACTOR_ACTOR_ID")) < 0)

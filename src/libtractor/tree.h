@@ -17,6 +17,7 @@ typedef struct Tree {
         tractor_portal *control;
         Daemon *daemon; /* the private supervisor's, or NULL */
         char *path, *name, *id;
+        int channel; /* an actor's, weak: its number, for the report of a crash */
         bool is_actor;
         bool is_private;      /* of a root: output goes where ours goes */
         bool lost;            /* the supervisor has gone */

@@ -1,6 +1,6 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: Apache-2.0
-"""bench.py [--build DIR] [--backend NAME,…] [--only abcdefgh] [--quick] [--cpu N] [--json FILE]
+"""bench.py [--build DIR] [--backend NAME,…] [--only abcdefghi] [--quick] [--cpu N] [--json FILE]
 
 What tractor costs beside the bare floor and beside other supervisors that do the same work in the same run. Only the
 ratios mean anything: samples alternate, so that what else the machine does hits all of them alike. Medians, with minimum
@@ -17,6 +17,7 @@ and maximum.
   h  supervisor.ping alone, and beside 50 connections: 37 of another user flood it with pings, big lines and tiny ones, 12 subscribers
      never read, one makes events for them; and while these do the same to another supervisor, which takes as much of the
      processors but none of this one's turns
+  i  tasks of one process: a switch, a start with its end, a deadline set and dropped, what an idle one occupies; beside Python's trio
 
 The backend `scope` needs a systemd: unless one is PID 1, a private one is booted for it (root only)."""
 
@@ -36,7 +37,7 @@ def parse():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--build", help="the build to measure (default: $TRACTOR_TEST_BUILD, build-bench, build)")
     parser.add_argument("--backend", default="process,cgroup,scope")
-    parser.add_argument("--only", default="abcdefgh", help="which groups, such as ab")
+    parser.add_argument("--only", default="abcdefghi", help="which groups, such as ab")
     parser.add_argument("--quick", action="store_true", help="a few samples, to try the driver")
     parser.add_argument("--cpu", type=int, help="everything on this CPU: work alone counts, not placement")
     parser.add_argument("--json", metavar="FILE", help="all samples and ratios")
@@ -454,8 +455,45 @@ def group_h(table, backends):
     table.ratio("h", "ping, p99", "beside 50", "50 elsewhere", 3)
 
 
+# --- i: tasks, in one process: no supervisor takes part ------------------------------------------------------------
+
+
+def one_number(*command):
+    return float(subprocess.run(command, check=True, timeout=subjects.LIMIT, text=True, stdin=subprocess.DEVNULL,
+                                stdout=subprocess.PIPE).stdout)
+
+
+def tasks_peer():
+    """Debian's trio is there for Debian's Python alone."""
+    peer = os.path.join(os.path.dirname(os.path.abspath(__file__)), "peer-trio.py")
+    python = "/usr/bin/python3"
+    try:
+        there = subprocess.run([python, "-c", "import trio"], stderr=subprocess.DEVNULL).returncode == 0
+    except FileNotFoundError:
+        there = False
+    return [python, peer] if there else None
+
+
+def group_i(table, backends):
+    say("i: tasks")
+    tasks, trio = subjects.bench_program("bench-tasks"), tasks_peer()
+    for _ in range(few(9, 2)):
+        for what, how, n in (("switch of a task", "switch", 1000000), ("the same, one waits for input", "turns", 1000000),
+                             ("start and end of a task", "spawn", 300000), ("deadline set and dropped", "timers", 1000000)):
+            table.add("i", what, "tractor", [one_number(tasks, how, str(n))], "ns")
+        table.add("i", "an idle task, of 10000", "tractor", [one_number(tasks, "idle", "10000")], "B")
+        if trio:
+            table.add("i", "switch of a task", "trio", [one_number(*trio, "switch", "30000")], "ns")
+            table.add("i", "start and end of a task", "trio", [one_number(*trio, "spawn", "3000")], "ns")
+    for what in ("switch of a task", "start and end of a task"):
+        table.ratio("i", what, "tractor", "trio", 0.1)
+    table.judge("i", "an idle task, of 10000", "tractor", table.median("i", "an idle task, of 10000", "tractor") / 1024, 8, "KiB")
+    if not trio:
+        table.notes.append("python3-trio is not installed")
+
+
 GROUPS = {"a": group_a, "b": group_b, "c": group_c, "d": group_d, "e": group_e, "f": group_f, "g": group_g,
-          "h": group_h}
+          "h": group_h, "i": group_i}
 
 
 def measure_in_systemd(table):

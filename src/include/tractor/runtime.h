@@ -14,7 +14,9 @@
  *         }
  *
  * A root asks the supervisor that runs on this machine for its actors ($TRACTOR_SOCKET, the user's, the system's), or starts a private one
- * that ends with it. Nothing of that happens before its first actor. */
+ * that ends with it. Nothing of that happens before its first actor.
+ *
+ * SIGUSR1 prints all tasks to stderr, with what they wait for and where they stand, unless the program itself handles, ignores or blocks it. */
 
 #include <tractor/context.h>
 #include <tractor/macros.h>

@@ -1,0 +1,19 @@
+#!/bin/bash
+# SPDX-License-Identifier: Apache-2.0
+# test-valgrind.sh PROGRAM CASE…: these cases under memcheck, which must find nothing, and take no stack for another.
+
+set -u
+
+if ! command -v valgrind >/dev/null; then
+        echo 'skipped: no valgrind' >&2
+        [ "${TRACTOR_TEST_STRICT-}" = 1 ] && exit 1
+        exit 77
+fi
+log=$(mktemp) || exit 1
+trap 'rm -f "$log"' EXIT
+valgrind --quiet --leak-check=full --show-leak-kinds=definite,indirect,possible --errors-for-leak-kinds=definite,indirect,possible \
+        --error-exitcode=9 --log-file="$log" "$@"
+status=$?
+cat "$log" >&2
+# Also its warnings, such as that of a client that switches stacks, are a failure.
+[ $status = 0 ] && [ ! -s "$log" ]
