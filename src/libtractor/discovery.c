@@ -1,5 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include <errno.h>
+#include <inttypes.h>
+#include <stdio.h>
+#include <sys/random.h>
 
 #include "base/io.h"
 #include "libtractor/error-private.h"
@@ -109,18 +112,39 @@ _public_ int tractor_query(const char *path, struct json_object **ret)
         return r < 0 ? r : ask("tree.get", "path", path ?: t->path, ret);
 }
 
+/* How often a request is repeated whose answer was lost: each time another supervisor has died over it. */
+#define CONTROL_TRIES 5
+
+static int make_key(char key[33])
+{
+        uint64_t random[2];
+
+        if (getrandom(random, sizeof(random), 0) != (ssize_t) sizeof(random))
+                return -EIO;
+        (void) snprintf(key, 33, "%016" PRIx64 "%016" PRIx64, random[0], random[1]);
+        return 0;
+}
+
 _public_ int tractor_control(const char *method, struct json_object *args, struct json_object **ret)
 {
-        Tree *t;
-        int r;
+        _cleanup_json_ Json *given = args;
+        char key[33];
+        tractor_call_options o = { .size = sizeof(o), .key = key };
+        Tree *t = NULL;
+        int r = make_key(key);
 
         error_clear();
-        r = tree_get(&t);
-        if (r < 0) {
-                json_unref(args);
+        if (r < 0)
                 return r;
+        for (unsigned i = 0; i < CONTROL_TRIES; i++) {
+                r = tree_get(&t);
+                if (r >= 0)
+                        r = tractor_portal_call_with(
+                                        t->control, method, given ? json_ref(given) : NULL, &o, ret);
+                if (r != -ECONNRESET || !t || t->is_actor)
+                        return r;
         }
-        return tractor_portal_call(t->control, method, args, ret);
+        return r;
 }
 
 _public_ int tractor_portal_cancel_actor(tractor_portal *p, const char *reason)

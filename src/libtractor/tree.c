@@ -89,6 +89,7 @@ Tree *tree_free(Tree *t)
         free(t->path);
         free(t->name);
         free(t->id);
+        free(t->socket);
         free(t);
         return NULL;
 }
@@ -148,7 +149,7 @@ int tree_new_actor(Runtime *rt, int channel, Tree **ret)
 
 /* A supervisor that runs on this machine for more than one program: named, the user's, the system's. Not another program's private
  * one: that ends with it. 0: there is none. */
-static int connect_running(int *ret)
+static int connect_running(int *ret, char **ret_socket)
 {
         const char *named = getenv("TRACTOR_SOCKET");
         const LocateChoice choices[] = { { .user = true }, { .system = true } };
@@ -160,14 +161,15 @@ static int connect_running(int *ret)
                 if (fd < 0)
                         return error_fail(ERROR_CONNECTION_LOST, NULL, NULL, "TRACTOR_SOCKET: %s: %s", named,
                                         strerror(-fd));
+                *ret_socket = strdup(named);
                 *ret = fd;
                 return 1;
         }
         surroundings_get(&s);
         for (size_t i = 0; i < ELEMENTSOF(choices); i++) {
-                _cleanup_free_ char *path = NULL, *error = NULL;
+                _cleanup_free_ char *error = NULL;
 
-                if (locate_connect(&choices[i], &s, ret, &path, &error) >= 0)
+                if (locate_connect(&choices[i], &s, ret, ret_socket, &error) >= 0)
                         return 1;
         }
         return 0;
@@ -195,7 +197,8 @@ static int start_private(Tree *t, int *ret)
                                 "no supervisor runs, and a private one can't: %s", text ?: strerror(-r));
         }
         t->is_private = true;
-        r = connect_to(path);
+        t->socket = TAKE_PTR(path);
+        r = connect_to(t->socket);
         if (r < 0)
                 return r;
         *ret = r;
@@ -240,7 +243,7 @@ static int connect_root(Runtime *rt, Tree **ret)
         t->name = name_of_root(rt);
         if (!t->name)
                 return -ENOMEM;
-        r = rt->options.flags & TRACTOR_EMBED ? 0 : connect_running(&fd);
+        r = rt->options.flags & TRACTOR_EMBED ? 0 : connect_running(&fd, &t->socket);
         if (r == 0)
                 r = start_private(t, &fd);
         if (r < 0)
@@ -252,6 +255,34 @@ static int connect_root(Runtime *rt, Tree **ret)
                 return r;
         *ret = TAKE_PTR(t);
         return 0;
+}
+
+/* The keeper has started another supervisor, which ends what the one before left; what is begun from now on is its. */
+static int connect_again(Tree *t)
+{
+        int fd, r;
+
+        if (t->is_actor || !t->socket || !list_is_empty(&t->families))
+                return error_fail(ERROR_CONNECTION_LOST, NULL, NULL, "the supervisor has gone");
+        fd = connect_to(t->socket);
+        if (fd < 0)
+                return error_fail(ERROR_CONNECTION_LOST, NULL, NULL,
+                                "the supervisor has gone, and there is no other: %s: %s", t->socket,
+                                strerror(-fd));
+        t->control = tractor_portal_unref(t->control);
+        r = open_control(t, fd);
+        if (r < 0)
+                return r;
+        t->lost = false;
+        free(TAKE_PTR(t->path));
+        r = open_base(t);
+        t->lost |= r < 0;
+        return r;
+}
+
+static int connect_any(Runtime *rt)
+{
+        return rt->tree ? connect_again(rt->tree) : connect_root(rt, &rt->tree);
 }
 
 int tree_get(Tree **ret)
@@ -266,16 +297,14 @@ int tree_get(Tree **ret)
                 if (r < 0)
                         return r;
         }
-        if (!rt->tree) {
+        if (!rt->tree || rt->tree->lost) {
                 rt->connecting = true;
-                r = connect_root(rt, &rt->tree);
+                r = connect_any(rt);
                 rt->connecting = false;
                 wait_queue_wake_all(&rt->connected, 0);
                 if (r < 0)
                         return r;
         }
-        if (rt->tree->lost)
-                return error_fail(ERROR_CONNECTION_LOST, NULL, NULL, "the supervisor has gone");
         *ret = rt->tree;
         return 0;
 }

@@ -17,6 +17,7 @@ typedef struct Tree {
         tractor_portal *control;
         Daemon *daemon; /* the private supervisor's, or NULL */
         char *path, *name, *id;
+        char *socket; /* a root's: where its supervisor listens, and the successor of that */
         int channel; /* an actor's, weak: its number, for the report of a crash */
         bool is_actor;
         bool is_private;      /* of a root: output goes where ours goes */
@@ -27,7 +28,8 @@ typedef struct Tree {
         unsigned n_nurseries; /* for names */
 } Tree;
 
-/* The tree of the running program; connects where that has not been done. In a task; may wait. */
+/* The tree of the running program; a root connects where that has not been done, and again to a successor once nothing of what went with
+ * the predecessor is left. In a task; may wait. */
 int tree_get(Tree **ret);
 Tree *tree_free(Tree *t);
 /* Takes the channel over, for an actor. */

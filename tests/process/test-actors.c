@@ -490,6 +490,42 @@ static void a_start_can_be_given_up_at_any_moment(void)
         run(cancelled_start, 0);
 }
 
+static int after_a_kill(void *unused)
+{
+        tractor_nursery_options keep = { .size = sizeof(keep), .strategy = "one_cancels_one" };
+        struct json_object *status = NULL;
+        tractor_portal *p = NULL;
+        TRACTOR_NURSERY(n);
+        int fd, r;
+
+        CHECK_EQ(tractor_nursery_open(&keep, &n), 0);
+        CHECK_EQ(tractor_start_actor(n, "a", NULL, &p), 0);
+        fd = watch(tractor_portal_pid(p));
+        CHECK_EQ(tractor_control("supervisor.status", NULL, &status), 0);
+        CHECK_EQ(kill(json_object_get_int(json_object_object_get(status, "pid")), SIGKILL), 0);
+        json_object_put(status);
+        /* The actor ends by itself when its channel does, unless the successor was quicker. */
+        r = tractor_portal_call(p, "ponders", NULL, NULL);
+        CHECK(r == -EINTR || r == -EOWNERDEAD || r == -ECONNRESET);
+        tractor_portal_unref(p);
+        CHECK_EQ(tractor_start_actor(n, "b", NULL, NULL), -ECONNRESET);
+        r = tractor_nursery_close(&n, 0);
+        CHECK_EQ(r, -ECONNRESET);
+        check_gone(fd);
+        /* What is begun from now on is the successor's. */
+        CHECK_EQ(tractor_nursery_open(NULL, &n), 0);
+        CHECK_EQ(tractor_start_actor(n, "a", NULL, &p), 0);
+        CHECK_EQ(tractor_portal_call(p, "echo", NULL, NULL), 0);
+        tractor_portal_unref(p);
+        tractor_nursery_cancel(n, NULL);
+        return tractor_nursery_close(&n, 0);
+}
+
+static void a_killed_supervisor_is_told(void)
+{
+        run(after_a_kill, 0);
+}
+
 int main(int argc, char **argv)
 {
         static const TestCase cases[] = { { "an_actor_is_called", an_actor_is_called },
@@ -504,6 +540,7 @@ int main(int argc, char **argv)
                 { "a_killed_owner_takes_all_along", a_killed_owner_takes_all_along },
                 { "a_stuck_grandchild_is_ended", a_stuck_grandchild_is_ended },
                 { "any_program_is_an_actor", any_program_is_an_actor },
+                { "a_killed_supervisor_is_told", a_killed_supervisor_is_told },
                 { "a_start_can_be_given_up_at_any_moment", a_start_can_be_given_up_at_any_moment } };
 
         /* The same binary is its actors. */
