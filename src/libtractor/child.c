@@ -411,3 +411,10 @@ int child_start(Nursery *n, const char *name, const char *entry, const tractor_a
                 *ret_child = c;
         return 0;
 }
+
+_public_ const char *tractor_nursery_path(tractor_nursery *n)
+{
+        const Family *f = n->actors;
+
+        return f && f->opened ? f->path : NULL;
+}
