@@ -251,6 +251,11 @@ static int connect_root(Runtime *rt, Tree **ret)
         r = open_control(t, fd);
         if (r >= 0)
                 r = open_base(t);
+        if (r == -ECONNRESET && t->daemon)
+                return error_fail(ERROR_SPAWN_FAILED, NULL, NULL,
+                                "a private supervisor was started and ended at once; "
+                                "'TRACTOR_LOG_LEVEL=info %s' shows why",
+                                program_invocation_name);
         if (r < 0)
                 return r;
         *ret = TAKE_PTR(t);
