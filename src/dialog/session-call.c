@@ -284,6 +284,11 @@ int call_offer(Call *c, Json *value)
         return talk_next(&c->talk, value, true);
 }
 
+int call_next_fds(Call *c, Json *value, int *fds, size_t n_fds)
+{
+        return talk_next_fds(&c->talk, value, fds, n_fds);
+}
+
 int call_stop(Call *c)
 {
         return talk_stop(&c->talk);

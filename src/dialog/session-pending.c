@@ -371,6 +371,22 @@ int session_offer(Session *s, int64_t id, Json *value)
         return next(s, id, value, true);
 }
 
+int session_next_fds(Session *s, int64_t id, Json *value, int *fds, size_t n_fds)
+{
+        Talk *t = find_talk(s, id);
+        int r;
+
+        if (!t) {
+                json_unref(value);
+                close_many(fds, n_fds);
+                return -ENOENT;
+        }
+        r = talk_next_fds(t, value, fds, n_fds);
+        if (r == -ENOBUFS)
+                (void) session_cancel(s, id, "overrun");
+        return r;
+}
+
 int session_stop(Session *s, int64_t id)
 {
         Talk *t = find_talk(s, id);

@@ -578,6 +578,11 @@ unsigned session_n_open(const Session *s)
         return s->n_calls;
 }
 
+size_t session_n_fds(const Session *s)
+{
+        return s->n_fds;
+}
+
 int session_take_fds(Session *s, int *fds, size_t n)
 {
         if (n > s->n_fds)
