@@ -1,7 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* Dialogs, at both of their ends. */
-#include <fcntl.h>
-
 #include "portal-fixture.h"
 
 /* --- handlers --- */
@@ -114,23 +112,6 @@ static int deep_failure(tractor_context *c, Json *args, Json **ret)
         return tractor_fail("Deep", "at the bottom");
 }
 
-/* Hands out pipes with a letter in them. */
-static int pipes(tractor_context *c, Json *args, Json **ret)
-{
-        int64_t n = json_get_integer(args, "to", 0);
-        int r = tractor_context_started(c, NULL, NULL);
-
-        for (int64_t i = 0; r >= 0 && i < n; i++) {
-                int fds[2];
-
-                CHECK_EQ(pipe(fds), 0);
-                CHECK_EQ(write(fds[1], &"abcdefghijklmnopqrstuvwxyz"[i % 26], 1), 1);
-                r = tractor_send_fds(c, integer((int) i), fds, 2);
-                CHECK(fds[0] < 0 && fds[1] < 0);
-        }
-        return note(r);
-}
-
 static int plain(tractor_context *c, Json *args, Json **ret)
 {
         CHECK_EQ(tractor_context_started(c, NULL, NULL), -EPROTO);
@@ -157,7 +138,6 @@ static const tractor_method methods[] = {
         { "relaying", relaying, NULL, NULL },
         { "deep_failure", deep_failure, NULL, NULL },
         { "plain", plain, NULL, NULL },
-        { "pipes", pipes, NULL, NULL },
         { "unaware", unaware, NULL, NULL },
         { NULL },
 };
@@ -496,101 +476,7 @@ static void a_deadline_is_kept_over_there(void)
         run_beside(methods, passes_deadline);
 }
 
-static void check_letter(int *fds, size_t n, char expected)
-{
-        char c = 0;
-
-        CHECK_EQ(n, 2);
-        CHECK_EQ(read(fds[0], &c, 1), 1);
-        CHECK_EQ(c, expected);
-        close_many(fds, n);
-}
-
-static int gets_pipes(tractor_portal *p, Nursery *unused)
-{
-        tractor_context *c = NULL;
-        int fds[MESSAGE_FDS_MAX];
-        size_t n = ELEMENTSOF(fds);
-        Json *item;
-
-        CHECK_EQ(tractor_context_open(p, "pipes", to(200), NULL, &c, NULL), 0);
-        for (int i = 0; i < 200; i++) {
-                n = ELEMENTSOF(fds);
-                CHECK_EQ(tractor_receive_fds(c, &item, fds, &n), 1);
-                CHECK_EQ(json_integer(item), i);
-                check_letter(fds, n, (char) ('a' + i % 26));
-                json_unref(item);
-        }
-        n = ELEMENTSOF(fds);
-        CHECK_EQ(tractor_receive_fds(c, &item, fds, &n), 0);
-        CHECK_EQ(tractor_context_close(&c, 0, NULL), 0);
-        CHECK_EQ(tractor_context_open(p, "pipes", to(3), NULL, &c, NULL), 0);
-        CHECK_EQ(tractor_receive(c, &item), 1); /* who does not want them closes them */
-        json_unref(item);
-        n = 1;
-        CHECK_EQ(tractor_receive_fds(c, &item, fds, &n), 1);
-        CHECK_EQ(n, 1);
-        close_many(fds, n);
-        json_unref(item);
-        CHECK_EQ(tractor_context_close(&c, 0, NULL), 0); /* nor does who leaves */
-        return 0;
-}
-
-static unsigned n_open(void)
-{
-        unsigned n = 0;
-
-        for (int fd = 0; fd < 1024; fd++)
-                n += fcntl(fd, F_GETFD) >= 0;
-        return n;
-}
-
-static void descriptors_come_with_items(void)
-{
-        unsigned before = n_open();
-
-        run_beside(methods, gets_pipes);
-        CHECK_EQ(n_open(), before);
-}
-
-static int too_many_pipes(tractor_portal *p, Nursery *unused)
-{
-        tractor_context *c = NULL;
-        int fds[MESSAGE_FDS_MAX], r = 1;
-        size_t n;
-        Json *item;
-
-        outcome[0] = 0;
-        CHECK_EQ(tractor_context_open(p, "pipes", to(40), NULL, &c, NULL), 0);
-        while (!streq(outcome, "done"))
-                CHECK_EQ(tractor_sleep(100), 0);
-        CHECK_EQ(tractor_portal_call(p, "unaware", NULL, NULL), 0); /* all have come */
-        for (int i = 0; i < 40; i++) {
-                n = ELEMENTSOF(fds);
-                r = tractor_receive_fds(c, &item, fds, &n);
-                CHECK_EQ(r, i < 32 ? 1 : -EMFILE);
-                if (r < 0)
-                        CHECK_EQ(tractor_receive(c, &item), 1);
-                else
-                        close_many(fds, n);
-                CHECK_EQ(json_integer(item), i);
-                json_unref(item);
-        }
-        CHECK_EQ(tractor_context_close(&c, 0, NULL), 0);
-        return 0;
-}
-
-static void descriptors_that_wait_are_bounded(void)
-{
-        unsigned before = n_open();
-
-        run_beside(methods, too_many_pipes);
-        CHECK_EQ(n_open(), before);
-}
-
-TEST_MAIN({ "descriptors_come_with_items", descriptors_come_with_items },
-                { "descriptors_that_wait_are_bounded", descriptors_that_wait_are_bounded },
-                { "the_opener_gets_started_and_result", the_opener_gets_started_and_result },
+TEST_MAIN({ "the_opener_gets_started_and_result", the_opener_gets_started_and_result },
                 { "what_is_out_of_turn_is_named", what_is_out_of_turn_is_named },
                 { "an_opener_that_cancels_leaves_without_error",
                                 an_opener_that_cancels_leaves_without_error },
