@@ -162,8 +162,8 @@ void session_got_response(Session *s, const Message *m);
 void session_got_pending_frame(Pending *p, DialogEvent event, const Message *m);
 /* A frame that can't be borne with: the callee is told to stop what it does in vain. */
 void session_break_pending(Pending *p, const char *why);
-/* A message that waited for the peer's hello turned out to be longer than it takes. */
-void session_refuse_held(Session *s, const Json *request);
+/* A message that waited for the peer's hello can't be sent. */
+void session_refuse_held(Session *s, const Json *request, int code, const char *why);
 /* Ends all calls of ours; `error` is borrowed. */
 void session_fail_pending(Session *s, Json *error);
 /* The peer has had its time for a call of ours. */

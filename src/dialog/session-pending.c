@@ -462,14 +462,14 @@ void session_break_pending(Pending *p, const char *why)
         finish_with(s, p, ERROR_INVALID_REQUEST, NULL, why);
 }
 
-void session_refuse_held(Session *s, const Json *request)
+void session_refuse_held(Session *s, const Json *request, int code, const char *why)
 {
         Pending *p = map_get_u64(&s->pending, (uint64_t) json_get_integer(request, "id", 0));
 
         if (!p || !json_has(request, "method"))
                 return;
         (void) dialog_step(&p->talk.dialog, DIALOG_LOST, 0, NULL);
-        finish_with(s, p, ERROR_LIMIT_EXCEEDED, NULL, "the request is longer than the peer's max_line");
+        finish_with(s, p, code, NULL, why);
 }
 
 void session_expire_pending(Pending *p)

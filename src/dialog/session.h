@@ -95,6 +95,8 @@ void session_read_out(Session *s);
 void session_close(Session *s);
 /* Of the notifications that came, as many have been dealt with; only with `manual_tells`. */
 void session_took_tells(Session *s, unsigned n);
+/* The peer has had its time to say hello: it is plain. Calls that need one end with -32010, now and from now on. */
+void session_give_up_hello(Session *s);
 /* The peer's process has ended: calls of ours end with -32003 and `exit` (borrowed). */
 void session_peer_exited(Session *s, Json *exit);
 /* The same by the params of $/peer_exited (borrowed), which may tell more. */
