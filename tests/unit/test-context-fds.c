@@ -88,10 +88,17 @@ static int gets_pipes(tractor_portal *p, Nursery *unused)
         return 0;
 }
 
+static int no_more(void *unused)
+{
+        return 0;
+}
+
+/* What the first run opens for the whole process counts as open before. */
 static unsigned n_open(void)
 {
         unsigned n = 0;
 
+        CHECK_EQ(tractor_run(NULL, no_more, NULL), 0);
         for (int fd = 0; fd < 1024; fd++)
                 n += fcntl(fd, F_GETFD) >= 0;
         return n;
