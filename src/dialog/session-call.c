@@ -187,6 +187,27 @@ void session_detach_calls(Session *s)
         map_clear(&s->calls);
 }
 
+int64_t session_last_id(const Session *s)
+{
+        return s->seen[s->connector ? 0 : 1];
+}
+
+const char *session_handover_refused(Session *s, const Call *c)
+{
+        if (s->ended || s->half_closed)
+                return "the connection is closing";
+        if (s->n_calls > 1 || !list_is_empty(&s->pending_list) || c->talk.session != s)
+                return "other calls are open on this connection";
+        if (stream_has_input(s->stream))
+                return "bytes followed the request";
+        return stream_queued(s->stream) > 0 ? "earlier answers were not yet read" : NULL;
+}
+
+unsigned session_n_open(const Session *s)
+{
+        return s->n_calls;
+}
+
 Session *call_session(Call *c)
 {
         return talk_session(&c->talk);
@@ -282,6 +303,11 @@ int call_next(Call *c, Json *value)
 int call_offer(Call *c, Json *value)
 {
         return talk_next(&c->talk, value, true);
+}
+
+int call_next_fds(Call *c, Json *value, int *fds, size_t n_fds)
+{
+        return talk_next_fds(&c->talk, value, fds, n_fds);
 }
 
 int call_stop(Call *c)

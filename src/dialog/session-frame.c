@@ -2,31 +2,46 @@
 #include <errno.h>
 
 #include "base/error.h"
+#include "base/io.h"
 #include "dialog/session-internal.h"
 
 /* Frames: which conversation one belongs to, and whether it may come now. */
 
-int session_send_frame(Session *s, const char *method, Json *params, size_t *ret_n)
+static int declare_fds(Json *v, size_t n_fds)
+{
+        Json *extra = NULL;
+        int r = n_fds > 0 ? json_pack(&extra, "{fds:U}", (uint64_t) n_fds) : 0;
+
+        return r >= 0 && extra ? json_set(v, "$", extra) : r;
+}
+
+int session_send_frame_fds(
+                Session *s, const char *method, Json *params, int *fds, size_t n_fds, size_t *ret_n)
 {
         _cleanup_json_ Json *v = NULL;
-        const char *text;
-        size_t n;
-        int r;
+        const char *text = NULL;
+        size_t n = 0;
+        int r = message_notification(&v, method, params);
 
-        r = message_notification(&v, method, params);
-        if (r < 0)
+        if (r >= 0)
+                r = s->ended ? -EPIPE : declare_fds(v, n_fds);
+        if (r >= 0) {
+                text = json_print(v, &n);
+                r = !text ? -ENOMEM : n > s->peer_max_line ? -EMSGSIZE : 0;
+        }
+        if (r < 0) {
+                close_many(fds, n_fds);
                 return r;
-        if (s->ended)
-                return -EPIPE;
-        text = json_print(v, &n);
-        if (!text)
-                return -ENOMEM;
-        if (n > s->peer_max_line)
-                return -EMSGSIZE;
+        }
         if (ret_n)
                 *ret_n = n;
         return (streq(method, "$/next") ? stream_send_unasked : stream_send_line)(
-                        s->stream, text, n, NULL, 0);
+                        s->stream, text, n, fds, n_fds);
+}
+
+int session_send_frame(Session *s, const char *method, Json *params, size_t *ret_n)
+{
+        return session_send_frame_fds(s, method, params, NULL, 0, ret_n);
 }
 
 int talk_say(Talk *t, DialogEvent event, int64_t n, const char *method, Json *params, size_t *ret_n)

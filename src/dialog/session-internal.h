@@ -142,6 +142,7 @@ int64_t items_credit(const ItemOptions *o);
 int talk_init_flow(Talk *t, const ItemVtable *vtable, const ItemOptions *options, MessageOverrun theirs);
 void talk_done(Talk *t);
 int talk_next(Talk *t, Json *value, bool offer);
+int talk_next_fds(Talk *t, Json *value, int *fds, size_t n_fds);
 int talk_stop(Talk *t);
 int talk_took(Talk *t, uint64_t n);
 /* A frame that the dialog allows. They may call back, and so end the talk and the session. */
@@ -161,8 +162,8 @@ void session_got_response(Session *s, const Message *m);
 void session_got_pending_frame(Pending *p, DialogEvent event, const Message *m);
 /* A frame that can't be borne with: the callee is told to stop what it does in vain. */
 void session_break_pending(Pending *p, const char *why);
-/* A message that waited for the peer's hello turned out to be longer than it takes. */
-void session_refuse_held(Session *s, const Json *request);
+/* A message that waited for the peer's hello can't be sent. */
+void session_refuse_held(Session *s, const Json *request, int code, const char *why);
 /* Ends all calls of ours; `error` is borrowed. */
 void session_fail_pending(Session *s, Json *error);
 /* The peer has had its time for a call of ours. */
@@ -178,6 +179,9 @@ int session_arm_deadlines(Session *s, uint64_t at);
 #define CREDIT_FRAME_MAX ((int64_t) UINT32_MAX)
 /* Consumes params; *ret_n (may be NULL): the line's length. */
 int session_send_frame(Session *s, const char *method, Json *params, size_t *ret_n);
+/* With descriptors, consumed in any case. */
+int session_send_frame_fds(
+                Session *s, const char *method, Json *params, int *fds, size_t n_fds, size_t *ret_n);
 /* The same for a frame of `t`, where the dialog allows it; what could not be sent did not happen. */
 int talk_say(Talk *t, DialogEvent event, int64_t n, const char *method, Json *params, size_t *ret_n);
 void session_got_frame(Session *s, DialogEvent event, const Message *m);

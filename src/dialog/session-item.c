@@ -2,6 +2,7 @@
 #include <errno.h>
 
 #include "base/error.h"
+#include "base/io.h"
 #include "dialog/session-internal.h"
 
 /* The items of a dialog. Out: sent while credit, bytes under way and the connection's room allow it; else the
@@ -45,8 +46,8 @@ void talk_done(Talk *t)
 
 /* --- out --- */
 
-/* Sends it or says why not; consumes it in any case. */
-static int send_now(Talk *t, Json *value)
+/* Sends it or says why not; consumes it in any case, and the descriptors unless it is -EAGAIN. */
+static int send_now(Talk *t, Json *value, int *fds, size_t n_fds)
 {
         _cleanup_json_ Json *item = value;
         Json *params = NULL, *lost = NULL;
@@ -61,12 +62,16 @@ static int send_now(Talk *t, Json *value)
                 return -EAGAIN;
         }
         r = dialog_step(&next, DIALOG_SEND_NEXT, 0, NULL);
+        if (r == -EAGAIN)
+                return r;
         if (r >= 0 && f->lost > 0)
                 r = json_pack(&lost, "U", f->lost);
         if (r >= 0)
                 r = json_pack(&params, "{id:O, value:o, lost:o?}", t->id, TAKE_PTR(item), lost);
-        if (r >= 0)
-                r = session_send_frame(t->session, "$/next", params, &n);
+        if (r < 0)
+                close_many(fds, n_fds);
+        else
+                r = session_send_frame_fds(t->session, "$/next", params, fds, n_fds, &n);
         if (r < 0)
                 return r;
         t->dialog = next;
@@ -122,11 +127,31 @@ int talk_next(Talk *t, Json *value, bool offer)
                 return -EPROTO;
         if (t->flow->n_queued > 0 && t->dialog.state == DIALOG_OPEN)
                 return enqueue(t->flow, TAKE_PTR(item));
-        r = send_now(t, json_ref(item));
+        r = send_now(t, json_ref(item), NULL, 0);
         if (r == -EAGAIN)
                 return overrun(t, item, offer);
         if (r < 0 && r != -EPIPE && r != -EPROTO)
                 t->flow->lost += offer;
+        return r;
+}
+
+int talk_next_fds(Talk *t, Json *value, int *fds, size_t n_fds)
+{
+        _cleanup_json_ Json *item = value;
+        int r;
+
+        if (!talk_session(t) || t->overran || !t->flow) {
+                close_many(fds, n_fds);
+                return talk_session(t) && !t->overran ? -EPROTO : -EPIPE;
+        }
+        if (t->flow->n_queued > 0 && t->dialog.state == DIALOG_OPEN)
+                return -EAGAIN;
+        r = send_now(t, TAKE_PTR(item), fds, n_fds);
+        if (r == -EAGAIN && t->flow->theirs == OVERRUN_ERROR) {
+                close_many(fds, n_fds);
+                t->overran = true;
+                return -ENOBUFS;
+        }
         return r;
 }
 
@@ -135,7 +160,7 @@ static bool flush_queue(Talk *t)
         Flow *f = t->flow;
 
         while (f->n_queued > 0) {
-                int r = send_now(t, json_ref(f->queue[f->first]));
+                int r = send_now(t, json_ref(f->queue[f->first]), NULL, 0);
 
                 if (r == -EAGAIN)
                         return false;

@@ -371,6 +371,22 @@ int session_offer(Session *s, int64_t id, Json *value)
         return next(s, id, value, true);
 }
 
+int session_next_fds(Session *s, int64_t id, Json *value, int *fds, size_t n_fds)
+{
+        Talk *t = find_talk(s, id);
+        int r;
+
+        if (!t) {
+                json_unref(value);
+                close_many(fds, n_fds);
+                return -ENOENT;
+        }
+        r = talk_next_fds(t, value, fds, n_fds);
+        if (r == -ENOBUFS)
+                (void) session_cancel(s, id, "overrun");
+        return r;
+}
+
 int session_stop(Session *s, int64_t id)
 {
         Talk *t = find_talk(s, id);
@@ -446,14 +462,14 @@ void session_break_pending(Pending *p, const char *why)
         finish_with(s, p, ERROR_INVALID_REQUEST, NULL, why);
 }
 
-void session_refuse_held(Session *s, const Json *request)
+void session_refuse_held(Session *s, const Json *request, int code, const char *why)
 {
         Pending *p = map_get_u64(&s->pending, (uint64_t) json_get_integer(request, "id", 0));
 
         if (!p || !json_has(request, "method"))
                 return;
         (void) dialog_step(&p->talk.dialog, DIALOG_LOST, 0, NULL);
-        finish_with(s, p, ERROR_LIMIT_EXCEEDED, NULL, "the request is longer than the peer's max_line");
+        finish_with(s, p, code, NULL, why);
 }
 
 void session_expire_pending(Pending *p)

@@ -261,13 +261,32 @@ static void release_held(Session *s)
                 int r = session_send(s, json_ref(v), NULL, 0);
 
                 if (r == -EMSGSIZE)
-                        session_refuse_held(s, v);
+                        session_refuse_held(s, v, ERROR_LIMIT_EXCEEDED,
+                                        "the request is longer than the peer's max_line");
                 else if (r < 0)
                         session_broken(s, r);
         }
         free(held);
         if (session_is_flushed(s))
                 tell_room(s);
+}
+
+void session_give_up_hello(Session *s)
+{
+        Json **held = TAKE_PTR(s->held);
+        size_t n = s->n_held;
+
+        session_pin(s);
+        s->hello_due = false;
+        s->n_held = s->held_size = 0;
+        for (size_t i = 0; i < n; i++) {
+                if (!s->freed)
+                        session_refuse_held(s, held[i], ERROR_UNSUPPORTED,
+                                        "the peer has said no hello: it takes calls, and nothing else");
+                json_unref(held[i]);
+        }
+        free(held);
+        session_unpin(s);
 }
 
 /* Minor versions are additions. */
@@ -557,25 +576,9 @@ size_t session_peer_max_line(const Session *s)
         return s->peer_max_line;
 }
 
-int64_t session_last_id(const Session *s)
+size_t session_n_fds(const Session *s)
 {
-        return s->seen[s->connector ? 0 : 1];
-}
-
-const char *session_handover_refused(Session *s, const Call *c)
-{
-        if (s->ended || s->half_closed)
-                return "the connection is closing";
-        if (s->n_calls > 1 || !list_is_empty(&s->pending_list) || c->talk.session != s)
-                return "other calls are open on this connection";
-        if (stream_has_input(s->stream))
-                return "bytes followed the request";
-        return stream_queued(s->stream) > 0 ? "earlier answers were not yet read" : NULL;
-}
-
-unsigned session_n_open(const Session *s)
-{
-        return s->n_calls;
+        return s->n_fds;
 }
 
 int session_take_fds(Session *s, int *fds, size_t n)

@@ -88,12 +88,15 @@ unsigned session_n_open(const Session *s); /* calls being served */
 /* From within on_request and on_notification: takes n of the descriptors that came with the message; those not taken
  * are closed when the callback returns. -EBADMSG when there are fewer. */
 int session_take_fds(Session *s, int *fds, size_t n);
+size_t session_n_fds(const Session *s); /* how many there are */
 /* The peer has ended: reads all that it had said, at once and whatever it did not read of ours. To be freed soon. */
 void session_read_out(Session *s);
 /* Ends the connection in order: what is queued still goes out, then on_end comes from the loop. */
 void session_close(Session *s);
 /* Of the notifications that came, as many have been dealt with; only with `manual_tells`. */
 void session_took_tells(Session *s, unsigned n);
+/* The peer has had its time to say hello: it is plain. Calls that need one end with -32010, now and from now on. */
+void session_give_up_hello(Session *s);
 /* The peer's process has ended: calls of ours end with -32003 and `exit` (borrowed). */
 void session_peer_exited(Session *s, Json *exit);
 /* The same by the params of $/peer_exited (borrowed), which may tell more. */
@@ -145,6 +148,9 @@ void call_fail_object(Call *c, Json *error);
 int call_started(Call *c, Json *value, const ItemVtable *items, const ItemOptions *options);
 int call_next(Call *c, Json *value);
 int call_offer(Call *c, Json *value);
+/* With descriptors, consumed unless it is -EAGAIN, which it is also where the item alone would be kept. Who takes items takes those
+ * that came with one by session_take_fds() from within on_next. */
+int call_next_fds(Call *c, Json *value, int *fds, size_t n_fds);
 int call_stop(Call *c); /* no more items of ours; -EALREADY, -EPIPE; -EAGAIN while some are queued */
 int call_took(Call *c, uint64_t n);
 uint64_t call_credit(const Call *c);
@@ -193,5 +199,6 @@ int session_cancel(Session *s, int64_t id, const char *reason);
 /* Items of a dialog of ours; -ENOENT when it is over. */
 int session_next(Session *s, int64_t id, Json *value);
 int session_offer(Session *s, int64_t id, Json *value);
+int session_next_fds(Session *s, int64_t id, Json *value, int *fds, size_t n_fds); /* as call_next_fds() */
 int session_stop(Session *s, int64_t id);
 int session_took(Session *s, int64_t id, uint64_t n);

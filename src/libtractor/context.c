@@ -22,13 +22,31 @@ static Item take_item(tractor_context *c)
 
         c->first = (c->first + 1) % c->n_room;
         c->n_items--;
+        if (item.fds)
+                c->n_fds -= item.n_fds;
         return item;
+}
+
+static void item_done(Item *item)
+{
+        item->value = json_unref(item->value);
+        if (item->fds)
+                close_many(item->fds, item->n_fds);
+        free(TAKE_PTR(item->fds));
+}
+
+static void drop_all(tractor_context *c)
+{
+        while (c->n_items > 0) {
+                Item item = take_item(c);
+
+                item_done(&item);
+        }
 }
 
 void context_done(tractor_context *c)
 {
-        while (c->n_items > 0)
-                json_unref(take_item(c).value);
+        drop_all(c);
         free(c->items);
         c->items = NULL;
 }
@@ -71,17 +89,34 @@ static void took(tractor_context *c, uint64_t n)
                 (void) session_took(c->portal->session, c->id, n);
 }
 
+/* Those that can't be kept are only counted. */
+static void take_fds(tractor_context *c, Item *item)
+{
+        Session *s = c->is_opener ? c->portal->session : call_session(context_call(c));
+
+        item->n_fds = session_n_fds(s);
+        if (item->n_fds == 0 || c->n_fds + item->n_fds > CONTEXT_FDS_MAX)
+                return;
+        item->fds = calloc(item->n_fds, sizeof(int));
+        if (!item->fds)
+                return;
+        (void) session_take_fds(s, item->fds, item->n_fds);
+        c->n_fds += item->n_fds;
+}
+
 void context_on_next(Json *value, uint64_t lost, void *userdata)
 {
         tractor_context *c = userdata;
+        Item *item;
 
         if (grow(c) < 0) {
                 c->lost += lost + 1;
                 took(c, 1);
                 return;
         }
-        c->items[(c->first + c->n_items++) % c->n_room] =
-                        (Item){ .value = json_ref(value), .lost = lost + c->lost };
+        item = &c->items[(c->first + c->n_items++) % c->n_room];
+        *item = (Item){ .value = json_ref(value), .lost = lost + c->lost };
+        take_fds(c, item);
         c->lost = 0;
         (void) wait_queue_wake(c->leaving ? &c->watchers : &c->readers, 0);
 }
@@ -118,8 +153,7 @@ void context_drop_items(tractor_context *c)
 {
         size_t n = c->n_items;
 
-        while (c->n_items > 0)
-                json_unref(take_item(c).value);
+        drop_all(c);
         if (n > 0)
                 took(c, n);
 }
@@ -137,33 +171,48 @@ static int check_started(const tractor_context *c)
                         method);
 }
 
-static int receive(tractor_context *c, Json **ret, uint64_t *ret_lost)
+/* 1 when there is an item. */
+static int look(tractor_context *c)
 {
-        Item item;
+        int r;
 
-        if (c->n_items == 0) {
-                int r = check_started(c);
-
-                return r < 0 ? r : c->peer_stopped || c->over ? 0 : -EAGAIN;
-        }
-        item = take_item(c);
-        took(c, 1);
-        if (ret_lost)
-                *ret_lost = item.lost;
-        *ret = item.value;
-        return 1;
+        if (c->n_items > 0)
+                return 1;
+        r = check_started(c);
+        if (r < 0)
+                return r;
+        return c->peer_stopped || c->over ? 0 : -EAGAIN;
 }
 
-_public_ int tractor_receive_lost(tractor_context *c, struct json_object **ret, uint64_t *ret_lost)
+static int await_item(tractor_context *c)
 {
         int r = task_checkpoint();
 
         if (r < 0)
                 return r;
         do
-                r = receive(c, ret, ret_lost);
+                r = look(c);
         while (r == -EAGAIN && (r = task_park(&c->readers, "item", USEC_INFINITY)) >= 0);
         return r;
+}
+
+static int receive(tractor_context *c, Json **ret, uint64_t *ret_lost)
+{
+        Item item = take_item(c);
+
+        took(c, 1);
+        if (ret_lost)
+                *ret_lost = item.lost;
+        *ret = TAKE_PTR(item.value);
+        item_done(&item);
+        return 1;
+}
+
+_public_ int tractor_receive_lost(tractor_context *c, struct json_object **ret, uint64_t *ret_lost)
+{
+        int r = await_item(c);
+
+        return r > 0 ? receive(c, ret, ret_lost) : r;
 }
 
 _public_ int tractor_receive(tractor_context *c, struct json_object **ret)
@@ -173,7 +222,27 @@ _public_ int tractor_receive(tractor_context *c, struct json_object **ret)
 
 _public_ int tractor_try_receive(tractor_context *c, struct json_object **ret)
 {
-        return task_current() ? receive(c, ret, NULL) : -ENOTCONN;
+        int r = task_current() ? look(c) : -ENOTCONN;
+
+        return r > 0 ? receive(c, ret, NULL) : r;
+}
+
+_public_ int tractor_receive_fds(tractor_context *c, struct json_object **ret, int *fds, size_t *n_fds)
+{
+        int r = await_item(c);
+        size_t n = 0;
+        Item *item;
+
+        if (r <= 0)
+                return r;
+        item = &c->items[c->first];
+        /* It can still be received without. */
+        if (item->n_fds > 0 && !item->fds)
+                return -EMFILE;
+        for (; item->fds && n < MIN(item->n_fds, *n_fds); n++)
+                fds[n] = TAKE_FD(item->fds[n]);
+        *n_fds = n;
+        return receive(c, ret, NULL);
 }
 
 /* --- out --- */
@@ -263,14 +332,40 @@ _public_ int tractor_stop(tractor_context *c)
         return send_failed(r);
 }
 
-_public_ int tractor_send_fds(tractor_context *c, struct json_object *value, int *fds, size_t n_fds)
+/* The descriptors are gone, unless there was no room. */
+static int next_fds(tractor_context *c, Json *value, int *fds, size_t n_fds)
 {
-        json_unref(value);
-        close_many(fds, n_fds);
-        return -EOPNOTSUPP;
+        Session *s = c->is_opener ? c->portal->session : NULL;
+
+        if (c->over || (c->is_opener && !s)) {
+                close_many(fds, n_fds);
+                return -EPIPE;
+        }
+        value = value ? json_ref(value) : NULL;
+        return c->is_opener ? session_next_fds(s, c->id, value, fds, n_fds)
+                            : call_next_fds(context_call(c), value, fds, n_fds);
 }
 
-_public_ int tractor_receive_fds(tractor_context *c, struct json_object **ret, int *fds, size_t *n_fds)
+_public_ int tractor_send_fds(tractor_context *c, struct json_object *value, int *fds, size_t n_fds)
 {
-        return -EOPNOTSUPP;
+        _cleanup_json_ Json *given = value;
+        int r = n_fds <= MESSAGE_FDS_MAX ? task_checkpoint() : -E2BIG;
+
+        if (r >= 0)
+                r = check_started(c);
+        if (r < 0) {
+                close_many(fds, n_fds);
+                return r;
+        }
+        error_clear();
+        r = wait_queue_is_empty(&c->writers) ? next_fds(c, given, fds, n_fds) : -EAGAIN;
+        while (r == -EAGAIN) {
+                r = task_park(&c->writers, "room for an item", USEC_INFINITY);
+                if (r < 0)
+                        close_many(fds, n_fds);
+                else
+                        r = next_fds(c, given, fds, n_fds);
+        }
+        (void) wait_queue_wake(&c->writers, 0);
+        return send_failed(r);
 }

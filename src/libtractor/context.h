@@ -12,7 +12,12 @@
 typedef struct Item {
         Json *value;
         uint64_t lost; /* before it */
+        int *fds;      /* NULL: none */
+        size_t n_fds;
 } Item;
+
+/* Descriptors in a context's queue: those of an item that finds more there are closed, and its receiver is told. */
+#define CONTEXT_FDS_MAX 64U
 
 struct tractor_context {
         bool is_opener, is_dialog;
@@ -21,6 +26,7 @@ struct tractor_context {
         bool over;         /* the conversation is, or is being cancelled */
         Item *items;       /* a ring */
         size_t first, n_items, n_room;
+        size_t n_fds;  /* in it */
         uint64_t lost; /* by ourselves, for want of memory */
         WaitQueue readers, writers;
 

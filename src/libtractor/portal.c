@@ -5,9 +5,13 @@
 #include "libtractor/error-private.h"
 #include "libtractor/portal.h"
 
+/* As the protocol has it, of one that is there and serves. */
+#define HELLO_USEC (3 * USEC_PER_SEC)
+
 static void portal_free(tractor_portal *p)
 {
         drain_stop(&p->drain);
+        timer_off(&p->runtime->timers, &p->hello);
         list_unlink(&p->node);
         list_unlink(&p->watched);
         p->session = session_free(p->session);
@@ -66,6 +70,7 @@ static void on_end(Session *s, void *userdata)
         tractor_portal *p = tractor_portal_ref(userdata);
 
         drain_stop(&p->drain);
+        timer_off(&p->runtime->timers, &p->hello);
         p->session = session_free(p->session);
         p->lost_at = now_usec(CLOCK_MONOTONIC);
         wait_queue_wake_all(&p->tellers, 0);
@@ -79,7 +84,24 @@ static void on_hello(Session *s, const Message *m, void *userdata)
 {
         tractor_portal *p = userdata;
 
+        timer_off(&p->runtime->timers, &p->hello);
         wait_queue_wake_all(&p->waiters, 0);
+}
+
+static void said_no_hello(Timer *timer)
+{
+        tractor_portal *p = container_of(timer, tractor_portal, hello);
+
+        if (p->session && !session_said_hello(p->session))
+                session_give_up_hello(p->session);
+}
+
+static int await_hello(tractor_portal *p, uint64_t usec)
+{
+        p->hello.fire = said_no_hello;
+        return usec == 0 ? 0
+                         : timer_set(&p->runtime->timers, &p->hello,
+                                           usec_add(now_usec(CLOCK_MONOTONIC), usec));
 }
 
 static void on_tell_credit(Session *s, void *userdata)
@@ -142,6 +164,8 @@ int portal_new(Runtime *rt, int fd, const PortalOptions *o, tractor_portal **ret
                         safe_close(o->output);
         } else
                 r = session_new(rt->event, fd, &so, &vtable, p, &p->session);
+        if (r >= 0)
+                r = await_hello(p, o->hello_usec);
         if (r < 0) {
                 if (p)
                         portal_free(p);
@@ -218,7 +242,7 @@ _public_ pid_t tractor_portal_pid(const tractor_portal *p)
 
 _public_ int tractor_portal_open_fds(int in, int out, tractor_portal **ret)
 {
-        PortalOptions o = { .has_output = in != out, .output = out };
+        PortalOptions o = { .has_output = in != out, .output = out, .hello_usec = HELLO_USEC };
 
         if (!runtime) {
                 safe_close(in);

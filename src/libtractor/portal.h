@@ -20,6 +20,7 @@ typedef struct PortalOptions {
         const char *path, *id; /* of the peer, copied; NULL: not known */
         pid_t pid;
         bool supervisor; /* it is: it is believed about who cancels; no hello is waited for */
+        uint64_t hello_usec; /* how long its hello is waited for, before it is taken for a plain one; 0: as long as it takes */
         bool exit_told;  /* $/peer_exited will say how the peer ended: somebody calls portal_peer_exited() */
         bool has_output; /* what is said goes to `output` (consumed on failure too) */
         int output;
@@ -43,6 +44,7 @@ struct tractor_portal {
         WaitQueue tellers; /* for credit */
         WaitQueue waiters; /* for room, the peer's hello, the end: each looks again */
         Drain drain;
+        Timer hello;
         ListNode node;    /* of those that nobody holds any more, and that have something left to write */
         ListNode watched; /* of those that are told of their peer's end (tree.h) */
 };

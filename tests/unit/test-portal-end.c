@@ -293,7 +293,51 @@ static void a_cancelled_task_does_not_mind_a_death(void)
         run(dies_cancelled, NULL, -SIGKILL);
 }
 
-TEST_MAIN({ "a_server_ends_with_its_peer", a_server_ends_with_its_peer },
+/* It answers calls, and says no hello. */
+static int serves_plainly(void *userdata)
+{
+        PortalOptions o = { .path = "/plain", .hello_usec = 5 * TRACTOR_MSEC };
+        tractor_context *c = NULL;
+        tractor_portal *p = NULL;
+
+        CHECK_EQ(portal_new(runtime, *(int *) userdata, &o, &p), 0);
+        CHECK_EQ(tractor_context_open(p, "stream", NULL, NULL, &c, NULL), -EOPNOTSUPP);
+        CHECK_EQ(tractor_context_open(p, "stream", NULL, NULL, &c, NULL), -EOPNOTSUPP);
+        CHECK_STR(tractor_error_type(tractor_last_error()), "Unsupported");
+        CHECK_EQ(tractor_portal_call(p, "anything", NULL, NULL), 0);
+        tractor_portal_unref(p);
+        return 0;
+}
+
+static void who_says_no_hello_is_asked_plainly(void)
+{
+        static const char said[] = "{\"jsonrpc\":\"2.0\",\"id\":3,\"result\":true}\n";
+        char buffer[4096];
+        int fds[2];
+        pid_t pid;
+
+        CHECK_EQ(socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, fds), 0);
+        pid = fork();
+        CHECK(pid >= 0);
+        if (pid == 0) {
+                safe_close(fds[0]);
+                for (;;) {
+                        ssize_t n = read(fds[1], buffer, sizeof(buffer) - 1);
+
+                        if (n <= 0)
+                                _exit(0);
+                        buffer[n] = 0;
+                        if (strstr(buffer, "anything") && write(fds[1], said, strlen(said)) < 0)
+                                _exit(1);
+                }
+        }
+        safe_close(fds[1]);
+        CHECK_EQ(tractor_run(NULL, serves_plainly, &fds[0]), 0);
+        CHECK_EQ(reap(pid), 0);
+}
+
+TEST_MAIN({ "who_says_no_hello_is_asked_plainly", who_says_no_hello_is_asked_plainly },
+                { "a_server_ends_with_its_peer", a_server_ends_with_its_peer },
                 { "a_lost_connection_is_told", a_lost_connection_is_told },
                 { "a_death_is_told_as_it_was", a_death_is_told_as_it_was },
                 { "what_was_said_before_the_end_is_heard", what_was_said_before_the_end_is_heard },
