@@ -74,7 +74,8 @@ def check(cc, folder, name, code, output, status):
     env = dict(os.environ, TRACTOR_LIBEXECDIR=os.path.join(folder, "libexec"), XDG_RUNTIME_DIR=folder)
     env.pop("TRACTOR_SOCKET", None)
     done = subprocess.run([program], env=env, cwd=folder, stdin=subprocess.DEVNULL, capture_output=True, timeout=LIMIT, text=True)
-    said = done.stdout + done.stderr
+    # What the address sanitizer has to say about stacks of one's own is no news.
+    said = done.stdout + re.sub(r"^==\d+==WARNING: ASan doesn't fully support makecontext.*\n", "", done.stderr, flags=re.M)
     assert done.returncode == status, f"{name} ended with {done.returncode}, not {status}:\n{said}"
     assert output is None or re.fullmatch(pattern(output), said), f"{name} said\n{said}instead of\n{output}"
 
