@@ -268,7 +268,9 @@ static int send_failed(int r)
 {
         switch (r) {
         case -ENOENT:
-                return -EPIPE;
+        case -EPIPE:
+                /* Room may have come just before the cancel that ended the dialog: what is to be told is the cancel. */
+                return tractor_is_cancelled() ? -ECANCELED : -EPIPE;
         case -ENOBUFS:
                 return error_fail(ERROR_OVERRUN, NULL, NULL, "the stream's receiver could not keep up");
         case -EMSGSIZE:

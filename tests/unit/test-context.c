@@ -233,6 +233,30 @@ static void an_opener_that_cancels_leaves_without_error(void)
         run_beside(methods, cancels_blocked);
 }
 
+/* Half of its window taken, the sender is woken for room and hears of the cancel in the same turn. */
+static int cancels_as_room_comes(tractor_portal *p, Nursery *n)
+{
+        tractor_context_options o = { .size = sizeof(o), .window = 8 };
+        tractor_context *c = NULL;
+        Json *args = NULL, *item;
+
+        CHECK_EQ(json_pack(&args, "{to:i}", 100000), 0);
+        CHECK_EQ(tractor_context_open(p, "count", args, &o, &c, NULL), 0);
+        for (int i = 0; i < 4; i++) {
+                CHECK_EQ(i == 0 ? tractor_receive(c, &item) : tractor_try_receive(c, &item), 1);
+                json_unref(item);
+        }
+        tractor_context_cancel(c, "that will do");
+        CHECK_EQ(tractor_context_close(&c, 0, NULL), 0);
+        CHECK_STR(outcome, "ECANCELED");
+        return 0;
+}
+
+static void a_sender_is_cancelled_as_room_comes(void)
+{
+        run_beside(methods, cancels_as_room_comes);
+}
+
 static int cancels_late(tractor_portal *p, Nursery *n)
 {
         _cleanup_json_ Json *result = NULL;
@@ -480,6 +504,7 @@ TEST_MAIN({ "the_opener_gets_started_and_result", the_opener_gets_started_and_re
                 { "what_is_out_of_turn_is_named", what_is_out_of_turn_is_named },
                 { "an_opener_that_cancels_leaves_without_error",
                                 an_opener_that_cancels_leaves_without_error },
+                { "a_sender_is_cancelled_as_room_comes", a_sender_is_cancelled_as_room_comes },
                 { "a_cancel_after_the_end_changes_nothing", a_cancel_after_the_end_changes_nothing },
                 { "a_failure_in_cleanup_beats_the_cancel", a_failure_in_cleanup_beats_the_cancel },
                 { "a_loop_ends_when_the_other_side_stops", a_loop_ends_when_the_other_side_stops },

@@ -51,15 +51,17 @@ typedef struct tractor_options {
         const char *backend; /* of a private supervisor; NULL: the best there is */
 } tractor_options;
 
-/* Runs all of it, and returns when everything has ended: what `main` returned, with tractor_last_error() as `main` left it; -EINTR after
- * SIGINT or SIGTERM. In an actor `main` is not called. Not within another; one thread of a process at a time. `o` may be NULL. */
+/* Runs all of it, and returns when everything has ended: what `main` returned, or 0 where it was cancelled by tractor_cancel_all(); -EINTR
+ * after SIGINT or SIGTERM. In an actor `main` is called only where it was started for nothing in particular (by a tree file). Not within
+ * another; one thread of a process at a time. `o` may be NULL. */
 int tractor_run(const tractor_options *o, int (*main)(void *userdata), void *userdata);
 /* The same for main(): prints the error to stderr, and returns an exit status: 0, 1, or 128 + the signal that interrupted it. */
 int tractor_main(const tractor_options *o, int (*main)(void *userdata), void *userdata);
 
 const char *tractor_name(void); /* the last part of the path */
-const char *tractor_path(void); /* in the tree; of a root that of its nurseries' parent */
-const char *tractor_id(void);   /* one a generation; NULL: a root */
+/* In the tree; of a root that of its nurseries' parent, NULL before its first actor. */
+const char *tractor_path(void);
+const char *tractor_id(void); /* one a generation; NULL: a root */
 bool tractor_is_actor(void);
 struct sd_event *tractor_get_event(
                 void); /* for sources of one's own; sd_event_run() on it is never called from a task */
