@@ -173,7 +173,6 @@ _public_ tractor_future *tractor_future_unref(tractor_future *f)
         free(f);
         return NULL;
 }
-DEFINE_CLEANUP(tractor_future *, tractor_future_unref);
 
 _public_ bool tractor_future_is_done(const tractor_future *f)
 {

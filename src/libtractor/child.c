@@ -19,19 +19,6 @@ static bool ended_well(Json *exit)
         return streq(cause, "stop") || (streq(cause, "exit") && json_get_integer(exit, "code", -1) == 0);
 }
 
-/* How a process ended, in words. */
-static void describe_end(Json *exit, char *text, size_t size)
-{
-        const char *signal = json_get_string(exit, "signal", NULL),
-                   *cause = json_get_string(exit, "cause", "unknown");
-
-        if (signal)
-                (void) snprintf(text, size, "killed by %s (%s)", signal, cause);
-        else
-                (void) snprintf(text, size, "ended with code %d (%s)",
-                                (int) json_get_integer(exit, "code", -1), cause);
-}
-
 static tractor_error *error_of_end(const Child *c, Json *params)
 {
         Json *exit = json_get(params, "exit"), *error = json_get(params, "error"), *data = NULL;
@@ -41,7 +28,7 @@ static tractor_error *error_of_end(const Child *c, Json *params)
                 return error_from_json(error);
         if (!exit || ended_well(exit))
                 return NULL;
-        describe_end(exit, text, sizeof(text));
+        error_describe_end(exit, text, sizeof(text));
         if (json_pack(&data, "{actor:s, exit:O, backtrace:O?}", c->path, exit,
                             json_get(params, "backtrace")) < 0)
                 return NULL;

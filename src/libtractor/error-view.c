@@ -81,15 +81,16 @@ _public_ const char *tractor_error_relay(const tractor_error *e, size_t i)
         return item(e, "relay", i);
 }
 
-static void format_end(FILE *f, Json *exit)
+void error_describe_end(Json *exit, char *text, size_t size)
 {
         const char *signal = json_get_string(exit, "signal", NULL),
                    *cause = json_get_string(exit, "cause", "unknown");
 
         if (signal)
-                (void) fprintf(f, " (%s, %s)", signal, cause);
+                (void) snprintf(text, size, "killed by %s (%s)", signal, cause);
         else
-                (void) fprintf(f, " (code %" PRId64 ", %s)", json_get_integer(exit, "code", -1), cause);
+                (void) snprintf(text, size, "ended with code %d (%s)",
+                                (int) json_get_integer(exit, "code", -1), cause);
 }
 
 static void format_one(FILE *f, const tractor_error *e, unsigned depth)
@@ -97,14 +98,12 @@ static void format_one(FILE *f, const tractor_error *e, unsigned depth)
         const char *actor = tractor_error_actor(e), *canceller = tractor_error_canceller(e);
 
         (void) fprintf(f, "%*s%s: %s", (int) depth * 2, "", tractor_error_type(e), tractor_error_message(e));
-        if (tractor_error_exit(e))
-                format_end(f, tractor_error_exit(e));
         if (actor)
                 (void) fprintf(f, ", in %s", actor);
         if (canceller)
                 (void) fprintf(f, ", cancelled by %s", canceller);
         for (size_t i = 0; i < tractor_error_n_relay(e); i++)
-                (void) fprintf(f, "%s%s", i == 0 ? ", relayed by " : ", ", strna(tractor_error_relay(e, i)));
+                (void) fprintf(f, "%s%s", i == 0 ? ", by way of " : ", ", strna(tractor_error_relay(e, i)));
         (void) fputc('\n', f);
         for (size_t i = 0; i < tractor_error_n_backtrace(e); i++)
                 (void) fprintf(f, "%*s%s\n", (int) depth * 2 + 4, "", strna(tractor_error_backtrace(e, i)));

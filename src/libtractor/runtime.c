@@ -267,7 +267,7 @@ static int conclude(Runtime *rt)
                                 sigabbrev_np(rt->interrupted));
                 return -EINTR;
         }
-        if (r == -ECANCELED && rt->main_scope->cancelled && tractor_is_actor()) {
+        if (r == -ECANCELED && rt->main_scope->cancelled) {
                 rt->error = tractor_error_unref(rt->error);
                 return 0;
         }

@@ -18,7 +18,7 @@ typedef struct Tree {
         Daemon *daemon; /* the private supervisor's, or NULL */
         char *path, *name, *id;
         char *socket; /* a root's: where its supervisor listens, and the successor of that */
-        int channel; /* an actor's, weak: its number, for the report of a crash */
+        int channel;  /* an actor's, weak: its number, for the report of a crash */
         bool is_actor;
         bool is_private;      /* of a root: output goes where ours goes */
         bool lost;            /* the supervisor has gone */

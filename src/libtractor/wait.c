@@ -69,6 +69,9 @@ _public_ int tractor_wait_child(pid_t pid, siginfo_t *ret)
 
         if (fd < 0)
                 return -errno;
+        /* Not somebody else's: its end could be waited for, and not be reaped. */
+        if (waitid(P_PIDFD, (id_t) fd, ret, WEXITED | WNOHANG | WNOWAIT) < 0)
+                return -errno;
         r = tractor_wait_fd(fd, EPOLLIN);
         if (r < 0)
                 return r;

@@ -17,7 +17,7 @@ typedef struct tractor_cluster {
  * it says otherwise with its processor as `cpu_affinity`. Only all of them or none. */
 int tractor_open_cluster(tractor_nursery *n, const char *name, size_t count, const tractor_actor_options *o,
                 tractor_cluster *ret);
-/* Gives the portals back; the actors are the nursery's. */
+/* Gives the portals back (as a TRACTOR_CLEANUP, too); the actors are the nursery's. */
 void tractor_cluster_done(tractor_cluster *c);
 
 TRACTOR_END_DECLS

@@ -52,8 +52,8 @@ size_t tractor_error_n_backtrace(const tractor_error *e);
 const char *tractor_error_backtrace(
                 const tractor_error *e, size_t i); /* frame i of where it arose, innermost first */
 size_t tractor_error_n_relay(const tractor_error *e);
-const char *tractor_error_relay(
-                const tractor_error *e, size_t i); /* paths that passed it on, the first one first */
+const char *tractor_error_relay(const tractor_error *e,
+                size_t i); /* paths of the actors it has left, the one it arose in first */
 size_t tractor_error_n_causes(const tractor_error *e);
 const tractor_error *tractor_error_cause(const tractor_error *e, size_t i); /* borrowed */
 /* All of it as lines for people, causes indented; the caller frees. NULL: out of memory. */

@@ -99,5 +99,9 @@ int tractor_run_actor(tractor_nursery *n, const char *name, const char *method, 
 int tractor_future_wait(tractor_future *f, struct json_object **ret);
 bool tractor_future_is_done(const tractor_future *f);
 tractor_future *tractor_future_unref(tractor_future *f);
+static inline void tractor_future_unrefp(tractor_future **f)
+{
+        *f = tractor_future_unref(*f);
+}
 
 TRACTOR_END_DECLS
