@@ -34,8 +34,9 @@
 #define KEEPER_FDS_MAX 16
 #define KEEPER_BEAT_USEC (1000U * 1000)
 #define KEEPER_BEAT_LIMIT_USEC (5U * 1000 * 1000)
-/* The first BEAT may take longer: the program has to load and to open its bus. */
-#define KEEPER_START_LIMIT_USEC (15U * 1000 * 1000)
+/* The first BEAT may take longer: the program has to load and to wait for a systemd that may be busy. Less than the 90 s
+ * that systemd itself gives a service to start. */
+#define KEEPER_START_LIMIT_USEC (45U * 1000 * 1000)
 /* A zombie nobody acknowledges is reaped after this long: pids are not held for ever. */
 #define KEEPER_REAP_LIMIT_USEC (30U * 1000 * 1000)
 

@@ -13,8 +13,9 @@
 #include "supervisor/backend-scope.h"
 #include "supervisor/unit-name.h"
 
-/* A systemd that takes hundreds of units down is slow to answer. Below what the keeper gives a supervisor to come up. */
-#define OPEN_LIMIT_USEC (10 * USEC_PER_SEC)
+/* For all calls together. A systemd that takes hundreds of units down is slow to answer, and who gives up on it falls back
+ * to another backend or ends. Below what the keeper gives a supervisor to come up. */
+#define OPEN_LIMIT_USEC (30 * USEC_PER_SEC)
 #define TICK_USEC USEC_PER_SEC
 /* systemd removes an empty scope in some milliseconds, or never. */
 #define LEFT_USEC USEC_PER_SEC

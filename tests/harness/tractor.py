@@ -202,7 +202,7 @@ class Tractor:
 
     def connect(self):
         """Waits for the socket by asking for it: there is no event for a path that does not exist yet."""
-        deadline = time.monotonic() + LIMIT
+        deadline = time.monotonic() + 3 * LIMIT  # systemd may be busy with what ended before
         while True:
             try:
                 connection = Connection(self.path)

@@ -11,7 +11,7 @@ import sys
 import time
 
 sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", "harness"))
-from tractor import LIMIT, RpcError, kill, main, sleeper, tractor  # noqa: E402
+from tractor import BAD_ACTOR, LIMIT, RpcError, kill, main, sleeper, tractor  # noqa: E402
 
 # The "line" it wants to keep never ends.
 HOG = ["tail", "/dev/zero"]
@@ -142,10 +142,19 @@ def limit_of_a_branch_holds_for_all_below(backend):
         assert (t.pid("/t/branch/modest"), t.pid("/t/outside")) == (modest, outside)
 
 
+def time_to_stop(t, path):
+    start = time.monotonic()
+    t.call("actor.cancel", path=path)
+    return time.monotonic() - start
+
+
 def fork_bomb_is_contained(backend):
+    """Two seconds are enough where one process that has to be killed after the same time takes its 0.3; a slower machine, such
+    as an emulated one, or one with other things to do, is given as much more."""
     with tractor(backend) as t:
         t.load(children=[
             sleeper("calm"),
+            {"name": "deaf", "exec": [BAD_ACTOR, "ignore-term", "notify-ready", "hang"], "ready": "notify", "grace_ms": 300},
             {"name": "bomb", "exec": ["bash", "-c", "bomb() { bomb & bomb; }; bomb 2>/dev/null"],
              "limits": {"TasksMax": 40}, "restart": "temporary", "grace_ms": 300}])
         calm = t.pid("/t/calm")
@@ -154,10 +163,8 @@ def fork_bomb_is_contained(backend):
             assert time.monotonic() < deadline, f"the bomb did not reach its limit, only {tasks}"
         for _ in range(20):
             assert t.get("/t/bomb")["usage"]["tasks"] <= 40
-        start = time.monotonic()
-        t.call("actor.cancel", path="/t/bomb")
-        took = time.monotonic() - start
-        assert took < 2, f"stopping it took {took:.2f} s"
+        deaf, took = time_to_stop(t, "/t/deaf"), time_to_stop(t, "/t/bomb")
+        assert took < max(2, 6 * deaf), f"stopping it took {took:.2f} s, {deaf:.2f} s that of a single process"
         assert t.pid("/t/calm") == calm
 
 
