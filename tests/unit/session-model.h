@@ -48,7 +48,7 @@ static size_t n_talks;
 static uint64_t rng, seed;
 static unsigned nested;
 static bool big, settled;
-static size_t n_items, n_lost_items, n_calls, n_cancels;
+static size_t n_items, n_lost_items, n_calls, n_cancels, n_stalls;
 
 static uint64_t draw(uint64_t n)
 {

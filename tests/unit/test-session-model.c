@@ -10,6 +10,7 @@
 #include <signal.h>
 
 #include "session-model.h"
+#include "wire/stream-internal.h"
 
 /* Instrumented ones take their time; other seeds than these are found by hand. */
 #ifdef __SANITIZE_ADDRESS__
@@ -268,6 +269,26 @@ static void run_dry(void)
         }
 }
 
+/* Each end has queued so much of what the other asked for that it reads no more: nothing moves, and after the stall limit
+ * the connection is cut. When that comes to be is a matter of how long turns take, so the limit is not waited for. */
+static bool both_are_choked(void)
+{
+        for (int i = 0; i < 2; i++)
+                if (lost() || !session_stream(ends[i].session) || !session_stream(ends[i].session)->choked)
+                        return false;
+        return true;
+}
+
+static void run_dry_or_stall(void)
+{
+        run_dry();
+        if (!both_are_choked())
+                return;
+        n_stalls++;
+        pump_cut(&pump);
+        run_dry();
+}
+
 /* All is delivered and all is taken: no credit may have got lost on the way. */
 static void check_flow(Talked *t, bool down)
 {
@@ -311,9 +332,9 @@ static void settle(void)
 {
         settled = true;
         do {
-                run_dry();
+                run_dry_or_stall();
                 take_all();
-                run_dry();
+                run_dry_or_stall();
         } while (any_untaken());
         for (size_t i = 0; i < n_talks; i++) {
                 check_flow(&talks[i], false);
@@ -322,7 +343,7 @@ static void settle(void)
         for (size_t i = 0; i < n_talks; i++)
                 if (talks[i].call)
                         answer(&talks[i]);
-        run_dry();
+        run_dry_or_stall();
         /* What was on the way when one end went has come; now the other hears of it. */
         if (lost())
                 pump_cut(&pump);
@@ -388,8 +409,8 @@ int main(int argc, char **argv)
                 (void) draw(1);
                 sequence();
         }
-        fprintf(stderr, "%zu calls, %zu items, %zu lost, %zu cancels told\n", n_calls, n_items, n_lost_items,
-                        n_cancels);
+        fprintf(stderr, "%zu calls, %zu items, %zu lost, %zu cancels told, %zu stalls\n", n_calls, n_items,
+                        n_lost_items, n_cancels, n_stalls);
         CHECK(n_items > sequences && n_lost_items > 0 && n_cancels > 0);
         return 0;
 }
