@@ -179,22 +179,33 @@ _public_ bool tractor_future_is_done(const tractor_future *f)
         return f->done;
 }
 
-_public_ int tractor_future_wait(tractor_future *f, struct json_object **ret)
+static int future_get(tractor_future *f, Json **ret)
 {
-        int r = task_checkpoint();
-
-        while (r >= 0 && !f->done) {
-                f->n_waiting++;
-                r = task_park(&f->waiting, "result", USEC_INFINITY);
-                f->n_waiting--;
-        }
-        if (r < 0)
-                return r;
+        /* Its task was cancelled, not the one who asks. */
+        if (f->r == -ECANCELED)
+                return error_fail(ERROR_CANCELLED, NULL, NULL, "the actor was cancelled");
         if (f->error)
                 return error_raise(tractor_error_ref(f->error));
         if (f->r >= 0 && ret)
                 *ret = f->result ? json_ref(f->result) : NULL;
         return f->r;
+}
+
+_public_ int tractor_future_wait(tractor_future *f, struct json_object **ret)
+{
+        int r = task_checkpoint();
+
+        /* Whoever it belongs to may give it back meanwhile. */
+        f->n_ref++;
+        while (r >= 0 && !f->done) {
+                f->n_waiting++;
+                r = task_park(&f->waiting, "result", USEC_INFINITY);
+                f->n_waiting--;
+        }
+        if (r >= 0)
+                r = future_get(f, ret);
+        tractor_future_unref(f);
+        return r;
 }
 
 /* Whether somebody has it: then a failure is theirs. */

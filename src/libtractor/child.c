@@ -19,20 +19,39 @@ static bool ended_well(Json *exit)
         return streq(cause, "stop") || (streq(cause, "exit") && json_get_integer(exit, "code", -1) == 0);
 }
 
-static tractor_error *error_of_end(const Child *c, Json *params)
+static tractor_error *error_of_exit(const Child *c, Json *params, Json *exit)
 {
-        Json *exit = json_get(params, "exit"), *error = json_get(params, "error"), *data = NULL;
+        Json *data = NULL;
         char text[128];
 
-        if (error)
-                return error_from_json(error);
-        if (!exit || ended_well(exit))
-                return NULL;
         error_describe_end(exit, text, sizeof(text));
         if (json_pack(&data, "{actor:s, exit:O, backtrace:O?}", c->path, exit,
                             json_get(params, "backtrace")) < 0)
                 return NULL;
         return error_new(ERROR_ACTOR_DIED, NULL, data, "%s %s", c->path, text);
+}
+
+/* NULL: it ended well; nothing else looks like that, want of memory neither. */
+static tractor_error *error_of_end(const Child *c, Json *params)
+{
+        Json *exit = json_get(params, "exit"), *error = json_get(params, "error");
+        tractor_error *e;
+
+        if (!error && (!exit || ended_well(exit)))
+                return NULL;
+        e = error ? error_from_json(error) : error_of_exit(c, params, exit);
+        return e ?: error_of_result(NULL, -ENOMEM, c->path);
+}
+
+static tractor_error *error_of_loss(const Child *c)
+{
+        tractor_error *e;
+        Json *data = NULL;
+
+        if (json_pack(&data, "{actor:s}", c->path) < 0)
+                data = NULL;
+        e = error_new(ERROR_CONNECTION_LOST, NULL, data, "%s: the supervisor has gone", c->path);
+        return e ?: error_of_result(NULL, -ENOMEM, c->path);
 }
 
 Child *child_free(Child *c)
@@ -62,23 +81,17 @@ static void child_ended(Child *c, Json *params, tractor_error *e)
 {
         Nursery *n = c->family->nursery;
 
-        if (c->ended)
-                return;
         c->ended = true;
         c->end = params ? json_ref(params) : NULL;
         unload(c);
-        if (c->judged) {
-                /* Somebody waits for it, and says what it means. */
+        /* Somebody waits for it, and says what it means. */
+        if (c->judged || !c->runs) {
                 c->error = e;
                 wait_queue_wake_all(&c->waiting, 0);
                 return;
         }
-        if (!c->runs)
-                tractor_error_unref(e); /* the one who spawns it is told by the answer */
-        else {
-                child_free(c);
-                nursery_child_ended(n, e);
-        }
+        child_free(c);
+        nursery_child_ended(n, e);
 }
 
 static Child *child_at(Tree *t, const char *path)
@@ -95,7 +108,7 @@ void children_exited(Tree *t, Json *params)
         const char *path = json_get_string(params, "path", NULL);
         Child *c = path ? child_at(t, path) : NULL;
 
-        if (c)
+        if (c && !c->ended)
                 child_ended(c, params, error_of_end(c, params));
 }
 
@@ -104,14 +117,9 @@ static void family_gone(Family *f, bool lost)
         f->gone = true;
         LIST_FOREACH_SAFE(i, &f->children) {
                 Child *c = LIST_ENTRY(i, Child, node);
-                Json *data = NULL;
 
-                if (lost && json_pack(&data, "{actor:s}", c->path) < 0)
-                        data = NULL;
-                child_ended(c, NULL,
-                                !lost ? NULL
-                                      : error_new(ERROR_CONNECTION_LOST, NULL, data,
-                                                        "%s: the supervisor has gone", c->path));
+                if (!c->ended)
+                        child_ended(c, NULL, lost ? error_of_loss(c) : NULL);
         }
         wait_queue_wake_all(&f->closed, 0);
 }
@@ -217,6 +225,11 @@ static int family_new(Nursery *n, Tree *t, Family **ret)
 
         if (r < 0)
                 return r;
+        /* Another task may have made it meanwhile. */
+        if (n->actors) {
+                *ret = n->actors;
+                return 0;
+        }
         f = calloc(1, sizeof(*f));
         if (!f)
                 return -ENOMEM;
@@ -330,7 +343,7 @@ static int portal_of(Child *c, Json *result, int fd, tractor_portal **ret)
         return r;
 }
 
-/* Asks for the process. On failure there is none, or it is being cancelled. */
+/* Asks for the process: c->runs says whether there is one. If so, and no portal can be made to it, it is being cancelled. */
 static int spawn(Child *c, Json *params, int exe, tractor_portal **ret)
 {
         _cleanup_json_ Json *result = NULL;
@@ -341,14 +354,16 @@ static int spawn(Child *c, Json *params, int exe, tractor_portal **ret)
 
         if (r < 0)
                 return r;
-        if (n_fds == 0 || !ret) {
+        c->runs = true;
+        if (!ret) {
                 close_many(fds, n_fds);
                 return 0;
         }
-        r = portal_of(c, result, fds[0], ret);
+        r = n_fds > 0 ? portal_of(c, result, fds[0], ret)
+                      : error_fail(ERROR_INTERNAL, NULL, NULL, "no connection to %s has come", c->path);
         if (r < 0)
                 child_cancel(c, "no portal could be made to it");
-        return 0;
+        return r;
 }
 
 void child_cancel(Child *c, const char *reason)
@@ -359,44 +374,54 @@ void child_cancel(Child *c, const char *reason)
                 (void) tree_ask(c->family->tree, "actor.cancel", params);
 }
 
+/* All that can be done before it is asked for. */
+static int child_prepare(Nursery *n, const char *name, const char *entry, const tractor_actor_options *o,
+                bool portal, Child **ret, Json **ret_params, int *ret_exe)
+{
+        Family *f;
+        int r = family_get(n, &f);
+
+        if (r >= 0)
+                r = child_describe(f, name, entry, o, portal, ret_params, ret_exe);
+        if (r >= 0)
+                r = child_new(f, name, ret);
+        if (r >= 0)
+                list_append(&f->children, &(*ret)->node);
+        return r;
+}
+
 int child_start(Nursery *n, const char *name, const char *entry, const tractor_actor_options *o, bool judged,
                 Child **ret_child, tractor_portal **ret)
 {
         _cleanup_close_ int exe = -EBADF;
-        Json *params = NULL;
-        Family *f;
+        _cleanup_json_ Json *params = NULL;
+        tractor_error *e;
         Child *c;
         int r;
 
         error_clear();
         r = nursery_may_start(n);
-        if (r >= 0)
-                r = family_get(n, &f);
         if (r < 0)
                 return r;
-        r = child_describe(f, name, entry, o, ret != NULL, &params, &exe);
-        if (r >= 0)
-                r = child_new(f, name, &c);
+        /* It counts from here on: the nursery's owner may be another task, which must not leave it meanwhile. */
+        nursery_child_began(n);
+        r = child_prepare(n, name, entry, o, ret != NULL, &c, &params, &exe);
         if (r < 0) {
-                json_unref(params);
+                nursery_child_ended(n, NULL);
                 return r;
         }
-        c->judged = judged;
-        list_append(&f->children, &c->node);
-        nursery_child_began(n);
-        r = spawn(c, params, TAKE_FD(exe), ret);
-        c->runs = r >= 0;
-        if (r < 0 || (c->ended && !judged)) {
+        r = spawn(c, TAKE_PTR(params), TAKE_FD(exe), ret);
+        /* What could not be handed over nobody judges: it is a child like others until it has ended. */
+        c->judged = judged && r >= 0;
+        if (c->judged)
+                *ret_child = c;
+        else if (!c->runs || c->ended) {
                 /* It ended before its owner had the answer: that is an end like any other. */
-                tractor_error *e = r >= 0 && c->end ? error_of_end(c, c->end) : NULL;
-
+                e = c->runs ? TAKE_PTR(c->error) : NULL;
                 child_free(c);
                 nursery_child_ended(n, e);
-                return r;
         }
-        if (ret_child)
-                *ret_child = c;
-        return 0;
+        return r;
 }
 
 _public_ const char *tractor_nursery_path(tractor_nursery *n)

@@ -81,6 +81,23 @@ _public_ void tractor_cluster_done(tractor_cluster *c)
         *c = (tractor_cluster){ 0 };
 }
 
+/* They must not stay where the caller is cancelled; and what failed is what is told. */
+static int give_up(tractor_cluster *c, int r)
+{
+        tractor_error *last = tractor_error_ref(tractor_last_error());
+        tractor_scope *s = tractor_shield(TRACTOR_FOREVER);
+
+        for (size_t i = 0; i < c->n; i++)
+                if (c->portals[i])
+                        (void) tractor_portal_cancel_actor(
+                                        c->portals[i], "another one of the cluster could not start");
+        (void) tractor_scope_close(s, 0);
+        tractor_cluster_done(c);
+        if (last)
+                (void) error_raise(last);
+        return r;
+}
+
 _public_ int tractor_open_cluster(tractor_nursery *n, const char *name, size_t count,
                 const tractor_actor_options *o, tractor_cluster *ret)
 {
@@ -99,14 +116,8 @@ _public_ int tractor_open_cluster(tractor_nursery *n, const char *name, size_t c
         for (size_t i = 0; i < c.n && r >= 0; i++)
                 r = start(starters, n, name, i, o, &cpus, &c.portals[i]);
         r = tractor_nursery_close(&starters, r);
-        if (r < 0) {
-                for (size_t i = 0; i < c.n; i++)
-                        if (c.portals[i])
-                                (void) tractor_portal_cancel_actor(
-                                                c.portals[i], "another one of the cluster could not start");
-                tractor_cluster_done(&c);
-                return r;
-        }
+        if (r < 0)
+                return give_up(&c, r);
         *ret = c;
         return 0;
 }

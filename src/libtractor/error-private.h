@@ -16,8 +16,8 @@ tractor_error *error_new(int code, const char *type, Json *data, const char *for
 tractor_error *error_from_errno(int r, const char *where);
 /* Makes it (NULL: none) stand for another errno in this process. */
 tractor_error *error_as(tractor_error *e, int r);
-/* One of several; takes none of them, refers to each. */
-tractor_error *error_new_group(tractor_error *const *causes, size_t n);
+/* One of several, `n_all` in all; takes none of them, refers to each. */
+tractor_error *error_new_group(tractor_error *const *causes, size_t n, size_t n_all);
 /* As it goes over the wire, with `relay` (may be NULL) added to the paths that passed it on. */
 int error_to_json(const tractor_error *e, const char *relay, Json **ret);
 /* A copy with `relay` added. NULL: out of memory. */

@@ -178,7 +178,7 @@ tractor_error *error_as(tractor_error *e, int r)
         return e;
 }
 
-tractor_error *error_new_group(tractor_error *const *causes, size_t n)
+tractor_error *error_new_group(tractor_error *const *causes, size_t n, size_t n_all)
 {
         _cleanup_json_ Json *list = NULL;
         Json *data = NULL;
@@ -190,7 +190,7 @@ tractor_error *error_new_group(tractor_error *const *causes, size_t n)
                         return NULL;
         if (json_pack(&data, "{causes:O, actor:s?}", list, tractor_path()) < 0)
                 return NULL;
-        return error_new(ERROR_GROUP, NULL, data, "%zu failures", n);
+        return error_new(ERROR_GROUP, NULL, data, "%zu failures", n_all);
 }
 
 static int add_relay(Json *data, Json *before, const char *relay)

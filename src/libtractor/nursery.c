@@ -99,8 +99,9 @@ void nursery_failed(Nursery *n, tractor_error *e)
         char text[256];
 
         (void) snprintf(text, sizeof(text), "%s", tractor_error_message(e));
+        n->n_failures++;
         /* Without memory the first failures are what is told. */
-        if (GROW(n->errors, n->cap_errors, n->n_errors + 1) >= 0)
+        if (n->n_errors < NURSERY_ERRORS_MAX && GROW(n->errors, n->cap_errors, n->n_errors + 1) >= 0)
                 n->errors[n->n_errors++] = e;
         else
                 tractor_error_unref(e);
@@ -286,11 +287,11 @@ _public_ int tractor_task_started(struct json_object *value)
 /* How all of it went: one failure as it is, several as one. */
 static int report(Nursery *n, int r)
 {
-        if (n->n_errors == 0)
+        if (n->n_failures == 0)
                 return r;
-        if (n->n_errors == 1)
+        if (n->n_failures == 1 && n->n_errors == 1)
                 return error_raise(tractor_error_ref(n->errors[0]));
-        return error_raise(error_new_group(n->errors, n->n_errors));
+        return error_raise(n->n_errors > 0 ? error_new_group(n->errors, n->n_errors, n->n_failures) : NULL);
 }
 
 static void join(Nursery *n)

@@ -6,6 +6,9 @@
 
 #include "libtractor/scope.h"
 
+/* As many failures are kept, and more only counted: who fails for ever must not cost memory for ever. */
+#define NURSERY_ERRORS_MAX 64U
+
 typedef struct NurseryHooks {
         /* It has been cancelled, by itself or from around it: ask all to end. Not from a task; must not wait. */
         void (*cancel)(Nursery *n);
@@ -31,6 +34,7 @@ struct tractor_nursery {
         WaitQueue joiner;
         tractor_error **errors;
         size_t n_errors, cap_errors;
+        size_t n_failures; /* those that are not kept, too */
         const NurseryHooks *hooks;
         void *actors; /* the hooks' */
 };

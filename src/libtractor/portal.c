@@ -39,15 +39,22 @@ _public_ tractor_portal *tractor_portal_unref(tractor_portal *p)
         }
         /* What was told is still to go. */
         p->hooks = NULL;
-        list_append(&p->runtime->portals, &p->node);
         session_close(p->session);
         return NULL;
 }
 
 void portals_close(Runtime *rt)
 {
-        while (!list_is_empty(&rt->portals))
-                portal_free(LIST_ENTRY(rt->portals.next, tractor_portal, node));
+        while (!list_is_empty(&rt->portals)) {
+                tractor_portal *p = LIST_ENTRY(rt->portals.next, tractor_portal, node);
+
+                drain_stop(&p->drain);
+                timer_off(&rt->timers, &p->hello);
+                list_unlink(&p->node);
+                p->session = session_free(p->session);
+                if (p->n_ref == 0)
+                        portal_free(p);
+        }
 }
 
 /* --- what the session says --- */
@@ -154,6 +161,7 @@ int portal_new(Runtime *rt, int fd, const PortalOptions *o, tractor_portal **ret
                 list_init(&p->watched);
                 wait_queue_init(&p->tellers);
                 wait_queue_init(&p->waiters);
+                list_append(&rt->portals, &p->node);
                 r = free_and_strdup(&p->path, o->path);
         }
         if (r >= 0)

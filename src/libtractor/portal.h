@@ -45,7 +45,7 @@ struct tractor_portal {
         WaitQueue waiters; /* for room, the peer's hello, the end: each looks again */
         Drain drain;
         Timer hello;
-        ListNode node;    /* of those that nobody holds any more, and that have something left to write */
+        ListNode node; /* of the runtime's: also one that nobody holds any more has something left to write */
         ListNode watched; /* of those that are told of their peer's end (tree.h) */
 };
 
@@ -62,7 +62,7 @@ int portal_call_fds(tractor_portal *p, const char *method, Json *args, const tra
 /* All that was written has left, or the connection has ended: parks until then. */
 int portal_flush(tractor_portal *p);
 Session *portal_session(tractor_portal *p); /* NULL after its end */
-/* Those that nobody holds any more, whatever they still had to write. */
+/* The run is over: ends them all, whatever they still had to write. One that is still held can be let go of, and no more. */
 void portals_close(Runtime *rt);
 
 /* --- what calls and contexts share --- */

@@ -447,7 +447,8 @@ _public_ int tractor_process(void)
 
 _public_ void tractor_close(void)
 {
-        if (!runtime)
+        /* tractor_run() ends by itself. */
+        if (!runtime || runtime->own_loop)
                 return;
         /* on_end is a good place to call it, but what it frees is still in use there. */
         if (runtime->processing)

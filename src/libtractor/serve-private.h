@@ -11,12 +11,14 @@
 #define TELLS_MAX 256U
 
 struct Server {
-        Nursery *nursery; /* weak */
+        Runtime *runtime; /* weak */
+        Nursery *nursery; /* weak; closed before the last answers have left, when it has stopped */
         const tractor_method *methods;
         char **expose; /* NULL: all */
         ListNode connections;
         size_t n_connections;
-        char *stopped; /* why; NULL: it serves */
+        bool is_stopped;
+        char *stopped; /* why; NULL: nobody said */
         WaitQueue waiters;
         char *watched;
         void (*watcher)(int r, void *userdata);

@@ -13,7 +13,8 @@ Served *served_new(Connection *c, const tractor_method *method, const Message *m
 
         if (!v)
                 return NULL;
-        context_init(&v->context, false, m->ctx);
+        /* A tell may say ctx as well, which means nothing in it. */
+        context_init(&v->context, false, m->ctx && m->kind == MESSAGE_REQUEST);
         v->connection = c;
         c->n_ref++;
         v->context.served = v;

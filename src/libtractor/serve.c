@@ -83,7 +83,7 @@ static void answer_tasks(Server *s, Call *call)
 {
         Json *tasks = NULL;
 
-        if (dump_tasks(s->nursery->runtime, &tasks) < 0)
+        if (dump_tasks(s->runtime, &tasks) < 0)
                 call_fail(call, ERROR_INTERNAL, NULL, "out of memory");
         else
                 call_reply(call, tasks, NULL, 0);
@@ -112,8 +112,9 @@ static void on_request(Session *session, Call *call, const Message *m, void *use
         Served *v;
         int r;
 
-        if (s->stopped)
-                call_fail(call, ERROR_ACTOR_STOPPED, NULL, "this actor is stopping: %s", s->stopped);
+        if (s->is_stopped)
+                call_fail(call, ERROR_ACTOR_STOPPED, NULL, "this actor is stopping: %s",
+                                s->stopped ?: "it was asked to");
         else if (streq(m->method, "$/methods"))
                 answer_methods(s, call);
         else if (streq(m->method, "$/tasks"))
@@ -138,7 +139,7 @@ static void on_request(Session *session, Call *call, const Message *m, void *use
 static void on_notification(Session *session, const Message *m, void *userdata)
 {
         Connection *c = userdata;
-        const tractor_method *method = c->server->stopped ? NULL : find_method(c->server, m->method);
+        const tractor_method *method = c->server->is_stopped ? NULL : find_method(c->server, m->method);
         bool counted = session_said_hello(session);
         Served *v;
 
@@ -186,6 +187,7 @@ int server_new(Nursery *n, const tractor_method *methods, char *const *expose, S
         if (!s)
                 return -ENOMEM;
         s->nursery = n;
+        s->runtime = n->runtime;
         s->methods = methods;
         list_init(&s->connections);
         wait_queue_init(&s->waiters);
@@ -230,8 +232,7 @@ static int connection_new(Server *s, const ServedPeer *peer, Connection **ret)
 
 int server_accept(Server *s, int fd, const ServedPeer *peer)
 {
-        const SessionOptions so = { .name = s->nursery->runtime->options.name
-                                                            ?: program_invocation_short_name,
+        const SessionOptions so = { .name = s->runtime->options.name ?: program_invocation_short_name,
                 .path = tractor_path(),
                 .peer_path = peer->path,
                 .last_id = peer->last_id,
@@ -248,7 +249,7 @@ int server_accept(Server *s, int fd, const ServedPeer *peer)
                         safe_close(peer->output);
                 return r;
         }
-        r = session_new(s->nursery->runtime->event, fd, &so, &vtable, c, &c->session);
+        r = session_new(s->runtime->event, fd, &so, &vtable, c, &c->session);
         if (r < 0) {
                 connection_unref(c);
                 return r;
@@ -275,16 +276,17 @@ void server_peer_exited(Server *s, const char *path, const char *id, Json *exit)
                 Connection *c = LIST_ENTRY(i, Connection, node);
 
                 if (streq_ptr(c->path, path) && (!id || streq_ptr(c->id, id)) && !c->drain.timers)
-                        drain_begin(&c->drain, &s->nursery->runtime->timers, c->session, drained);
+                        drain_begin(&c->drain, &s->runtime->timers, c->session, drained);
         }
-        (void) runtime_arm(s->nursery->runtime);
+        (void) runtime_arm(s->runtime);
 }
 
 void server_stop(Server *s, const char *reason)
 {
-        /* Without memory it has stopped all the same. */
-        if (!s->stopped)
-                s->stopped = strdup(reason ?: "it was asked to");
+        /* Without memory it has stopped all the same, only that nobody learns why. */
+        if (!s->is_stopped && reason)
+                s->stopped = strdup(reason);
+        s->is_stopped = true;
 }
 
 static bool is_flushed(const Server *s)

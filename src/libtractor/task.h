@@ -84,7 +84,7 @@ struct Runtime {
         FiberPool fibers;
         ListNode ready;
         ListNode tasks;
-        ListNode portals; /* that nobody holds any more, see portal.c */
+        ListNode portals; /* see portal.c */
         unsigned n_tasks, max_tasks;
         uint64_t last_id;
         Task *running;

@@ -127,7 +127,7 @@ int tree_new_actor(Runtime *rt, int channel, Tree **ret)
         _cleanup_close_ int fd = channel;
         const char *path = getenv("TRACTOR_PATH"), *slash = path ? strrchr(path, '/') : NULL;
         const char *instance = getenv("TRACTOR_INSTANCE");
-        int r = tree_new(rt, &t);
+        int r = path ? tree_new(rt, &t) : -EINVAL;
 
         if (r < 0)
                 return r;

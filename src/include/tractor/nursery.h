@@ -45,7 +45,7 @@ typedef struct tractor_nursery_options {
 /* `o` may be NULL. The nursery has a cancel scope of its own, which the calling task is in until it closes it. */
 int tractor_nursery_open(const tractor_nursery_options *o, tractor_nursery **ret);
 /* Waits for all in it, and frees it (*n is NULL then). `r` is how the block ended: a negative one cancels what is in the nursery, and
- * counts as a failure like the others. One failure is returned as it is, several as -ETOOMANYREFS. */
+ * counts as a failure like the others. One failure is returned as it is, several as -ETOOMANYREFS, the first 64 as its causes. */
 int tractor_nursery_close(tractor_nursery **n, int r);
 tractor_scope *tractor_nursery_scope(
                 tractor_nursery *n); /* borrowed: to cancel it, or to move its deadline */
@@ -95,7 +95,7 @@ int tractor_start_actor(
  * another code than 0 is its failure. `ret` may be NULL. */
 int tractor_run_actor(tractor_nursery *n, const char *name, const char *method, struct json_object *args,
                 const tractor_actor_options *o, tractor_future **ret);
-/* As often as wanted, also after the nursery was closed. 0 and a new reference, or its failure. */
+/* As often as wanted, also after the nursery was closed. 0 and a new reference, or its failure; -EINTR: it was cancelled. */
 int tractor_future_wait(tractor_future *f, struct json_object **ret);
 bool tractor_future_is_done(const tractor_future *f);
 tractor_future *tractor_future_unref(tractor_future *f);

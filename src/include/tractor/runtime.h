@@ -86,6 +86,7 @@ int tractor_get_events(void); /* POLLIN */
 int tractor_get_timeout(
                 uint64_t *ret); /* absolute, CLOCK_MONOTONIC; 0: at once; TRACTOR_FOREVER: when the descriptor says so */
 int tractor_process(void); /* works off what is due, and returns; 0: on_end was called */
-void tractor_close(void);  /* ends what has not ended, without waiting for actors */
+void tractor_close(
+                void); /* ends what has not ended, without waiting for actors; not what tractor_run() runs */
 
 TRACTOR_END_DECLS

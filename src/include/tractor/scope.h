@@ -24,7 +24,7 @@ typedef struct tractor_scope tractor_scope;
 tractor_scope *tractor_scope_open(void);
 /* Cancelled `usec` from now; closing it is no error. */
 tractor_scope *tractor_move_on_after(uint64_t usec);
-/* The same; closing it after its deadline struck is -ETIMEDOUT. */
+/* The same; closing it with the -ECANCELED of its deadline is -ETIMEDOUT. Who was done all the same has no error. */
 tractor_scope *tractor_fail_after(uint64_t usec);
 /* Cancels from outside don't reach in: for cleanup that itself must wait. Give it a deadline. */
 tractor_scope *tractor_shield(uint64_t usec);
