@@ -179,7 +179,7 @@ static int start_private(Tree *t, int *ret)
 {
         _cleanup_free_ char *path = NULL, *text = NULL;
         DaemonOptions o = { .event = t->runtime->event,
-                .backend = t->runtime->options.backend,
+                .backend = t->runtime->options.backend ?: getenv("TRACTOR_BACKEND"),
                 .log_level = getenv("TRACTOR_LOG_LEVEL") ?: "crit" };
         Surroundings s;
         int r;
