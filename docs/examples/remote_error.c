@@ -40,7 +40,8 @@ static const tractor_method methods[] = { { "divide", divide }, { "delegate", de
 static void print(const tractor_error *e)
 {
         printf("a %s in %s, passed on by", tractor_error_type(e), tractor_error_actor(e));
-        for (size_t i = 0; i < tractor_error_n_relay(e); i++)
+        /* The first of its way is where it arose. */
+        for (size_t i = 1; i < tractor_error_n_relay(e); i++)
                 printf(" %s", tractor_error_relay(e, i));
         printf("\n");
         fflush(stdout);

@@ -147,7 +147,7 @@ def without_a_supervisor_that_was_named(backend):
 def of_no_such_backend(backend):
     done = subprocess.run([os.path.join(FOLDER, "single_func")], env=dict(os.environ, TRACTOR_BACKEND="none"),
                           capture_output=True, text=True, check=False, timeout=BOUND)
-    assert done.returncode == 1 and done.stderr.startswith("single_func: "), done
+    assert done.returncode == 1 and "--backend=none" in done.stderr and "\nsingle_func: " in done.stderr, done
 
 
 def can_be_watched(backend):
