@@ -22,13 +22,13 @@ static bool ended_well(Json *exit)
 static tractor_error *error_of_end(const Child *c, Json *params)
 {
         Json *exit = json_get(params, "exit"), *error = json_get(params, "error"), *data = NULL;
-        char text[128];
+        char text[256];
 
         if (error)
                 return error_from_json(error);
         if (!exit || ended_well(exit))
                 return NULL;
-        error_describe_end(exit, text, sizeof(text));
+        error_describe_end(exit, json_get_string(params, "message", NULL), text, sizeof(text));
         if (json_pack(&data, "{actor:s, exit:O, backtrace:O?}", c->path, exit,
                             json_get(params, "backtrace")) < 0)
                 return NULL;

@@ -41,7 +41,9 @@ static void on_peer_exited(Tree *t, Json *params)
                 tractor_portal *p = LIST_ENTRY(i, tractor_portal, watched);
 
                 if (id && streq_ptr(tractor_portal_id(p), id))
-                        portal_peer_exited(p, json_get(params, "exit"), json_get(params, "backtrace"));
+                        portal_peer_exited(p, json_get(params, "exit"),
+                                        json_get_string(params, "message", NULL),
+                                        json_get(params, "backtrace"));
         }
         if (t->server && path)
                 server_peer_exited(t->server, path, id, json_get(params, "exit"));

@@ -301,6 +301,7 @@ static void overflow(tractor_portal *p)
 {
         CHECK_EQ(tractor_portal_call(p, "overflows", NULL, NULL), -EOWNERDEAD);
         check_crash("descends");
+        CHECK(strstr(tractor_error_message(tractor_last_error()), "overflowed"));
 }
 
 static void an_overflow_is_called_one(void)
