@@ -384,7 +384,7 @@ static void climbs(tractor_portal *p)
         CHECK_STR(tractor_error_relay(e, 0), tractor_error_actor(e));
         CHECK_STR(tractor_error_relay(e, 1), tractor_portal_path(p));
         text = tractor_error_format(e);
-        CHECK(strstr(text, "passed on by /"));
+        CHECK(strstr(text, "by way of /"));
         free(text);
 }
 

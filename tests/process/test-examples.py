@@ -31,7 +31,7 @@ EXAMPLES = {
     "quick_cluster": (130, [r"{base}/n1/core-0 is process \d+", "Ctrl-C"], [], ["quick_cluster: Interrupted: interrupted by SIGINT"]),
     "nested_tree": (0, ["8 leaves"], ["{base}/n1/branch-1/n1/branch-0/n1/branch-1"], []),
     "remote_error": (1, ["a DivisionByZero in {base}/n1/manager/n1/divider, passed on by {base}/n1/manager"], [],
-                     ["remote_error: DivisionByZero: 1 can't be divided by 0, in {base}/n1/manager/n1/divider, passed on by {base}/n1/manager"]),
+                     ["remote_error: DivisionByZero: 1 can't be divided by 0, in {base}/n1/manager/n1/divider, by way of {base}/n1/manager/n1/divider, {base}/n1/manager"]),
     "service_discovery": (0, ["before: nobody", "waiting for 'greeter'", "now: {base}/n1/polite", '{base}/n1/polite says "good day"',
                               "after: nobody"], [], []),
     "broadcast_fanout": (0, [r"subscriber 0 had [1-9]\d* and lost [1-9]\d*", "21 subscribers had all 2000 items"], [], []),
