@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* A pool of workers on a nursery that may use 64 MiB in all. One of them leaks: the kernel ends that one alone, the nursery keeps what became
- * of it, and the others find their primes. Where this host can't enforce limits of memory, nobody leaks.
+/* A pool of workers on a nursery that may use 64 MiB in all. One of them leaks: the kernel ends that one
+ * alone, the nursery keeps what became of it, and the others find their primes. Where this host can't
+ * enforce limits of memory, nobody leaks.
  *
  * Watch it from another terminal:  tractorctl top */
 #include <errno.h>
@@ -92,7 +93,7 @@ static bool limits_hold(void)
         bool hold = false;
 
         if (tractor_control("supervisor.status", NULL, &status) >= 0 &&
-            json_object_object_get_ex(status, "controllers", &controllers))
+                        json_object_object_get_ex(status, "controllers", &controllers))
                 hold = controllers && strstr(json_object_get_string(controllers), "memory");
         json_object_put(status);
         return hold;
@@ -128,7 +129,10 @@ static int leak_and_tell(tractor_nursery *n)
 static int body(void *unused)
 {
         struct json_object *limits = json_object_new_object();
-        tractor_nursery_options o = { .size = sizeof(o), .name = "pool", .strategy = "one_cancels_one", .limits = limits,
+        tractor_nursery_options o = { .size = sizeof(o),
+                .name = "pool",
+                .strategy = "one_cancels_one",
+                .limits = limits,
                 .limits_optional = true };
         Pool pool = { 0 };
         TRACTOR_NURSERY(n);

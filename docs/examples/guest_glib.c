@@ -1,13 +1,15 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Tasks in a main loop of GLib's, beside its own sources: a GSource asks tractor what to poll for, and lets it work.
+/* An actor's root in a main loop of GLib's, beside its own sources: a GSource asks tractor what to poll for,
+ * and lets it work.
  *
- *         build/docs/examples/guest_glib          watch it with: watch -n 0.2 'ps f -o pid,args -C guest_glib' */
+ * Watch it from another terminal:  watch -n 0.1 tractorctl tree */
 
 #include <glib.h>
+#include <json-c/json.h>
 #include <stdio.h>
 #include <string.h>
-
 #include <tractor/tractor.h>
+#include <unistd.h>
 
 /* --- what any program of GLib's needs: 50 lines --- */
 
@@ -56,36 +58,81 @@ static GSource *host_attach(GMainContext *context)
 
 /* --- the program --- */
 
-static int count(void *unused)
+static int beat(tractor_context *ctx, struct json_object *args, struct json_object **ret_result)
 {
-        for (int i = 1; i <= 3; i++) {
-                int r = tractor_sleep(100 * TRACTOR_MSEC);
+        int r = tractor_context_started(ctx, NULL, NULL);
 
-                if (r < 0)
-                        return r;
-                printf("task %s: %d\n", tractor_task_name(), i);
+        for (int i = 1; i <= 3 && r >= 0; i++) {
+                r = tractor_sleep(100 * TRACTOR_MSEC);
+                if (r >= 0)
+                        r = tractor_send(ctx, json_object_new_int(i));
         }
+        return r;
+}
+
+static int pid(tractor_context *ctx, struct json_object *args, struct json_object **ret_result)
+{
+        *ret_result = json_object_new_int(getpid());
         return 0;
 }
 
-static int body(void *unused)
+static const tractor_method methods[] = { { "beat", beat }, { "pid", pid }, { NULL } };
+
+/* A task that listens to the actor while GLib's own sources go on. */
+static int listen_to(void *portal)
 {
+        TRACTOR_CLEANUP(tractor_context_dropp) tractor_context *ctx = NULL;
+        struct json_object *item;
+        int r = tractor_context_open(portal, "beat", NULL, NULL, &ctx, NULL);
+
+        if (r < 0)
+                return r;
+        while ((r = tractor_receive(ctx, &item)) > 0) {
+                printf("actor: beat %s\n", json_object_to_json_string(item));
+                json_object_put(item);
+        }
+        return tractor_context_close(&ctx, r, NULL);
+}
+
+static int listen_and_ask(tractor_portal *portal)
+{
+        struct json_object *answer = NULL;
         TRACTOR_NURSERY(n);
         int r = tractor_nursery_open(NULL, &n);
 
         if (r >= 0)
-                r = tractor_start_task(n, "one", count, NULL, NULL);
+                r = tractor_start_task(n, "listener", listen_to, portal, NULL);
         if (r >= 0)
-                r = tractor_start_task(n, "two", count, NULL, NULL);
+                r = tractor_portal_call(portal, "pid", NULL, &answer);
+        if (r >= 0)
+                printf("actor: process %s\n", json_object_to_json_string(answer));
+        json_object_put(answer);
         return tractor_nursery_close(&n, r);
 }
 
-static int result = 1;
+static int body(void *unused)
+{
+        tractor_portal *portal = NULL;
+        TRACTOR_NURSERY(n);
+        int r = tractor_nursery_open(NULL, &n);
+
+        if (r >= 0)
+                r = tractor_start_actor(n, "heart", NULL, &portal);
+        if (r >= 0)
+                r = listen_and_ask(portal);
+        if (r >= 0)
+                r = tractor_portal_cancel_actor(portal, "enough");
+        tractor_portal_unref(portal);
+        return tractor_nursery_close(&n, r);
+}
+
+static int status = 1;
 
 static void on_end(int r, void *loop)
 {
-        printf("tasks: %s\n", r < 0 ? strerror(-r) : "done");
-        result = r < 0 ? 1 : 0;
+        if (!tractor_is_actor())
+                printf("tractor: %s\n", r < 0 ? strerror(-r) : "done");
+        status = r < 0 ? 1 : 0;
         g_main_loop_quit(loop);
 }
 
@@ -95,16 +142,19 @@ static gboolean on_tick(gpointer unused)
         return G_SOURCE_CONTINUE;
 }
 
+/* The same binary is the actor, in a main loop of its own. */
 int main(void)
 {
+        tractor_options options = { .size = sizeof(options), .methods = methods };
         g_autoptr(GMainLoop) loop = g_main_loop_new(NULL, FALSE);
         g_autoptr(GSource) source = NULL;
 
-        if (tractor_open(NULL, body, loop, on_end) < 0)
+        if (tractor_open(&options, body, loop, on_end) < 0)
                 return 1;
         source = host_attach(NULL);
-        (void) g_timeout_add(100, on_tick, NULL);
+        if (!tractor_is_actor())
+                (void) g_timeout_add(50, on_tick, NULL);
         g_main_loop_run(loop);
         tractor_close();
-        return result;
+        return status;
 }

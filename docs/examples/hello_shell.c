@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* An actor in shell: a program that reads a request a line and prints an answer a line is one. Its half is greeter.sh.
+/* An actor in shell: a program that reads a request a line and prints an answer a line is one. Its half is
+ * greeter.sh.
  *
  * Watch it from another terminal:  watch -n 0.1 tractorctl tree */
 #include <json-c/json.h>
@@ -9,8 +10,8 @@
 static int body(void *unused)
 {
         static const char *const exec[] = { "sh", EXAMPLES "/greeter.sh", NULL };
-        struct json_object *keys = json_tokener_parse("{\"channel\":\"stdio\"}"), *args = json_object_new_object(),
-                           *answer = NULL;
+        struct json_object *keys = json_tokener_parse("{\"channel\":\"stdio\"}"),
+                           *args = json_object_new_object(), *answer = NULL;
         tractor_actor_options o = { .size = sizeof(o), .exec = exec, .keys = keys };
         tractor_portal *portal = NULL;
         TRACTOR_NURSERY(n);

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* An asyncio program in Python is an actor of a root in C: a dialog goes back and forth between the two loops, and the mean rate of
- * round trips is printed. The actor's half is asyncio_echo.py.
+/* An asyncio program in Python is an actor of a root in C: a dialog goes back and forth between the two
+ * loops, and the mean rate of round trips is printed. The actor's half is asyncio_echo.py.
  *
  * Watch it from another terminal:  watch -n 0.1 tractorctl tree */
 #include <json-c/json.h>
@@ -30,7 +30,7 @@ static int play(tractor_portal *portal)
         }
         if (r > 0)
                 printf("%d round trips, %.0f a second\n", ROUNDS,
-                       ROUNDS * (double) TRACTOR_SEC / (double) (tractor_now() - began));
+                                ROUNDS * (double) TRACTOR_SEC / (double) (tractor_now() - began));
         if (r >= 0)
                 r = tractor_stop(ctx);
         r = tractor_context_close(&ctx, r, &result);
@@ -43,8 +43,9 @@ static int play(tractor_portal *portal)
 static int body(void *unused)
 {
         static const char *const exec[] = { "python3", EXAMPLES "/asyncio_echo.py", NULL };
-        struct json_object *keys = json_tokener_parse("{\"channel\":\"fd\",\"ready\":\"channel\",\"env\":{\"PYTHONPATH\":\"" PYTHON
-                                                      "\"}}");
+        struct json_object *keys = json_tokener_parse(
+                        "{\"channel\":\"fd\",\"ready\":\"channel\",\"env\":{\"PYTHONPATH\":\"" PYTHON
+                        "\"}}");
         tractor_actor_options o = { .size = sizeof(o), .exec = exec, .keys = keys };
         tractor_portal *portal = NULL;
         TRACTOR_NURSERY(n);

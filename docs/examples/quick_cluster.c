@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* One actor a processor, asked for its pid; then the root is interrupted, as by Ctrl-C, and the whole tree goes. Ends with status 130.
+/* One actor a processor, asked for its pid; then the root is interrupted, as by Ctrl-C, and the whole tree
+ * goes. Ends with status 130.
  *
  * Watch it from another terminal:  watch -n 0.1 'tractorctl tree; pgrep -a core' */
 #include <json-c/json.h>
@@ -25,7 +26,7 @@ static int ask_all(const tractor_cluster *cluster)
                 r = tractor_portal_call(cluster->portals[i], "pid", NULL, &result);
                 if (r >= 0)
                         printf("%s is process %s\n", tractor_portal_path(cluster->portals[i]),
-                               json_object_to_json_string(result));
+                                        json_object_to_json_string(result));
                 json_object_put(result);
                 result = NULL;
         }

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* An error two processes away arrives with its name, what it is about, and the way it took. Ends with status 1.
+/* An error two processes away arrives with its name, what it is about, and the way it took. Ends with status
+ * 1.
  *
  * Watch it from another terminal:  watch -n 0.1 tractorctl tree */
 #include <json-c/json.h>
@@ -12,7 +13,8 @@ static int divide(tractor_context *ctx, struct json_object *args, struct json_ob
         int b = json_object_get_int(json_object_array_get_idx(args, 1));
 
         if (b == 0)
-                return tractor_fail_with("DivisionByZero", json_object_get(args), "%d can't be divided by 0", a);
+                return tractor_fail_with(
+                                "DivisionByZero", json_object_get(args), "%d can't be divided by 0", a);
         *ret_result = json_object_new_int(a / b);
         return 0;
 }
@@ -35,6 +37,16 @@ static int delegate(tractor_context *ctx, struct json_object *args, struct json_
 
 static const tractor_method methods[] = { { "divide", divide }, { "delegate", delegate }, { NULL } };
 
+static void print(const tractor_error *e)
+{
+        printf("a %s in %s, passed on by", tractor_error_type(e), tractor_error_actor(e));
+        /* The first of its way is where it arose. */
+        for (size_t i = 1; i < tractor_error_n_relay(e); i++)
+                printf(" %s", tractor_error_relay(e, i));
+        printf("\n");
+        fflush(stdout);
+}
+
 static int body(void *unused)
 {
         struct json_object *args = json_object_new_array();
@@ -45,14 +57,11 @@ static int body(void *unused)
         json_object_array_add(args, json_object_new_int(0));
         if (r >= 0)
                 r = tractor_run_actor(n, "manager", "delegate", args, NULL, NULL);
+        else
+                json_object_put(args);
         r = tractor_nursery_close(&n, r);
-        if (r < 0 && tractor_last_error()) {
-                const tractor_error *e = tractor_last_error();
-
-                printf("a %s in %s, relayed by %zu actors\n", tractor_error_type(e), tractor_error_actor(e),
-                       tractor_error_n_relay(e));
-                fflush(stdout);
-        }
+        if (r < 0 && tractor_last_error())
+                print(tractor_last_error());
         return r;
 }
 

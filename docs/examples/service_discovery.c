@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* An actor registers a name; others, who know nothing but that, find it, wait for it, and learn at once that it has gone.
+/* An actor registers a name; others, who know nothing but that, find it, wait for it, and learn at once that
+ * it has gone.
  *
  * Watch it from another terminal:  watch -n 0.1 tractorctl tree */
 #include <json-c/json.h>
@@ -52,28 +53,37 @@ static int look(const char *when)
         return r;
 }
 
+/* The client is there before what it asks for; leaving the inner nursery waits for it. */
+static int meet(tractor_nursery *actors, tractor_portal **ret)
+{
+        struct json_object *args;
+        TRACTOR_NURSERY(clients);
+        int r = tractor_nursery_open(NULL, &clients);
+
+        if (r >= 0)
+                r = tractor_start_task(clients, "client", client, NULL, NULL);
+        if (r >= 0)
+                r = tractor_start_actor(actors, "polite", NULL, ret);
+        if (r >= 0) {
+                args = json_object_new_object();
+                json_object_object_add(args, "name", json_object_new_string("greeter"));
+                r = tractor_portal_call(*ret, "serve_as", args, NULL);
+        }
+        if (r >= 0)
+                r = look("now");
+        return tractor_nursery_close(&clients, r);
+}
+
 static int body(void *unused)
 {
-        struct json_object *name = json_object_new_object();
         tractor_portal *portal = NULL;
         TRACTOR_NURSERY(n);
         int r = tractor_nursery_open(NULL, &n);
 
-        json_object_object_add(name, "name", json_object_new_string("greeter"));
         if (r >= 0)
                 r = look("before");
         if (r >= 0)
-                r = tractor_start_task(n, "client", client, NULL, NULL);
-        if (r >= 0)
-                r = tractor_start_actor(n, "polite", NULL, &portal);
-        if (r >= 0)
-                r = tractor_portal_call(portal, "serve_as", name, NULL);
-        else
-                json_object_put(name);
-        if (r >= 0)
-                r = look("now");
-        while (r >= 0 && tractor_nursery_n_tasks(n) > 0)
-                r = tractor_sleep(TRACTOR_MSEC);
+                r = meet(n, &portal);
         if (r >= 0)
                 r = tractor_portal_cancel_actor(portal, "done");
         if (r >= 0)

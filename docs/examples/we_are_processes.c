@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* An actor a processor, each a process; then one of them fails, and all of them are gone. Ends with status 1, and says why.
+/* An actor a processor, each a process; then one of them fails, and all of them are gone. Ends with status
+ * 1, and says why.
  *
  * Watch it from another terminal:  watch -n 0.1 'pgrep -a worker; tractorctl tree' */
 #include <json-c/json.h>

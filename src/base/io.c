@@ -134,6 +134,14 @@ int fd_set_cloexec(int fd, bool on)
         return set_flag(fd, F_GETFD, F_SETFD, FD_CLOEXEC, on);
 }
 
+int open_missing_stdio(void)
+{
+        for (int fd = 0; fd < 3; fd++)
+                if (fcntl(fd, F_GETFD) < 0 && open("/dev/null", O_RDWR) != fd)
+                        return -EBADF;
+        return 0;
+}
+
 int fd_check_reserve(int fd)
 {
         struct rlimit limit;

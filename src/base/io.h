@@ -38,6 +38,8 @@ ssize_t writev_nosignal(int fd, const struct iovec *iov, size_t n);
 
 int fd_set_nonblock(int fd, bool on);
 int fd_set_cloexec(int fd, bool on);
+/* Descriptors 0 to 2 are taken for stdio everywhere: no socket may get such a number. */
+int open_missing_stdio(void);
 
 /* The last descriptors before the limit are kept by nobody, so that what is opened for a moment (a file of /proc or
  * cgroupfs, a message's) always can be. -EMFILE when fd, the lowest that was free, is one of them. */

@@ -131,15 +131,6 @@ static int parse_arguments(Keeper *k, Options *o, char **argv)
         return r < 0 ? log_errno(r, "--owner-fd needs --embedded") : 1;
 }
 
-/* Descriptors 0 to 2 are taken for stdio everywhere: no socket may get such a number. */
-static int open_missing_stdio(void)
-{
-        for (int fd = 0; fd < 3; fd++)
-                if (fcntl(fd, F_GETFD) < 0 && open("/dev/null", O_RDWR) != fd)
-                        return -EBADF;
-        return 0;
-}
-
 /* What the keeper takes for itself is given back in each child. A refusal is no failure: it does without. */
 static int protect(Keeper *k)
 {
@@ -226,7 +217,7 @@ static int run(Keeper *k, Options *o)
 {
         int r;
 
-        if ((r = open_missing_stdio()) < 0 || (r = protect(k)) < 0 || (r = name_instance(k, o)) < 0)
+        if ((r = protect(k)) < 0 || (r = name_instance(k, o)) < 0)
                 return log_errno(r, "preparing");
         /* A terminal's signals are for the owner, who decides. Fails for a group's leader, who gets none. */
         if (k->embedded)
@@ -243,7 +234,9 @@ int main(int argc, char **argv)
         int r;
 
         log_setup("tractord", LOG_INFO);
-        r = parse_arguments(&keeper, &options, argv);
+        r = open_missing_stdio(); /* before anything else takes such a number */
+        if (r >= 0)
+                r = parse_arguments(&keeper, &options, argv);
         if (r > 0) {
                 log_never_wait();
                 r = run(&keeper, &options);

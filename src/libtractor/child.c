@@ -22,9 +22,9 @@ static bool ended_well(Json *exit)
 static tractor_error *error_of_exit(const Child *c, Json *params, Json *exit)
 {
         Json *data = NULL;
-        char text[128];
+        char text[256];
 
-        error_describe_end(exit, text, sizeof(text));
+        error_describe_end(exit, json_get_string(params, "message", NULL), text, sizeof(text));
         if (json_pack(&data, "{actor:s, exit:O, backtrace:O?}", c->path, exit,
                             json_get(params, "backtrace")) < 0)
                 return NULL;

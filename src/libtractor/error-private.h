@@ -37,5 +37,5 @@ void error_clear(void);
 tractor_error *error_of_result(tractor_error *last, int r, const char *where);
 /* The protocol's error object; borrowed. NULL where there was no memory to make one. */
 Json *error_object(const tractor_error *e);
-/* How a process ended, in words: "killed by SIGKILL (signal)". */
-void error_describe_end(Json *exit, char *text, size_t size);
+/* How a process ended, in words: "killed by SIGKILL (signal)"; `message`: of its crash report, or NULL. */
+void error_describe_end(Json *exit, const char *message, char *text, size_t size);

@@ -81,13 +81,14 @@ _public_ const char *tractor_error_relay(const tractor_error *e, size_t i)
         return item(e, "relay", i);
 }
 
-void error_describe_end(Json *exit, char *text, size_t size)
+void error_describe_end(Json *exit, const char *message, char *text, size_t size)
 {
         const char *signal = json_get_string(exit, "signal", NULL),
                    *cause = json_get_string(exit, "cause", "unknown");
 
         if (signal)
-                (void) snprintf(text, size, "killed by %s (%s)", signal, cause);
+                (void) snprintf(text, size, "killed by %s (%s)%s%s", signal, cause, message ? ": " : "",
+                                message ?: "");
         else
                 (void) snprintf(text, size, "ended with code %d (%s)",
                                 (int) json_get_integer(exit, "code", -1), cause);

@@ -33,12 +33,12 @@ static int code_of(const Answer *a)
 static int fail_died(tractor_portal *p)
 {
         Json *data = NULL;
-        char text[128] = "has died";
+        char text[256] = "has died";
 
         if (json_pack(&data, "{actor:s?, exit:O, backtrace:O?}", p->path, p->exit, p->backtrace) < 0)
                 return error_raise(NULL);
         if (p->exit)
-                error_describe_end(p->exit, text, sizeof(text));
+                error_describe_end(p->exit, p->crash, text, sizeof(text));
         return error_fail(ERROR_ACTOR_DIED, NULL, data, "%s %s", p->path ?: "the peer", text);
 }
 

@@ -17,6 +17,7 @@ static void portal_free(tractor_portal *p)
         p->session = session_free(p->session);
         json_unref(p->exit);
         json_unref(p->backtrace);
+        free(p->crash);
         free(p->path);
         free(p->id);
         free(p);
@@ -194,13 +195,14 @@ static void drained(Drain *d)
         tractor_portal_unref(p);
 }
 
-void portal_peer_exited(tractor_portal *p, Json *exit, Json *backtrace)
+void portal_peer_exited(tractor_portal *p, Json *exit, const char *crash, Json *backtrace)
 {
         if (p->exited)
                 return;
         p->exited = true;
         p->exit = exit ? json_ref(exit) : NULL;
         p->backtrace = backtrace ? json_ref(backtrace) : NULL;
+        (void) free_and_strdup(&p->crash, crash); /* without memory it is not said */
         if (p->session) {
                 drain_begin(&p->drain, &p->runtime->timers, p->session, drained);
                 (void) runtime_arm(p->runtime);

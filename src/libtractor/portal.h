@@ -38,6 +38,7 @@ struct tractor_portal {
         bool exited;  /* the peer's process has */
         bool telling; /* of that: what fails now fails of it */
         Json *exit, *backtrace;
+        char *crash;      /* what it said of it */
         uint64_t lost_at; /* the connection's end */
         const PortalHooks *hooks;
         void *userdata;
@@ -52,8 +53,8 @@ struct tractor_portal {
 /* Consumes fd, on failure too. */
 int portal_new(Runtime *rt, int fd, const PortalOptions *o, tractor_portal **ret);
 /* The peer's process has ended (on the supervisor's word, which may overtake what the peer said last and is still in the socket): reads
- * that first, then what is open fails with ActorDied, `exit` and `backtrace` (both borrowed, may be NULL). */
-void portal_peer_exited(tractor_portal *p, Json *exit, Json *backtrace);
+ * that first, then what is open fails with ActorDied, `exit`, `crash` and `backtrace` (borrowed, may be NULL). */
+void portal_peer_exited(tractor_portal *p, Json *exit, const char *crash, Json *backtrace);
 /* Sends a notification that needs no credit ($/ready, $/result). Consumes params. Not a checkpoint. */
 int portal_notify(tractor_portal *p, const char *method, Json *params);
 /* tractor_portal_call_with(), with one descriptor to send (or -EBADF; consumed) and room for those of the answer: *n_fds in, out. */

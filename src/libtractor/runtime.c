@@ -4,6 +4,7 @@
 #include <stdio.h>
 #include <unistd.h>
 
+#include "base/io.h"
 #include "libtractor/actor.h"
 #include "libtractor/crash-hooks.h"
 #include "libtractor/dump.h"
@@ -189,6 +190,9 @@ static int runtime_new(const tractor_options *o, bool own_loop, Runtime **ret)
                 return -EBUSY;
         if (o && o->size < sizeof(*o))
                 return -EINVAL;
+        r = open_missing_stdio();
+        if (r < 0)
+                return r;
         rt = calloc(1, sizeof(*rt));
         if (!rt)
                 return -ENOMEM;

@@ -41,7 +41,9 @@ static void on_peer_exited(Tree *t, Json *params)
                 tractor_portal *p = LIST_ENTRY(i, tractor_portal, watched);
 
                 if (id && streq_ptr(tractor_portal_id(p), id))
-                        portal_peer_exited(p, json_get(params, "exit"), json_get(params, "backtrace"));
+                        portal_peer_exited(p, json_get(params, "exit"),
+                                        json_get_string(params, "message", NULL),
+                                        json_get(params, "backtrace"));
         }
         if (t->server && path)
                 server_peer_exited(t->server, path, id, json_get(params, "exit"));
@@ -179,7 +181,7 @@ static int start_private(Tree *t, int *ret)
 {
         _cleanup_free_ char *path = NULL, *text = NULL;
         DaemonOptions o = { .event = t->runtime->event,
-                .backend = t->runtime->options.backend,
+                .backend = t->runtime->options.backend ?: getenv("TRACTOR_BACKEND"),
                 .log_level = getenv("TRACTOR_LOG_LEVEL") ?: "crit" };
         Surroundings s;
         int r;

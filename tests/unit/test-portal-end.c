@@ -139,7 +139,7 @@ static int tells_exit(void *userdata)
         CHECK_EQ(tractor_wait_child(t->f->pid, &info), 0);
         CHECK_EQ(info.si_status, SIGKILL);
         t->told = tractor_now();
-        portal_peer_exited(t->p, exit, NULL);
+        portal_peer_exited(t->p, exit, NULL, NULL);
         return 0;
 }
 
@@ -190,7 +190,7 @@ static int overtaken(void *unused)
         CHECK_EQ(socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, fds), 0);
         CHECK_EQ(portal_new(runtime, fds[0], &o, &p), 0);
         CHECK_EQ(write(fds[1], said, strlen(said)), (ssize_t) strlen(said));
-        portal_peer_exited(p, exit, NULL);
+        portal_peer_exited(p, exit, NULL, NULL);
         CHECK_EQ(tractor_portal_call(p, "ask", NULL, &answer), 0);
         CHECK_STR(json_string(answer), "last words");
         /* Somebody still holds the other end, and half a line is there. */

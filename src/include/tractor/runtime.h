@@ -48,7 +48,7 @@ typedef struct tractor_options {
         size_t stack_size;  /* of a task, bytes; 0: 256 KiB. Memory is used as it is touched */
         unsigned max_tasks; /* 0: 30 000 */
         uint64_t stall_usec; /* a task that runs that long without a checkpoint is named on stderr; 0: 1 s, TRACTOR_FOREVER: never */
-        const char *backend; /* of a private supervisor; NULL: the best there is */
+        const char *backend; /* of a private supervisor; NULL: $TRACTOR_BACKEND, else the best there is */
 } tractor_options;
 
 /* Runs all of it, and returns when everything has ended: what `main` returned, or 0 where it was cancelled by tractor_cancel_all(); -EINTR
