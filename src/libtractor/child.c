@@ -1,7 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include <errno.h>
 #include <fcntl.h>
-#include <stdio.h>
 #include <unistd.h>
 
 #include "base/io.h"
@@ -19,19 +18,6 @@ static bool ended_well(Json *exit)
         return streq(cause, "stop") || (streq(cause, "exit") && json_get_integer(exit, "code", -1) == 0);
 }
 
-/* How a process ended, in words. */
-static void describe_end(Json *exit, char *text, size_t size)
-{
-        const char *signal = json_get_string(exit, "signal", NULL),
-                   *cause = json_get_string(exit, "cause", "unknown");
-
-        if (signal)
-                (void) snprintf(text, size, "killed by %s (%s)", signal, cause);
-        else
-                (void) snprintf(text, size, "ended with code %d (%s)",
-                                (int) json_get_integer(exit, "code", -1), cause);
-}
-
 static tractor_error *error_of_end(const Child *c, Json *params)
 {
         Json *exit = json_get(params, "exit"), *error = json_get(params, "error"), *data = NULL;
@@ -41,7 +27,7 @@ static tractor_error *error_of_end(const Child *c, Json *params)
                 return error_from_json(error);
         if (!exit || ended_well(exit))
                 return NULL;
-        describe_end(exit, text, sizeof(text));
+        error_describe_exit(exit, text, sizeof(text));
         if (json_pack(&data, "{actor:s, exit:O, backtrace:O?}", c->path, exit,
                             json_get(params, "backtrace")) < 0)
                 return NULL;
@@ -230,6 +216,11 @@ static int family_new(Nursery *n, Tree *t, Family **ret)
 
         if (r < 0)
                 return r;
+        /* Others may have come while the one around it was opened. */
+        if (n->actors) {
+                *ret = n->actors;
+                return 0;
+        }
         f = calloc(1, sizeof(*f));
         if (!f)
                 return -ENOMEM;
@@ -383,20 +374,22 @@ int child_start(Nursery *n, const char *name, const char *entry, const tractor_a
 
         error_clear();
         r = nursery_may_start(n);
-        if (r >= 0)
-                r = family_get(n, &f);
         if (r < 0)
                 return r;
-        r = child_describe(f, name, entry, o, ret != NULL, &params, &exe);
+        /* From here on, since the caller need not be one that the nursery waits for, and what follows takes its time. */
+        nursery_child_began(n);
+        r = family_get(n, &f);
+        if (r >= 0)
+                r = child_describe(f, name, entry, o, ret != NULL, &params, &exe);
         if (r >= 0)
                 r = child_new(f, name, &c);
         if (r < 0) {
                 json_unref(params);
+                nursery_child_ended(n, NULL);
                 return r;
         }
         c->judged = judged;
         list_append(&f->children, &c->node);
-        nursery_child_began(n);
         r = spawn(c, params, TAKE_FD(exe), ret);
         c->runs = r >= 0;
         if (r < 0 || (c->ended && !judged)) {

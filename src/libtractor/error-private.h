@@ -37,3 +37,5 @@ void error_clear(void);
 tractor_error *error_of_result(tractor_error *last, int r, const char *where);
 /* The protocol's error object; borrowed. NULL where there was no memory to make one. */
 Json *error_object(const tractor_error *e);
+/* How a process ended, in words. */
+void error_describe_exit(Json *exit, char *text, size_t size);

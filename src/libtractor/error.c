@@ -351,3 +351,15 @@ _public_ const tractor_error *tractor_error_cause(const tractor_error *e, size_t
 {
         return e && i < e->n_causes ? e->causes[i] : NULL;
 }
+
+void error_describe_exit(Json *exit, char *text, size_t size)
+{
+        const char *signal = json_get_string(exit, "signal", NULL),
+                   *cause = json_get_string(exit, "cause", "unknown");
+
+        if (signal)
+                (void) snprintf(text, size, "killed by %s (%s)", signal, cause);
+        else
+                (void) snprintf(text, size, "ended with code %d (%s)",
+                                (int) json_get_integer(exit, "code", -1), cause);
+}

@@ -33,10 +33,12 @@ static int code_of(const Answer *a)
 static int fail_died(tractor_portal *p)
 {
         Json *data = NULL;
+        char text[128];
 
         if (json_pack(&data, "{actor:s?, exit:O, backtrace:O?}", p->path, p->exit, p->backtrace) < 0)
                 return error_raise(NULL);
-        return error_fail(ERROR_ACTOR_DIED, NULL, data, "%s has died", p->path ?: "the peer");
+        error_describe_exit(p->exit, text, sizeof(text));
+        return error_fail(ERROR_ACTOR_DIED, NULL, data, "%s %s", p->path ?: "the peer", text);
 }
 
 static int fail_lost(tractor_portal *p)
