@@ -163,7 +163,7 @@ static int serve(Runtime *rt, Nursery **services)
         if (r >= 0)
                 r = run(rt, s);
         server_stop(s, tractor_cancel_reason());
-        tractor_nursery_cancel(*services, tractor_cancel_reason());
+        scope_cancel((*services)->scope, tractor_cancel_reason(), rt->main_scope->canceller);
         r = tractor_nursery_close(services, r);
         (void) server_flush(s);
         rt->tree->server = NULL;
