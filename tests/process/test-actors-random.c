@@ -43,12 +43,15 @@ static bool are_causes_explained(const tractor_error *e)
         return true;
 }
 
-/* Of an actor that died, only by what is done to actors here. */
+/* Of an actor that is there no more, only by what is done to actors here: it was killed, or told to end and did. */
 static bool is_end_explained(const tractor_error *e)
 {
-        const char *signal = json_object_get_string(json_object_object_get(tractor_error_exit(e), "signal"));
+        struct json_object *exit = tractor_error_exit(e), *code;
+        const char *signal = json_object_get_string(json_object_object_get(exit, "signal"));
 
-        return signal && (streq(signal, "SIGKILL") || streq(signal, "SIGTERM"));
+        if (signal)
+                return streq(signal, "SIGKILL") || streq(signal, "SIGTERM");
+        return json_object_object_get_ex(exit, "code", &code) && json_object_get_int(code) == 0;
 }
 
 static bool is_explained(const tractor_error *e)
