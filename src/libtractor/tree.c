@@ -214,7 +214,14 @@ static int open_base(Tree *t)
         Json *params = NULL;
         int r;
 
-        name = t->is_private ? strdup(t->name) : xasprintf("%.50s-%d", t->name, (int) getpid());
+        name = t->is_private ? strdup(t->name) : xasprintf("%.40s-%d", t->name, (int) getpid());
+        /* What went with an earlier connection may still be ending under its name. */
+        if (name && t->n_connections++ > 0) {
+                char *another = xasprintf("%.50s-%u", name, t->n_connections);
+
+                free(name);
+                name = another;
+        }
         t->path = name ? xasprintf("/%s", name) : NULL;
         if (!t->path || json_pack(&params, "{parent:s, name:s, strategy:s}", "/", name, "one_cancels_one") <
                                         0)

@@ -25,7 +25,7 @@ typedef struct Tree {
         Server *server;       /* weak, while there is one: what $/accept is for */
         ListNode portals;     /* that are told of their peer's end */
         ListNode families;    /* of nurseries (child.h) */
-        unsigned n_nurseries; /* for names */
+        unsigned n_nurseries, n_connections; /* for names */
 } Tree;
 
 /* The tree of the running program; a root connects where that has not been done, and again to a successor once nothing of what went with

@@ -71,8 +71,8 @@ static int peer_exits_after_unref(void *unused)
 
         (void) tractor_portal_unref(p);
         (void) tractor_portal_unref(q);
-        portal_peer_exited(p, NULL, NULL);
-        portal_peer_exited(q, NULL, NULL);
+        portal_peer_exited(p, NULL, NULL, NULL);
+        portal_peer_exited(q, NULL, NULL, NULL);
         (void) close(peer);
         (void) close(other);
         return tractor_checkpoint();
