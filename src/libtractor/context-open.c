@@ -107,7 +107,9 @@ _public_ int tractor_context_open(tractor_portal *p, const char *method, struct 
         if (r < 0)
                 return r;
         error_clear();
-        r = portal_await_room(p);
+        r = portal_check_args(given);
+        if (r >= 0)
+                r = portal_await_room(p);
         if (r >= 0)
                 r = ask(c, method, TAKE_PTR(given), o);
         if (r < 0) {

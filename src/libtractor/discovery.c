@@ -26,14 +26,26 @@ static int ask(const char *method, const char *key, const char *value, Json **re
         return tractor_portal_call(t->control, method, params, ret);
 }
 
+/* A root is no node of the tree: nobody could connect to it. */
+static int ask_as_actor(const char *method, const char *name)
+{
+        if (task_current() && !tractor_is_actor()) {
+                error_clear();
+                return error_fail(ERROR_UNSUPPORTED, NULL, NULL,
+                                "only an actor can have names, and %s was not started as one",
+                                tractor_name());
+        }
+        return ask(method, "name", name, NULL);
+}
+
 _public_ int tractor_register(const char *name)
 {
-        return ask("actor.register", "name", name, NULL);
+        return ask_as_actor("actor.register", name);
 }
 
 _public_ int tractor_unregister(const char *name)
 {
-        return ask("actor.unregister", "name", name, NULL);
+        return ask_as_actor("actor.unregister", name);
 }
 
 static int found(const char *method, const char *name, char **ret_path)
@@ -65,34 +77,64 @@ _public_ int tractor_wait_for(const char *name, char **ret_path)
         return found("actor.wait_for", name, ret_path);
 }
 
-_public_ int tractor_connect(const char *path, tractor_portal **ret)
+/* How often a generation may be gone by the time it is connected to, before that is what is told. */
+#define CONNECT_TRIES 5
+
+static int ask_pid(Tree *t, const char *path, const char *id, pid_t *ret)
 {
-        _cleanup_json_ Json *result = NULL, *found = NULL;
-        PortalOptions o = { .path = path, .exit_told = true };
+        _cleanup_json_ Json *node = NULL;
+        Json *params = NULL;
+        int r;
+
+        if (json_pack(&params, "{path:s, fields:[s]}", path, "pid") < 0)
+                return -ENOMEM;
+        r = portal_call_if(t->control, "tree.get", params, id, &node, NULL, NULL);
+        if (r >= 0)
+                *ret = (pid_t) json_get_integer(node, "pid", 0);
+        /* Rules may allow the one and not the other. */
+        return r == -EACCES ? 0 : r;
+}
+
+/* To the generation `id`, whose end will be told; -ESRCH once there is another. */
+static int connect_generation(Tree *t, const char *path, const char *id, tractor_portal **ret)
+{
+        PortalOptions o = { .path = path, .id = id, .exit_told = true };
         int fds[1] = { -EBADF }, r;
         size_t n_fds = 1;
         Json *params = NULL;
-        Tree *t;
 
-        /* The generation that answers is the one whose end will be told. */
-        r = ask("actor.wait_for", "name", path, &found);
-        if (r < 0)
-                return r;
-        r = tree_get(&t);
+        r = ask_pid(t, path, id, &o.pid);
         if (r < 0)
                 return r;
         if (json_pack(&params, "{path:s}", path) < 0)
                 return -ENOMEM;
-        r = portal_call_fds(t->control, "actor.connect", params, NULL, -EBADF, &result, fds, &n_fds);
+        r = portal_call_if(t->control, "actor.connect", params, id, NULL, fds, &n_fds);
         if (r < 0)
                 return r;
         if (n_fds == 0)
                 return error_fail(
                                 ERROR_INTERNAL, NULL, NULL, "the supervisor sent no connection to %s", path);
-        o.id = json_get_string(found, "id", NULL);
         r = portal_new(t->runtime, fds[0], &o, ret);
         if (r >= 0)
                 tree_watch_portal(t, *ret);
+        return r;
+}
+
+_public_ int tractor_connect(const char *path, tractor_portal **ret)
+{
+        Tree *t;
+        int r = -ESRCH;
+
+        for (unsigned i = 0; i < CONNECT_TRIES && r == -ESRCH; i++) {
+                _cleanup_json_ Json *found = NULL;
+
+                r = ask("actor.wait_for", "name", path, &found);
+                if (r >= 0)
+                        r = tree_get(&t);
+                if (r < 0)
+                        return r;
+                r = connect_generation(t, path, json_get_string(found, "id", NULL), ret);
+        }
         return r;
 }
 

@@ -304,6 +304,20 @@ static void join(Nursery *n)
                 n->hooks->close(n);
 }
 
+_public_ int tractor_nursery_wait(tractor_nursery *n)
+{
+        int r = task_checkpoint();
+
+        error_clear();
+        /* One of its children would wait for itself, and others may see it freed. */
+        if (r >= 0 && n->task != task_current())
+                r = error_fail(ERROR_INVALID_PARAMS, NULL, NULL,
+                                "a nursery is waited for by the task that opened it");
+        while (r >= 0 && n->n_children > 0)
+                r = task_park(&n->joiner, "nursery", USEC_INFINITY);
+        return r;
+}
+
 static void check_nursery(const Nursery *n)
 {
         const Task *t = task_current();

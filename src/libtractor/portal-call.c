@@ -152,6 +152,16 @@ int64_t portal_deadline_ms(uint64_t usec)
         return (int64_t) MIN(usec / USEC_PER_MSEC + (usec % USEC_PER_MSEC > 0), (uint64_t) INT64_MAX);
 }
 
+int portal_check_args(const Json *args)
+{
+        JsonType t = json_type(args);
+
+        if (!args || t == JSON_OBJECT || t == JSON_ARRAY)
+                return 0;
+        return error_fail(ERROR_INVALID_PARAMS, NULL, NULL, "arguments are an object or an array, not %s",
+                        json_type_name(t));
+}
+
 int portal_await_room(tractor_portal *p)
 {
         int r = 0;
@@ -203,30 +213,26 @@ static int ask(Ask *a, const char *method, Json *args, CallOptions *o, Json **re
         return r;
 }
 
-int portal_call_fds(tractor_portal *p, const char *method, Json *args, const tractor_call_options *o, int fd,
-                Json **ret, int *ret_fds, size_t *n_fds)
+/* With co's descriptors, consumed. */
+static int call(tractor_portal *p, const char *method, Json *args, CallOptions *co, Json **ret, int *ret_fds,
+                size_t *n_fds)
 {
-        CallOptions co = { .fds = &fd, .n_fds = fd >= 0 };
         Ask a = { .task = task_current(), .portal = p, .fds = ret_fds, .n_fds = n_fds ? *n_fds : 0 };
-        int r = o && o->size < sizeof(*o) ? -EINVAL : 0;
+        int r = task_checkpoint();
 
-        if (r >= 0)
-                r = task_checkpoint();
-        if (r >= 0 && o) {
-                co.deadline_ms = portal_deadline_ms(o->deadline_usec);
-                co.key = o->key;
-        }
         (void) tractor_portal_ref(p);
         error_clear();
-        if (r >= 0 && fd >= 0)
+        if (r >= 0)
+                r = portal_check_args(args);
+        if (r >= 0 && co->n_fds > 0)
                 r = await_hello(p);
         if (r >= 0)
                 r = portal_await_room(p);
         if (r >= 0)
-                r = ask(&a, method, args, &co, ret);
+                r = ask(&a, method, args, co, ret);
         else {
                 json_unref(args);
-                safe_close(fd);
+                close_many(co->fds, co->n_fds);
         }
         if (r >= 0 && n_fds)
                 *n_fds = a.n_fds;
@@ -234,6 +240,31 @@ int portal_call_fds(tractor_portal *p, const char *method, Json *args, const tra
                 close_many(a.fds, r < 0 && a.answer.over ? a.n_fds : 0);
         tractor_portal_unref(p);
         return r;
+}
+
+int portal_call_fds(tractor_portal *p, const char *method, Json *args, const tractor_call_options *o, int fd,
+                Json **ret, int *ret_fds, size_t *n_fds)
+{
+        CallOptions co = { .fds = &fd, .n_fds = fd >= 0 };
+
+        if (o && o->size < sizeof(*o)) {
+                json_unref(args);
+                safe_close(fd);
+                return -EINVAL;
+        }
+        if (o) {
+                co.deadline_ms = portal_deadline_ms(o->deadline_usec);
+                co.key = o->key;
+        }
+        return call(p, method, args, &co, ret, ret_fds, n_fds);
+}
+
+int portal_call_if(tractor_portal *p, const char *method, Json *args, const char *id, Json **ret,
+                int *ret_fds, size_t *n_fds)
+{
+        CallOptions co = { .if_id = id };
+
+        return call(p, method, args, &co, ret, ret_fds, n_fds);
 }
 
 _public_ int tractor_portal_call_with(tractor_portal *p, const char *method, struct json_object *args,
@@ -284,7 +315,9 @@ _public_ int tractor_portal_tell(tractor_portal *p, const char *method, struct j
                 return r;
         (void) tractor_portal_ref(p);
         error_clear();
-        r = tell_waiting(p, method, given);
+        r = portal_check_args(given);
+        if (r >= 0)
+                r = tell_waiting(p, method, given);
         if (r < 0)
                 r = portal_fail(p, r);
         tractor_portal_unref(p);
@@ -298,6 +331,8 @@ _public_ int tractor_portal_try_tell(tractor_portal *p, const char *method, stru
         int r = task_current() ? -EAGAIN : -ENOTCONN;
 
         error_clear();
+        if (r == -EAGAIN)
+                r = portal_check_args(given) ?: -EAGAIN;
         if (r == -EAGAIN && wait_queue_is_empty(&p->tellers))
                 r = tell(p, method, given);
         return r < 0 ? fail_now(p, r) : 0;

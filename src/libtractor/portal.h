@@ -60,6 +60,9 @@ int portal_notify(tractor_portal *p, const char *method, Json *params);
 /* tractor_portal_call_with(), with one descriptor to send (or -EBADF; consumed) and room for those of the answer: *n_fds in, out. */
 int portal_call_fds(tractor_portal *p, const char *method, Json *args, const tractor_call_options *o, int fd,
                 Json **ret, int *ret_fds, size_t *n_fds);
+/* Of a request to the supervisor, only if what it names is still the generation `id` (NULL: any); else -ESRCH. */
+int portal_call_if(tractor_portal *p, const char *method, Json *args, const char *id, Json **ret,
+                int *ret_fds, size_t *n_fds);
 /* All that was written has left, or the connection has ended: parks until then. */
 int portal_flush(tractor_portal *p);
 Session *portal_session(tractor_portal *p); /* NULL after its end */
@@ -82,6 +85,8 @@ void answer_done(Answer *a);
 int answer_give(Answer *a, bool cancelled, Json **ret);
 /* What a failure `r` of the session's means; raised. May wait for the word about the peer's end. */
 int portal_fail(tractor_portal *p, int r);
+/* What may be asked or told with; -EINVAL raised for what the protocol has no place for. */
+int portal_check_args(const Json *args);
 /* Parks until requests have room. */
 int portal_await_room(tractor_portal *p);
 /* Why the running task is cancelled; NULL: it is not, or nobody said. */

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* What a task may wait for outside of this library. */
 #include <errno.h>
+#include <fcntl.h>
 #include <sys/epoll.h>
 #include <sys/pidfd.h>
 #include <sys/signalfd.h>
@@ -46,6 +47,23 @@ static int on_ready(sd_event_source *source, int fd, uint32_t revents, void *use
         return 0;
 }
 
+/* epoll takes a descriptor once, and somebody waits for this one: a duplicate counts as another. */
+static int watch_duplicate(Task *t, int fd, uint32_t events, sd_event_source **ret)
+{
+        int copy = fcntl(fd, F_DUPFD_CLOEXEC, 3), r;
+
+        if (copy < 0)
+                return -errno;
+        r = sd_event_add_io(t->runtime->event, ret, copy, events, on_ready, t);
+        if (r >= 0)
+                r = sd_event_source_set_io_fd_own(*ret, true);
+        if (r < 0) {
+                *ret = sd_event_source_disable_unref(*ret);
+                safe_close(copy);
+        }
+        return r;
+}
+
 _public_ int tractor_wait_fd(int fd, uint32_t events)
 {
         Task *t = task_current();
@@ -54,6 +72,8 @@ _public_ int tractor_wait_fd(int fd, uint32_t events)
 
         if (r >= 0)
                 r = sd_event_add_io(t->runtime->event, &source, fd, events, on_ready, t);
+        if (r == -EEXIST)
+                r = watch_duplicate(t, fd, events, &source);
         if (r < 0)
                 return r;
         task_wait_detail("%d", fd);

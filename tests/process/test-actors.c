@@ -316,16 +316,21 @@ static void an_interrupt_ends_the_tree(void)
 
 static int names(void *unused)
 {
-        tractor_portal *p = NULL;
+        tractor_portal *p = NULL, *other = NULL;
         char *path = NULL;
         TRACTOR_NURSERY(n);
 
         CHECK_EQ(tractor_nursery_open(NULL, &n), 0);
         CHECK_EQ(tractor_find("phoenix", &path), 0);
+        CHECK_EQ(tractor_register("phoenix"), -EOPNOTSUPP);
         CHECK_EQ(tractor_start_actor(n, "first", NULL, &p), 0);
         CHECK_EQ(tractor_portal_call(p, "take_name", NULL, NULL), 0);
         CHECK_EQ(tractor_find("phoenix", &path), 1);
         CHECK_STR(path, tractor_portal_path(p));
+        CHECK_EQ(tractor_connect(path, &other), 0);
+        CHECK_EQ(tractor_portal_pid(other), tractor_portal_pid(p));
+        CHECK_STR(tractor_portal_id(other), tractor_portal_id(p));
+        tractor_portal_unref(other);
         free(path);
         CHECK_EQ(tractor_portal_cancel_actor(p, NULL), 0);
         tractor_portal_unref(p);

@@ -251,6 +251,11 @@ static int refuses(tractor_portal *p, Nursery *unused)
         tractor_context *c = NULL;
 
         CHECK_EQ(tractor_portal_call_with(p, "add", list(1), &o, NULL), -EINVAL);
+        CHECK_EQ(tractor_portal_call(p, "add", json_new_string("x", 1), NULL), -EINVAL);
+        CHECK(strstr(tractor_error_message(tractor_last_error()), "not string"));
+        CHECK_EQ(tractor_portal_tell(p, "add", json_new_string("x", 1)), -EINVAL);
+        CHECK_EQ(tractor_portal_try_tell(p, "add", json_new_string("x", 1)), -EINVAL);
+        CHECK_EQ(tractor_context_open(p, "add", json_new_string("x", 1), NULL, &c, NULL), -EINVAL);
         tractor_scope *s = tractor_scope_open();
         tractor_scope_cancel(s, NULL);
         waiting = 0;

@@ -1,6 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* Tasks, cancel scopes and nurseries of one process. */
 #include <errno.h>
+#include <sys/epoll.h>
+#include <sys/socket.h>
 #include <unistd.h>
 
 #include "libtractor/error-private.h"
@@ -132,6 +134,48 @@ static int waits_for_fd(void *unused)
 static void descriptors_are_waited_for(void)
 {
         run(waits_for_fd, 0);
+}
+
+typedef struct Wait {
+        int fd, expected;
+} Wait;
+
+static int waits_for(void *userdata)
+{
+        const Wait *w = userdata;
+
+        CHECK_EQ(tractor_wait_fd(w->fd, (uint32_t) w->expected), w->expected);
+        return 0;
+}
+
+static int waits_for_both_ways(void *unused)
+{
+        int fds[2];
+        char c;
+        TRACTOR_NURSERY(n);
+
+        CHECK_EQ(socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, fds), 0);
+        Wait in = { fds[0], EPOLLIN }, out = { fds[0], EPOLLOUT };
+        CHECK_EQ(tractor_nursery_open(NULL, &n), 0);
+        CHECK_EQ(tractor_start_task(n, "reader", waits_for, &in, NULL), 0);
+        CHECK_EQ(tractor_start_task(n, "writer", waits_for, &out, NULL), 0);
+        CHECK_EQ(tractor_start_task(n, "other reader", waits_for, &in, NULL), 0);
+        while (tractor_nursery_n_tasks(n) > 2)
+                CHECK_EQ(tractor_sleep(TRACTOR_MSEC), 0);
+        CHECK_EQ(write(fds[1], "x", 1), 1);
+        CHECK_EQ(tractor_nursery_close(&n, 0), 0);
+        CHECK_EQ(read(fds[0], &c, 1), 1);
+        (void) close(fds[0]);
+        /* No duplicate is left: the other end reads its end. */
+        in = (Wait){ fds[1], EPOLLIN | EPOLLHUP };
+        CHECK_EQ(waits_for(&in), 0);
+        (void) close(fds[1]);
+        return 0;
+}
+
+static void one_descriptor_has_several_waiters(void)
+{
+        run(waits_for_both_ways, 0);
 }
 
 /* --- scopes --- */
@@ -388,6 +432,46 @@ static void nothing_starts_at_the_end(void)
         run(shutdown_refuses, 0);
 }
 
+static int waits_for_itself(void *n)
+{
+        CHECK_EQ(tractor_nursery_wait(n), -EINVAL);
+        return 0;
+}
+
+static int breaks_down(void *unused)
+{
+        return -EPIPE;
+}
+
+static int waits_for_all(void *unused)
+{
+        tractor_nursery_options keep = { .size = sizeof(keep), .strategy = "one_cancels_one" };
+        TRACTOR_NURSERY(n);
+
+        CHECK_EQ(tractor_nursery_open(&keep, &n), 0);
+        CHECK_EQ(tractor_nursery_wait(n), 0);
+        for (int i = 0; i < 2; i++) {
+                CHECK_EQ(tractor_start_task(n, NULL, sleeps, NULL, NULL), 0);
+                CHECK_EQ(tractor_start_task(n, NULL, waits_for_itself, n, NULL), 0);
+                CHECK_EQ(tractor_nursery_wait(n), 0);
+                CHECK_EQ(tractor_nursery_n_tasks(n), 0);
+        }
+        CHECK_EQ(tractor_start_task(n, NULL, breaks_down, NULL, NULL), 0);
+        CHECK_EQ(tractor_nursery_wait(n), 0);
+        CHECK_EQ(tractor_nursery_close(&n, 0), -EPIPE);
+        CHECK_EQ(tractor_nursery_open(NULL, &n), 0);
+        CHECK_EQ(tractor_start_task(n, NULL, breaks_down, NULL, NULL), 0);
+        int r = tractor_nursery_wait(n);
+        CHECK_EQ(r, -ECANCELED);
+        CHECK_EQ(tractor_nursery_close(&n, r), -EPIPE);
+        return 0;
+}
+
+static void a_nursery_is_waited_for_and_used_again(void)
+{
+        run(waits_for_all, 0);
+}
+
 static int interrupted(void *unused)
 {
         CHECK_EQ(raise(SIGINT), 0);
@@ -403,6 +487,8 @@ TEST_MAIN({ "tasks_take_turns", tasks_take_turns }, { "sleep_lasts", sleep_lasts
                 { "two_thousand_tasks", two_thousand_tasks },
                 { "the_limit_of_tasks_is_answered", the_limit_of_tasks_is_answered },
                 { "descriptors_are_waited_for", descriptors_are_waited_for },
+                { "one_descriptor_has_several_waiters", one_descriptor_has_several_waiters },
+                { "a_nursery_is_waited_for_and_used_again", a_nursery_is_waited_for_and_used_again },
                 { "the_nearest_deadline_holds", the_nearest_deadline_holds },
                 { "a_shield_holds_until_it_is_lifted", a_shield_holds_until_it_is_lifted },
                 { "a_failure_beats_a_cancel", a_failure_beats_a_cancel },

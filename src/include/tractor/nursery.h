@@ -47,6 +47,9 @@ int tractor_nursery_open(const tractor_nursery_options *o, tractor_nursery **ret
 /* Waits for all in it, and frees it (*n is NULL then). `r` is how the block ended: a negative one cancels what is in the nursery, and
  * counts as a failure like the others. One failure is returned as it is, several as -ETOOMANYREFS, the first 64 as its causes. */
 int tractor_nursery_close(tractor_nursery **n, int r);
+/* Waits until no child is left in it, task or actor, and leaves it open: more can be started. For the task that opened it (else -EINVAL).
+ * -ECANCELED when it is cancelled meanwhile, by a failure in it for one; what failed is told at the close. */
+int tractor_nursery_wait(tractor_nursery *n);
 tractor_scope *tractor_nursery_scope(
                 tractor_nursery *n); /* borrowed: to cancel it, or to move its deadline */
 void tractor_nursery_cancel(tractor_nursery *n, const char *reason);

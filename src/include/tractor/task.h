@@ -21,8 +21,8 @@ uint64_t tractor_now(void); /* CLOCK_MONOTONIC, microseconds */
 int tractor_sleep(uint64_t usec);
 int tractor_sleep_until(uint64_t usec); /* absolute */
 int tractor_sleep_forever(void);        /* -ECANCELED, some day */
-/* Waits until `fd` is ready for one of `events` (EPOLLIN, EPOLLOUT …), which are returned. The descriptor must not be closed
- * meanwhile. -EPERM for what can't be waited for (a file). */
+/* Waits until `fd` is ready for one of `events` (EPOLLIN, EPOLLOUT …), which are returned. Several tasks
+ * may wait for the same one. The descriptor must not be closed meanwhile. -EPERM for what can't be waited for (a file). */
 int tractor_wait_fd(int fd, uint32_t events);
 /* Waits for the end of a child process of one's own (never an actor) and reaps it. */
 int tractor_wait_child(pid_t pid, siginfo_t *ret);
