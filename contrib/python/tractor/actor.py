@@ -20,12 +20,13 @@
 
 Whoever gets a portal to it (a connection that the supervisor hands over) may call the methods and open the dialogs. Handlers
 may be plain functions, which should be quick, or coroutines, each of which is a task of its own. A handler whose asker
-cancels, or is gone, is cancelled as tasks are; the CancelledError holds a tractor.Cancelled, `error.args[0]`, with `canceller` and
-`reason`. The other way round, a handler whose task somebody cancels here is Cancelled to its asker, a TimeoutError that leaves
+cancels, or is gone, is cancelled as tasks are; the CancelledError holds a tractor.Cancelled, `error.args[0]`, with `canceller`
+and `reason`. The other way round, a handler whose task somebody cancels here is Cancelled to its asker, a TimeoutError that leaves
 it DeadlineExceeded, an ExceptionGroup an ErrorGroup, and anything else a RemoteError with the exception's name and the
 frames of its traceback. When the supervisor cancels the actor, or is gone, all handlers are cancelled, and run() returns.
 
-A program may be both, an actor and the root that starts it (`n.start_actor(name)`, `n.run(name, "add", [1, 2])`): actor.run(main=main)."""
+A program may be both, an actor and the root that starts it (`n.start_actor(name)`, `n.run(name, "add", [1, 2])`):
+actor.run(main=main)."""
 
 from __future__ import annotations
 

@@ -28,7 +28,8 @@ def find() -> str:
     if os.environ.get("TRACTOR_LIBEXECDIR"):
         places.append(os.environ["TRACTOR_LIBEXECDIR"])
     if ctl:
-        places.append(os.path.join(os.path.dirname(os.path.realpath(ctl)), "../libexec/tractor"))
+        beside = os.path.dirname(os.path.realpath(ctl))
+        places += [os.path.join(beside, "../libexec/tractor"), os.path.join(beside, "../keeper")]  # as installed, as built
     for place in (*places, "/usr/local/libexec/tractor", "/usr/libexec/tractor"):
         path = os.path.join(place, "tractord")
         if os.access(path, os.X_OK):
@@ -61,7 +62,8 @@ class Daemon:
             # Above 3, which the listener is to have.
             owner = fcntl.fcntl(theirs.fileno(), fcntl.F_DUPFD_CLOEXEC, 4)
             try:
-                argv = [program, "--embedded", f"--owner-fd={owner}", "--log-level=" + os.environ.get("TRACTOR_LOG_LEVEL", "crit")]
+                argv = [program, "--embedded", f"--owner-fd={owner}"]
+                argv += ["--log-level=" + os.environ.get("TRACTOR_LOG_LEVEL", "crit")]
                 argv += [f"--backend={backend}"] if backend else []
                 start = [sys.executable, "-ISc", _START, str(listener.fileno()), *argv]
                 self._process = subprocess.Popen(start, pass_fds=[owner, listener.fileno()], start_new_session=True)

@@ -77,25 +77,26 @@ class Nursery(asyncio.TaskGroup):
         return self
 
     async def __aexit__(self, kind: Optional[Type[BaseException]], error: Optional[BaseException],
-                        trace: Optional[TracebackType]) -> Optional[bool]:
-        assert self._home and self._token
+                        trace: Optional[TracebackType]) -> bool:  # type: ignore[override]
+        assert self._home and self._token and self._owner
         _inner.reset(self._token)
         failed: List[BaseException] = []
-        try:
-            if self._cancelled and kind is not None and issubclass(kind, asyncio.CancelledError):
-                kind = error = trace = None
-            await super().__aexit__(kind, error, trace)
-        except BaseExceptionGroup as group:
-            failed = list(group.exceptions)
-        finally:
+        other: Optional[BaseException] = None
+        for step in (super().__aexit__(kind, error, trace), home.finish(self._close()), home.left(self._home)):
             try:
-                await home.finish(self._close())
-            finally:
-                await home.left(self._home)
+                await step
+            except BaseExceptionGroup as group:
+                failed += group.exceptions
+            except BaseException as problem:
+                other = problem
+        if self._cancelled and not self._owner.uncancel() and isinstance(other, asyncio.CancelledError):
+            other = None  # by cancel(), and by nobody else
         failed += self._failures
         if failed:
             raise BaseExceptionGroup(f"{len(failed)} failed in {self.path}", failed)
-        return None
+        if other:
+            raise other
+        return kind is not None
 
     # --- what goes in ---------------------------------------------------------------------------------------------
 
@@ -104,8 +105,8 @@ class Nursery(asyncio.TaskGroup):
         """Starts an actor that serves until it is cancelled, and waits until it is ready; a portal to it.
 
         `exec` is its program; without it is this one, started once more as an actor (see Actor.run()), which only serves, or runs
-        the method `entry` with `args`. `keys` are a child's keys in a tree file. `channel` is "fd", `ready` "channel" unless given,
-        as for an actor of this package or of libtractor."""
+        the method `entry` with `args`. `keys` are a child's keys in a tree file; `channel` is "fd" and `ready` "channel" unless
+        given, as for an actor of this package or of libtractor."""
         if entry is None and exec is None:
             entry = SERVES
         child, portal = await self._spawn(name, exec, entry, {**given(args=args), **keys}, True, deadline)
@@ -143,15 +144,12 @@ class Nursery(asyncio.TaskGroup):
 
     def cancel(self, reason: Optional[str] = None) -> None:
         """Ends all in it, and the block that owns it: that is left without an error, unless there are others."""
-        if self._cancelled or self._owner is None or self._owner.done():
+        if self._cancelled or self._owner is None:
             return
         self._cancelled = True
         self._close_soon()
-        for task in list(self._tasks):  # type: ignore[attr-defined]
-            task.cancel(reason)
-        if self._owner is not asyncio.current_task():
-            self._owner.cancel(reason)
-            self._owner.uncancel()
+        # The block ends by it, and then all else in the group.
+        self._owner.cancel(reason)
 
     # --- how ------------------------------------------------------------------------------------------------------
 
