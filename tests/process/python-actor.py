@@ -84,6 +84,24 @@ async def fails_in_cleanup(ctx):
 
 
 @actor.dialog
+async def breaks(ctx):
+    await ctx.started()
+    async for item in ctx:
+        if item == 3:
+            raise LookupError("three")
+        await ctx.next(item)
+
+
+@actor.method
+async def wait_if_cancelled():
+    try:
+        await asyncio.sleep(1000)
+    except asyncio.CancelledError as cancelled:
+        told.append(cancelled.args[0].reason)
+        raise
+
+
+@actor.dialog
 async def twice(ctx):
     await ctx.started()
     await ctx.started()

@@ -21,8 +21,8 @@
 Whoever gets a portal to it (a connection that the supervisor hands over) may call the methods and open the dialogs. Handlers
 may be plain functions, which should be quick, or coroutines, each of which is a task of its own. A handler whose asker
 cancels, or is gone, is cancelled as tasks are; the CancelledError holds a tractor.Cancelled, `error.args[0]`, with `canceller`
-and `reason`. The other way round, a handler whose task somebody cancels here is Cancelled to its asker, a TimeoutError that leaves
-it DeadlineExceeded, an ExceptionGroup an ErrorGroup, and anything else a RemoteError with the exception's name and the
+and `reason`. The other way round, a handler whose task somebody cancels here is Cancelled to its asker, a TimeoutError that
+leaves it DeadlineExceeded, an ExceptionGroup an ErrorGroup, and anything else a RemoteError with the exception's name and the
 frames of its traceback. When the supervisor cancels the actor, or is gone, all handlers are cancelled, and run() returns.
 
 A program may be both, an actor and the root that starts it (`n.start_actor(name)`, `n.run(name, "add", [1, 2])`):
@@ -115,6 +115,7 @@ class Actor(Handlers):
         self._tasks: Dict[Served, "asyncio.Task[None]"] = {}
         self._tells: Set["asyncio.Task[None]"] = set()
         self._ending: Optional[asyncio.Event] = None
+        self._ready: "Optional[asyncio.Future[None]]" = None  # until it is, what was asked waits
         self._main: "Optional[asyncio.Task[Any]]" = None
         self._once: Optional[str] = None  # the method of which one call is to be answered
         self.path = os.environ.get("TRACTOR_PATH")
@@ -146,6 +147,7 @@ class Actor(Handlers):
     async def serve(self, start: Optional[Callable[[], Awaitable[Any]]] = None, main: Optional[Main] = None) -> None:
         """run(), in a loop that runs already."""
         self._ending = asyncio.Event()
+        self._ready = asyncio.get_running_loop().create_future()
         channel = self.supervisor = Connection(adopt(), Machine(connector=True, hello=own_hello(), channel=True, trusted=True))
         channel.listeners.append(self._on_channel)
         home.settle(home.Home(channel, self.path or "/"))
@@ -155,6 +157,7 @@ class Actor(Handlers):
             if start:
                 await start()
             await channel.tell("$/ready")
+            self._ready.set_result(None)
             if os.environ.get("WATCHDOG_USEC", "").isdigit():
                 watchdog = asyncio.ensure_future(self._watchdog(int(os.environ["WATCHDOG_USEC"]) / 1e6 / 2))
             self._begin(main)
@@ -309,6 +312,8 @@ class Actor(Handlers):
         connection.flush()
 
     async def _serve(self, connection: Connection, served: Served) -> None:
+        if self._ready and not self._ready.done():
+            await asyncio.shield(self._ready)
         try:
             handler = self._handler(connection, served)
         except errors.TractorError as error:

@@ -63,9 +63,9 @@ class Connection:
         return (await self._call(method, params, deadline=deadline, if_id=if_id, fds=fds)).result
 
     async def call_fds(self, method: str, params: Params = None, *, deadline: Optional[float] = None,
-                       fds: Sequence[int] = ()) -> Tuple[Any, List[int]]:
+                       if_id: Optional[str] = None, fds: Sequence[int] = ()) -> Tuple[Any, List[int]]:
         """Asks for a result that comes with descriptors; they are the caller's to close."""
-        call = await self._call(method, params, deadline=deadline, keep_fds=True, fds=fds)
+        call = await self._call(method, params, deadline=deadline, if_id=if_id, keep_fds=True, fds=fds)
         return call.result, call.fds
 
     async def tell(self, method: str, params: Params = None) -> None:

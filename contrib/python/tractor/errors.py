@@ -326,7 +326,8 @@ def relayed(error: TractorError, path: Optional[str]) -> TractorError:
     """The same as it goes on from the actor at `path`, which joins its `relay`."""
     if not path:
         return error
-    return type(error)(error.message, {**error.data, "type": error.type, "relay": [*error.relay, path]}, error.code)
+    data = {"actor": path, **error.data, "type": error.type, "relay": [*error.relay, path]}
+    return type(error)(error.message, data, error.code)
 
 
 def died(path: Optional[str], exit: Any, backtrace: Any = None) -> ActorDied:

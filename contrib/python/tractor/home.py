@@ -36,6 +36,8 @@ class Child:
         self.ended: "asyncio.Future[Optional[Dict[str, Any]]]" = asyncio.get_running_loop().create_future()
         """The params of `$/child_exited`; None when it was closed with its nursery."""
         self.lost = False
+        self.kept = True
+        """By the supervisor after its end; not when all of the nursery goes."""
 
     def end(self, params: Optional[Dict[str, Any]], lost: bool = False) -> None:
         if not self.ended.done():
@@ -82,6 +84,10 @@ class Home:
             child = self.children.pop(str(event.params.get("path")), None)
             if child:
                 child.end(event.params)
+                # What is left of it at the supervisor goes, so that its name is free.
+                if child.kept and not connection.machine.closed:
+                    connection.machine.call("tree.unload", {"path": child.path})
+                    connection.flush_soon()
         elif isinstance(event, Closed):
             for child in self.children.values():
                 child.end(None, lost=True)
@@ -95,6 +101,14 @@ class HomePortal(Portal):
         self._home: Optional[Home] = home
         home.users += 1
         super().__init__(sock, path, beside=home.control, id=id, pid=pid)
+
+    async def cancel_actor(self, reason: Optional[str] = None, *, grace: Optional[float] = None) -> Optional[errors.Exit]:
+        """As of a Portal; a child of our own has left its place when this returns."""
+        exit = await super().cancel_actor(reason, grace=grace)
+        child = self._home and self._home.children.get(self.path)
+        if child:
+            await asyncio.shield(child.ended)
+        return exit
 
     def _finish(self) -> None:
         super()._finish()

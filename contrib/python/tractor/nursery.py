@@ -102,7 +102,7 @@ class Nursery(asyncio.TaskGroup):
 
     async def start_actor(self, name: str, exec: Optional[Sequence[str]] = None, *, entry: Optional[str] = None,
                           args: Any = None, deadline: Optional[float] = None, **keys: Any) -> Portal:
-        """Starts an actor that serves until it is cancelled, and waits until it is ready; a portal to it.
+        """Starts an actor that serves until it is cancelled; a portal to it, on which calls wait until it is ready.
 
         `exec` is its program; without it is this one, started once more as an actor (see Actor.run()), which only serves, or runs
         the method `entry` with `args`. `keys` are a child's keys in a tree file; `channel` is "fd" and `ready` "channel" unless
@@ -281,17 +281,13 @@ class Nursery(asyncio.TaskGroup):
             os.close(program)
 
     def _forget(self, child: Child) -> None:
-        """What is left of it at the supervisor goes, so that its name is free."""
-        place = self._home
-        if not child.ended.done() or child not in self._children or place is None:
-            return
-        self._children.remove(child)
-        if not self._closing and not place.control.machine.closed:
-            place.control.machine.call("tree.unload", {"path": child.path})
-            place.control.flush()
+        if child.ended.done() and child in self._children:
+            self._children.remove(child)
 
     def _close_soon(self) -> "asyncio.Task[None]":
         if self._closing is None:
+            for child in self._children:
+                child.kept = False
             self._closing = asyncio.get_running_loop().create_task(self._shut(), name=f"end of {self.path}")
         return self._closing
 
