@@ -92,13 +92,13 @@ async def breaks(ctx):
         await ctx.next(item)
 
 
-@actor.method
-async def wait_if_cancelled():
+@actor.dialog
+async def says_why(ctx):
+    await ctx.started()
     try:
         await asyncio.sleep(1000)
     except asyncio.CancelledError as cancelled:
-        told.append(cancelled.args[0].reason)
-        raise
+        raise ValueError(cancelled.args[0].reason) from None
 
 
 @actor.dialog

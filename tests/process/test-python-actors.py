@@ -65,8 +65,12 @@ async def takes_too_long():
 seen = []
 
 
+pondering = asyncio.Event()
+
+
 @actor.method
 async def ponders():
+    pondering.set()
     try:
         await asyncio.sleep(1000)
     except asyncio.CancelledError as cancelled:
@@ -75,8 +79,14 @@ async def ponders():
 
 
 @actor.method
+async def ponders_now():
+    await pondering.wait()
+    pondering.clear()
+
+
+@actor.method
 def why():
-    return seen.pop() if seen else None
+    return seen.pop()
 
 
 @actor.method
@@ -198,21 +208,22 @@ async def errors_are_relayed():
 async def cancellation_is_one_both_ways():
     async with tractor.open_nursery() as n:
         p = await n.start_actor("a")
-        await p.call("add", [1, 1])
+        async def expire(scope):
+            await p.call("ponders_now")
+            scope.reschedule(0)
+
         with fails(TimeoutError):
-            async with asyncio.timeout(0.05):
+            async with asyncio.timeout(None) as scope:
+                expiring = asyncio.create_task(expire(scope))
                 await p.call("ponders")
-        while not (found := await p.call("why")):
-            pass
-        assert found[0].startswith("/") or found[0].startswith("@client/"), found
+        await expiring
+        assert (await p.call("why"))[0].startswith("@client/")
         task = asyncio.create_task(p.call("ponders"))
-        await p.call("add", [1, 1])
+        await p.call("ponders_now")
         task.cancel("for a reason")
         with fails(asyncio.CancelledError):
             await task
-        while not (found := await p.call("why")):
-            pass
-        assert found[1] == "for a reason", found
+        assert (await p.call("why"))[1] == "for a reason"
         with fails(tractor.DeadlineExceeded):
             await p.call("ponders", deadline=0.05)
         n.cancel()
