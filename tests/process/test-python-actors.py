@@ -261,13 +261,11 @@ async def one_cancels_one():
             assert await p.call("add", [1, 2]) == 3
             await p.cancel_actor()
     assert sorted(type(e).__name__ for e in found[0].exceptions) == ["ActorDied", "ActorDied", "RemoteError"]
-    with fails(ZeroDivisionError):
-        try:
-            async with tractor.open_nursery() as n:
-                await n.start_actor("a")
-                1 // 0
-        except* ZeroDivisionError as group:
-            raise group.exceptions[0]
+    with fails(BaseExceptionGroup) as found:
+        async with tractor.open_nursery() as n:
+            await n.start_actor("a")
+            1 // 0
+    assert [type(e) for e in found[0].exceptions] == [ZeroDivisionError]
 
 
 async def a_stopped_actor_is_ended():

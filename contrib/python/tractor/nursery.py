@@ -82,7 +82,7 @@ class Nursery(asyncio.TaskGroup):
         _inner.reset(self._token)
         failed: List[BaseException] = []
         other: Optional[BaseException] = None
-        for step in (super().__aexit__(kind, error, trace), home.finish(self._close()), home.left(self._home)):
+        for step in (self._leave(kind, error, trace), home.finish(self._close()), home.left(self._home)):
             try:
                 await step
             except BaseExceptionGroup as group:
@@ -97,6 +97,17 @@ class Nursery(asyncio.TaskGroup):
         if other:
             raise other
         return kind is not None
+
+    async def _leave(self, kind: Optional[Type[BaseException]], error: Optional[BaseException],
+                     trace: Optional[TracebackType]) -> None:
+        assert self._owner
+        requested, count = self._parent_cancel_requested, self._owner.cancelling()  # type: ignore[attr-defined]
+        try:
+            await super().__aexit__(kind, error, trace)
+        finally:
+            # A group whose first failure comes while it is being left cancels its owner and never takes that back (3.11, 3.12).
+            if self._parent_cancel_requested and not requested and self._owner.cancelling() > count:  # type: ignore[attr-defined]
+                self._owner.uncancel()
 
     # --- what goes in ---------------------------------------------------------------------------------------------
 
