@@ -268,6 +268,16 @@ async def one_cancels_one():
     assert [type(e) for e in found[0].exceptions] == [ZeroDivisionError]
 
 
+async def entries_tell_what_they_came_to():
+    async with tractor.open_nursery() as n:
+        await n.start_actor("well", entry="add", args=[1, 2])
+    with fails(BaseExceptionGroup) as found:
+        async with tractor.open_nursery() as n:
+            await n.start_actor("ill", entry="breaks", args=[])
+    error = found[0].exceptions[0]
+    assert (error.type, error.message, error.relay) == ("ValueError", "outer", [n.path + "/ill"]), error.data
+
+
 async def a_stopped_actor_is_ended():
     async with tractor.open_nursery() as n:
         p = await n.start_actor("a", grace=0.1)
@@ -332,7 +342,7 @@ async def a_program_in_c_is_an_actor():
 
 
 TESTS = [calls_and_one_shots, errors_are_relayed, cancellation_is_one_both_ways, deaths_are_told, one_cancels_one,
-         a_stopped_actor_is_ended, who_is_there, tasks_are_shown, a_program_in_c_is_an_actor]
+         entries_tell_what_they_came_to, a_stopped_actor_is_ended, who_is_there, tasks_are_shown, a_program_in_c_is_an_actor]
 
 
 async def main():
