@@ -84,6 +84,24 @@ async def fails_in_cleanup(ctx):
 
 
 @actor.dialog
+async def breaks(ctx):
+    await ctx.started()
+    async for item in ctx:
+        if item == 3:
+            raise LookupError("three")
+        await ctx.next(item)
+
+
+@actor.dialog
+async def says_why(ctx):
+    await ctx.started()
+    try:
+        await asyncio.sleep(1000)
+    except asyncio.CancelledError as cancelled:
+        raise ValueError(cancelled.args[0].reason) from None
+
+
+@actor.dialog
 async def twice(ctx):
     await ctx.started()
     await ctx.started()

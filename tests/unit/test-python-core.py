@@ -452,7 +452,7 @@ def test_the_source_is_of_the_oldest_python():
             if name.endswith(".py"):
                 path = os.path.join(folder, name)
                 text = open(path, encoding="utf-8").read()
-                ast.parse(text, path, feature_version=(3, 9))
+                ast.parse(text, path, feature_version=(3, 11))
                 lines = text.splitlines()
                 assert "SPDX-License-Identifier: Apache-2.0" in "\n".join(lines[:2]), path
                 assert len(lines) <= 600 and all(len(line) <= 130 for line in lines), path

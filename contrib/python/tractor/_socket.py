@@ -11,8 +11,10 @@ from typing import Iterable, List, Optional, Sequence, Tuple
 from . import errors
 from .core import Machine
 from .events import Event
-from .wire import MAX_FDS_QUEUED
+from .wire import MAX_FDS_QUEUED, Chunk
 
+# As numbers: an enum is slow to compute with.
+_CTRUNC, _CLOEXEC, _NOSIGNAL = int(socket.MSG_CTRUNC), int(socket.MSG_CMSG_CLOEXEC), int(socket.MSG_NOSIGNAL)
 _FDS = socket.CMSG_SPACE(MAX_FDS_QUEUED * array.array("i").itemsize)
 
 
@@ -80,9 +82,8 @@ class MachineSocket:
         while output:
             chunk = output.get()
             assert chunk is not None
-            control = [(socket.SOL_SOCKET, socket.SCM_RIGHTS, array.array("i", chunk.fds))] if chunk.fds else []
             try:
-                count = self.sock.sendmsg([chunk.data], control, socket.MSG_NOSIGNAL)
+                count = self._send(chunk)
             except BlockingIOError:
                 break
             except OSError:
@@ -108,13 +109,21 @@ class MachineSocket:
                 pass
         self.sock.close()
 
+    def _send(self, chunk: Chunk) -> int:
+        if not chunk.fds:
+            return self.sock.send(chunk.data, _NOSIGNAL)
+        control = [(socket.SOL_SOCKET, socket.SCM_RIGHTS, array.array("i", chunk.fds))]
+        return self.sock.sendmsg([chunk.data], control, _NOSIGNAL)
+
     def _recv(self) -> Tuple[bytes, List[int], bool]:
-        data, control, flags, _ = self.sock.recvmsg(65536, _FDS, socket.MSG_CMSG_CLOEXEC)
+        data, control, flags, _ = self.sock.recvmsg(65536, _FDS, _CLOEXEC)
+        if not control:
+            return data, [], bool(flags & _CTRUNC)
         fds = array.array("i")
         for level, kind, value in control:
             if level == socket.SOL_SOCKET and kind == socket.SCM_RIGHTS:
                 fds.frombytes(value[: len(value) - len(value) % fds.itemsize])
-        return data, list(fds), bool(flags & socket.MSG_CTRUNC)
+        return data, list(fds), bool(flags & _CTRUNC)
 
 
 def own_hello(name: Optional[str] = None) -> dict:  # type: ignore[type-arg]

@@ -20,17 +20,24 @@
 
 Whoever gets a portal to it (a connection that the supervisor hands over) may call the methods and open the dialogs. Handlers
 may be plain functions, which should be quick, or coroutines, each of which is a task of its own. A handler whose asker
-cancels, or is gone, is cancelled as tasks are. When the supervisor cancels the actor all handlers are, and run() returns."""
+cancels, or is gone, is cancelled as tasks are; the CancelledError holds a tractor.Cancelled, `error.args[0]`, with `canceller`
+and `reason`. The other way round, a handler whose task somebody cancels here is Cancelled to its asker, a TimeoutError that
+leaves it DeadlineExceeded, an ExceptionGroup an ErrorGroup, and anything else a RemoteError with the exception's name and the
+frames of its traceback. When the supervisor cancels the actor, or is gone, all handlers are cancelled, and run() returns.
+
+A program may be both, an actor and the root that starts it (`n.start_actor(name)`, `n.run(name, "add", [1, 2])`):
+actor.run(main=main)."""
 
 from __future__ import annotations
 
 import asyncio
 import inspect
+import json
 import os
 import socket
 from typing import Any, Awaitable, Callable, Dict, List, Optional, Set, Union
 
-from . import errors
+from . import errors, home, tasks
 from ._socket import close_fds, own_hello
 from .aio_connection import Connection, put, take
 from .core import Machine
@@ -40,6 +47,8 @@ from .handlers import Handler, Handlers
 
 # Left for handlers that are cancelled, unless the supervisor says otherwise.
 GRACE = 3.0
+SERVES = "tractor.serve"
+Main = Callable[[], Awaitable[Any]]
 Peer = Dict[str, Any]
 
 
@@ -51,6 +60,11 @@ class Context:
         self._served = served
         self.peer = peer
         """Who asks, as the supervisor says: path, id, uid, pid."""
+
+    @property
+    def cancelled(self) -> Optional[errors.TractorError]:
+        """Who wants it ended, and why, if anybody does."""
+        return self._served.cancelled
 
     async def started(self, value: Any = None, *, window: int = WINDOW, overrun: str = "wait") -> None:
         """Accepts the dialog; before anything else, and once."""
@@ -101,6 +115,10 @@ class Actor(Handlers):
         self._tasks: Dict[Served, "asyncio.Task[None]"] = {}
         self._tells: Set["asyncio.Task[None]"] = set()
         self._ending: Optional[asyncio.Event] = None
+        self._ready: "Optional[asyncio.Future[None]]" = None  # until it is, what was asked waits
+        self._main: "Optional[asyncio.Task[Any]]" = None
+        self._once: Optional[str] = None  # the method of which one call is to be answered
+        self.path = os.environ.get("TRACTOR_PATH")
 
     def dialog(self, name: Union[str, Handler, None] = None) -> Any:
         """Registers a coroutine function that serves a dialog; its first argument is the Context."""
@@ -115,28 +133,42 @@ class Actor(Handlers):
             raise errors.MethodNotFound(f"no method {method!r} is exposed", {"type": "MethodNotFound"})
         return super().bind(method, params, *before, dialog=dialog)
 
-    def run(self, start: Optional[Callable[[], Awaitable[Any]]] = None) -> None:
-        """Serves until the supervisor wants the actor ended, or is gone. `start` is awaited before it reports ready."""
-        asyncio.run(self.serve(start))
+    def run(self, start: Optional[Callable[[], Awaitable[Any]]] = None, *, main: Optional[Main] = None) -> Any:
+        """Serves until the supervisor wants the actor ended, or is gone. `start` is awaited before it reports ready.
 
-    async def serve(self, start: Optional[Callable[[], Awaitable[Any]]] = None) -> None:
+        `main` is what the program is for beside that: the actor ends with it, and a result that is not None is told to the
+        nursery that the actor is in. Started by hand, without a supervisor's channel, the program is `main` alone, and its result
+        is returned. Started as an entry (Nursery.run(), tractor_run_actor(3)) it does what that says, in the place of `main`."""
+        if main and "TRACTOR_CHANNEL_FD" not in os.environ:
+            return asyncio.run(main())
+        asyncio.run(self.serve(start, main))
+        return None
+
+    async def serve(self, start: Optional[Callable[[], Awaitable[Any]]] = None, main: Optional[Main] = None) -> None:
         """run(), in a loop that runs already."""
         self._ending = asyncio.Event()
+        self._ready = asyncio.get_running_loop().create_future()
         channel = self.supervisor = Connection(adopt(), Machine(connector=True, hello=own_hello(), channel=True, trusted=True))
         channel.listeners.append(self._on_channel)
+        home.settle(home.Home(channel, self.path or "/"))
         watchdog: Optional["asyncio.Task[None]"] = None
         try:
             await channel.hello()
             if start:
                 await start()
             await channel.tell("$/ready")
+            self._ready.set_result(None)
             if os.environ.get("WATCHDOG_USEC", "").isdigit():
                 watchdog = asyncio.ensure_future(self._watchdog(int(os.environ["WATCHDOG_USEC"]) / 1e6 / 2))
+            self._begin(main)
             await self._ending.wait()
         finally:
             if watchdog:
                 watchdog.cancel()
             await self._end()
+            home.settle(None)
+        if self._main and not self._main.cancelled() and self._main.done() and self._main.exception():
+            raise self._main.exception()  # type: ignore[misc]
 
     async def status(self, text: str) -> None:
         """Tells in a few words what it does; tractorctl shows it."""
@@ -147,8 +179,50 @@ class Actor(Handlers):
         await self._channel().tell("$/watchdog")
 
     async def result(self, value: Any) -> None:
-        """The result of a one-shot actor, before it ends."""
-        await self._channel().tell("$/result", {"value": value})
+        """The result of a one-shot actor, before it ends. Raises LimitExceeded for one that does not fit."""
+        try:
+            await self._channel().tell("$/result", {"value": value})
+        except ValueError as error:
+            raise errors.LimitExceeded(f"a result that can't be told: {error}") from None
+
+    # --- what it is for -------------------------------------------------------------------------------------------
+
+    def _begin(self, main: Optional[Main]) -> None:
+        entry, args = os.environ.get("TRACTOR_ENTRY"), os.environ.get("TRACTOR_ARGS")
+        if entry and entry != SERVES and args is None:
+            self._once = entry
+        elif entry and entry != SERVES:
+            main = self._entry(entry, args or "null")
+        if main and not entry or main and args is not None and not self._once:
+            self._main = asyncio.get_running_loop().create_task(self._run_main(main), name=entry or "main")
+            self._main.add_done_callback(lambda _: self._ending and self._ending.set())
+
+    def _entry(self, entry: str, args: str) -> Main:
+        async def run() -> Any:
+            outcome = Handlers.bind(self, entry, json.loads(args) or [])()
+            return await outcome if inspect.isawaitable(outcome) else outcome
+
+        return run
+
+    async def _run_main(self, main: Main) -> None:
+        try:
+            value = await main()
+            if value is not None or "TRACTOR_ARGS" in os.environ:
+                await self.result(value)
+        except Exception as error:
+            await self._tell_error(errors.relayed(errors.from_exception(error), self.path))
+            raise
+        except BaseExceptionGroup as error:
+            await self._tell_error(errors.relayed(errors.from_exception(error), self.path))
+            raise
+
+    async def _tell_error(self, error: errors.TractorError) -> None:
+        try:
+            await self._channel().tell("$/error", error.to_object())
+        except ValueError as long:  # for a line of the channel
+            await self._channel().tell("$/error", errors.LimitExceeded(f"an error too long to tell: {long}").to_object())
+        except errors.ConnectionLost:
+            pass
 
     def _channel(self) -> Connection:
         if self.supervisor is None:
@@ -169,7 +243,7 @@ class Actor(Handlers):
         elif isinstance(event, PeerExited):
             for connection, peer in list(self._portals.items()):
                 if event.id is not None and peer.get("id") == event.id:
-                    connection.ended(event.exit)
+                    connection.ended(event.exit, event.backtrace)
         elif isinstance(event, CancelActor):
             self.cancelled = event
             self._ending.set()
@@ -209,9 +283,10 @@ class Actor(Handlers):
         task = self._tasks.get(served)
         if task is not None:
             if served.cancelled:
-                task.cancel()
+                task.cancel(served.cancelled)
         elif not served.done and not served.started and not served.cancelled:
-            task = self._tasks[served] = asyncio.ensure_future(self._serve(connection, served))
+            task = asyncio.get_running_loop().create_task(self._serve(connection, served), name=served.method)
+            self._tasks[served] = task
             # By callback: a task that is cancelled before its first step never enters its function.
             task.add_done_callback(lambda done: self._served(connection, served, done))
 
@@ -237,25 +312,42 @@ class Actor(Handlers):
         connection.flush()
 
     async def _serve(self, connection: Connection, served: Served) -> None:
+        if self._ready and not self._ready.done():
+            await asyncio.shield(self._ready)
         try:
-            outcome = self._handler(connection, served)()
+            handler = self._handler(connection, served)
+        except errors.TractorError as error:
+            served.fail(error)
+            return
+        try:
+            outcome = handler()
             if inspect.isawaitable(outcome):
                 outcome = await outcome
             if not served.done:
                 served.respond(outcome)
-        except Exception as error:  # of the handler's: its asker is told
-            served.fail(error)
+        except (Exception, BaseExceptionGroup) as error:  # of the handler's: its asker is told
+            served.fail(errors.relayed(errors.from_exception(error), self.path))
 
     def _served(self, connection: Connection, served: Served, task: "asyncio.Task[None]") -> None:
         del self._tasks[served]
         close_fds(served.fds)
         if task.cancelled():
-            served.fail(served.cancelled or errors.ActorStopped("the actor is stopping"))
+            served.fail(served.cancelled or self._own_cancel(task))
+        if served.method == self._once and self._ending and not served.method.startswith("$/"):
+            self._ending.set()
         connection.flush()
+
+    def _own_cancel(self, task: "asyncio.Task[None]") -> errors.TractorError:
+        if self._ending is None or self._ending.is_set():
+            return errors.ActorStopped("the actor is stopping")
+        data = {"type": "Cancelled", "canceller": self.path, "actor": self.path}
+        return errors.Cancelled("its handler was cancelled", {k: v for k, v in data.items() if v is not None})
 
     def _handler(self, connection: Connection, served: Served) -> Callable[[], Any]:
         if served.method == "$/methods":
             return self.names
+        if served.method == "$/tasks":
+            return tasks.describe
         if served.dialog:
             context = Context(connection, served, self._portals.get(connection, {}))
             return self.bind(served.method, served.params, context, dialog=True)
@@ -268,14 +360,17 @@ class Actor(Handlers):
         for served, task in list(self._tasks.items()):
             if why:
                 served.cancel(why.canceller, why.reason)
-            task.cancel()
-        tasks = [*self._tasks.values(), *self._tells]
-        if tasks:
-            await asyncio.wait(tasks, timeout=GRACE if why is None or why.grace_ms is None else why.grace_ms / 1000)
+            task.cancel(served.cancelled)
+        if self._main and not self._main.done():
+            self._main.cancel(why and why.reason)
+        busy = [*self._tasks.values(), *self._tells, *([self._main] if self._main else [])]
+        if busy:
+            await asyncio.wait(busy, timeout=GRACE if why is None or why.grace_ms is None else why.grace_ms / 1000)
         for connection in list(self._portals):
             await connection.drain()
             connection.close()
         if self.supervisor:
+            await self.supervisor.drain()
             self.supervisor.listeners.clear()
             self.supervisor.close()
             self.supervisor = None

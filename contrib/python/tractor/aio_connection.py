@@ -18,8 +18,10 @@ from .client import HELLO_TIME, Params
 from .core import Machine
 from .dialog import NOTHING, WINDOW, Call, Served
 from .events import CancelActor, Closed, Event, Hello, PeerExited, Tell
+from .trees import given, milliseconds
 
 Self = TypeVar("Self", bound="Connection")
+SENDS_A_TURN = 32
 
 
 class Connection:
@@ -30,8 +32,12 @@ class Connection:
         self.listeners: List[Callable[["Connection", Event], None]] = []
         self._io = MachineSocket(sock, machine, shut)
         self._loop = asyncio.get_running_loop()
-        self._changed = asyncio.Event()
+        self._waiting: List["asyncio.Future[None]"] = []
         self._timer: Optional[asyncio.TimerHandle] = None
+        self._timer_due: Optional[float] = None
+        self._first = False  # nothing was written yet since something came
+        self._flushing = False
+        self._sends = 0
         self._reading = True
         self._writing = False
         self._open = True
@@ -57,17 +63,16 @@ class Connection:
         return (await self._call(method, params, deadline=deadline, if_id=if_id, fds=fds)).result
 
     async def call_fds(self, method: str, params: Params = None, *, deadline: Optional[float] = None,
-                       fds: Sequence[int] = ()) -> Tuple[Any, List[int]]:
+                       if_id: Optional[str] = None, fds: Sequence[int] = ()) -> Tuple[Any, List[int]]:
         """Asks for a result that comes with descriptors; they are the caller's to close."""
-        call = await self._call(method, params, deadline=deadline, keep_fds=True, fds=fds)
+        call = await self._call(method, params, deadline=deadline, if_id=if_id, keep_fds=True, fds=fds)
         return call.result, call.fds
 
     async def tell(self, method: str, params: Params = None) -> None:
         """Sends a notification; waits only while the other side takes no more."""
         while not self.machine.tell(method, params):
-            self._changed.clear()
-            await self._changed.wait()
-        self.flush()
+            await self._wait(self._waiting)
+        self.flush_soon()
 
     async def open(self, method: str, params: Params = None, *, window: int = WINDOW, overrun: str = "wait",
                    deadline: Optional[float] = None) -> "Stream":
@@ -84,8 +89,7 @@ class Connection:
             while self.machine.peer_hello is None:
                 if self.machine.closed:
                     raise self.machine.closed
-                self._changed.clear()
-                await self._changed.wait()
+                await self._wait(self._waiting)
 
         try:
             await asyncio.wait_for(wait(), timeout)
@@ -95,9 +99,9 @@ class Connection:
     async def drain(self, timeout: float = 1.0) -> None:
         """Waits until all has been sent, but not for ever."""
         async def wait() -> None:
+            self.flush()
             while self.machine.output and self._open:
-                self._changed.clear()
-                await self._changed.wait()
+                await self._wait(self._waiting)
 
         try:
             await asyncio.wait_for(wait(), timeout)
@@ -119,24 +123,38 @@ class Connection:
         try:
             while not done():
                 await self.changed(call)
-        except asyncio.CancelledError:
-            call.cancel("interrupted")
+        except asyncio.CancelledError as cancelled:
+            call.cancel(reason_of(cancelled))
             close_fds(call.fds)
             self.flush()
             raise
 
     async def changed(self, conversation: Union[Call, Served]) -> None:
         """Waits until something has happened to a call or dialog."""
-        if conversation.user is None:
-            conversation.user = asyncio.Event()
-        conversation.user.clear()
-        await conversation.user.wait()
+        await self._wait(conversation.user)
 
-    def ended(self, exit: Any) -> None:
+    async def _wait(self, waiting: List["asyncio.Future[None]"]) -> None:
+        # A future for each: who is cancelled cancels what he waits for.
+        future = self._loop.create_future()
+        waiting.append(future)
+        try:
+            await future
+        finally:
+            if future in waiting:
+                waiting.remove(future)
+
+    @staticmethod
+    def _wake(waiting: List["asyncio.Future[None]"]) -> None:
+        while waiting:
+            future = waiting.pop()
+            if not future.done():
+                future.set_result(None)
+
+    def ended(self, exit: Any, backtrace: Any = None) -> None:
         """The process at the other end has ended, as was told elsewhere."""
         if self._open:
             self._dispatch(self._io.last_words())
-        self._dispatch(self.machine.peer_exited(exit))
+        self._dispatch(self.machine.peer_exited(exit, backtrace))
         self.flush()
 
     def flush(self) -> None:
@@ -157,13 +175,35 @@ class Connection:
                 self._loop.remove_writer(self._io.sock)
         self._set_timer()
 
+    def flush_soon(self) -> None:
+        """flush(), of all that is said in this turn of the loop at once; but the first answer to what came goes without delay."""
+        if self._first:
+            self._first = False
+            self.flush()
+        elif not self._flushing:
+            self._flushing = True
+            self._loop.call_soon(self._flush_now)
+
+    def turn_is_over(self) -> bool:
+        """Whether so much was sent without waiting that others are to have their turn."""
+        self._sends += 1
+        return self._sends % SENDS_A_TURN == 0
+
+    def _flush_now(self) -> None:
+        self._flushing = False
+        self.flush()
+
     def _set_timer(self) -> None:
+        when = self.machine.timeout()
+        if when == self._timer_due:
+            return
+        self._timer_due = when
         if self._timer:
             self._timer.cancel()
-        when = self.machine.timeout()
         self._timer = self._loop.call_at(when + self._loop.time() - self.machine.now(), self._tick) if when else None
 
     def _tick(self) -> None:
+        self._timer_due = None
         self._dispatch(self.machine.tick())
         self.flush()
 
@@ -172,6 +212,7 @@ class Connection:
             self._dispatch(self._io.readable())
         except BlockingIOError:
             return
+        self._first = True
         if self.machine.at_eof and self._reading and self._open:
             self._reading = False
             self._loop.remove_reader(self._io.sock)
@@ -179,11 +220,15 @@ class Connection:
 
     def _dispatch(self, events: Sequence[Event]) -> None:
         for event in events:
-            if isinstance(event, (Call, Served)) and event.user is not None:
-                event.user.set()
+            if isinstance(event, (Call, Served)):
+                self._wake(event.user)
+                # What a dialog is told of its own is not news for those who serve new ones.
+                if isinstance(event, Call) or event.started and not event.done and event.cancelled is None:
+                    continue
             if isinstance(event, (Served, Tell, PeerExited, CancelActor, Closed, Hello)):
                 self._tell_listeners(event)
-        self._changed.set()
+        if self._waiting:
+            self._wake(self._waiting)
 
     def _tell_listeners(self, event: Event) -> None:
         for listener in list(self.listeners):
@@ -287,11 +332,20 @@ class Stream:
             self._call.fds = []
 
 
+def reason_of(cancelled: asyncio.CancelledError) -> str:
+    """Why a task was cancelled, as far as it was said: by what it was cancelled with, a text or our own error."""
+    why = cancelled.args[0] if cancelled.args else None
+    if isinstance(why, errors.TractorError):
+        why = why.reason
+    return why[:1024] if isinstance(why, str) else "interrupted"
+
+
 async def take(connection: Connection, conversation: Union[Call, Served]) -> Any:
     """The next item of a dialog; NOTHING at its end."""
     while True:
         item = conversation.take()
-        connection.flush()
+        if connection.machine.output:
+            connection.flush_soon()
         if item is not NOTHING or conversation.ended:
             return item
         await connection.changed(conversation)
@@ -303,19 +357,23 @@ async def put(connection: Connection, conversation: Union[Call, Served], value: 
         while not conversation.send(value):
             await connection.changed(conversation)
     finally:
-        connection.flush()
+        connection.flush_soon()
     # A policy that never waits would otherwise starve all other tasks.
-    await asyncio.sleep(0)
+    if connection.turn_is_over():
+        await asyncio.sleep(0)
 
 
 class Portal(Connection):
     """A connection to an actor: its methods are called, its dialogs opened."""
 
     def __init__(self, sock: socket.socket, path: str, beside: Optional[Connection] = None, *, last_id: int = 0,
-                 peer_hello: Optional[Dict[str, Any]] = None):
+                 peer_hello: Optional[Dict[str, Any]] = None, id: Optional[str] = None, pid: Optional[int] = None):
         machine = Machine(connector=True, hello=own_hello(), peer=path, last_id=last_id, peer_hello=peer_hello,
                           waits_for_exit=bool(beside))
         self.path = path
+        self.id = id
+        """Of the generation at the other end, where it is known."""
+        self.pid = pid
         self._beside = beside
         super().__init__(sock, machine)
         if beside:
@@ -325,9 +383,17 @@ class Portal(Connection):
         """What the actor exposes."""
         return await self.call("$/methods")
 
+    async def cancel_actor(self, reason: Optional[str] = None, *, grace: Optional[float] = None) -> Optional[errors.Exit]:
+        """Stops the actor and all below it for good; how it ended. Only on portals that the supervisor handed out."""
+        if self._beside is None:
+            raise errors.InvalidRequest("the supervisor is not known to this portal")
+        params = given(path=self.path, reason=reason, grace_ms=milliseconds(grace))
+        result = await self._beside.call("actor.cancel", params, if_id=self.id)
+        return errors.Exit.from_object(result.get("exit"))
+
     def _from_beside(self, _: Connection, event: Event) -> None:
-        if isinstance(event, PeerExited) and event.path == self.path:
-            self.ended(event.exit)
+        if isinstance(event, PeerExited) and event.path == self.path and self.id in (None, event.id):
+            self.ended(event.exit, event.backtrace)
 
     def _finish(self) -> None:
         if self._beside and self._from_beside in self._beside.listeners:

@@ -276,7 +276,7 @@ class Portal(Connection):
     def _peer_exited(self, event: Event) -> None:
         if isinstance(event, PeerExited) and event.path == self.path:
             self._dispatch(self._io.last_words())
-            self._machine.peer_exited(event.exit)
+            self._machine.peer_exited(event.exit, event.backtrace)
 
 
 def control(path: str, deadline: float = HELLO_TIME) -> Connection:

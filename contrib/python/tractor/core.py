@@ -19,9 +19,9 @@ from typing import Any, Callable, Deque, Dict, Iterable, List, Optional, Sequenc
 from . import errors
 from .dialog import CREDIT_MAX, POLICIES, WINDOW, Call, Id, Incoming, Served
 from .events import CancelActor, Closed, Complaint, Event, Hello, PeerExited, Tell
-from .message import bad_meta, count, invalid, key, natural
+from .message import bad_id, bad_meta, count, invalid, key, natural
 from .wire import (MAX_FDS, MAX_LINE, MAX_LINE_CHANNEL, MAX_LINE_EVER, MAX_VALUES, MAX_VALUES_CHANNEL, LineError, Output,
-                   Splitter, StreamError, decode, encode)
+                   Splitter, StreamError, decode, encode, item_line, plain_item, text)
 
 PROTOCOL = "tractor/1"
 OPEN_CALLS = 1024
@@ -106,10 +106,10 @@ class Machine:
                 self._lost(error)
         return self.events()
 
-    def peer_exited(self, exit: Any) -> List[Event]:
+    def peer_exited(self, exit: Any, backtrace: Any = None) -> List[Event]:
         """How the process at the other end ended, when that was told elsewhere."""
         if not self.closed:
-            self._peer_exited({"path": self.peer, "exit": exit})
+            self._peer_exited({"path": self.peer, "exit": exit, "backtrace": backtrace})
         return self.events()
 
     def timeout(self) -> Optional[float]:
@@ -156,9 +156,17 @@ class Machine:
         """The highest id of ours so far."""
         return self._own_last
 
-    def size(self, value: Any) -> int:
-        """How much of a line a value takes. Raises ValueError for one that does not fit."""
-        return len(encode(value, self._send_max - 256 if self._send_max > 512 else self._send_max, self._max_values))
+    def text(self, value: Any) -> bytes:
+        """A value as it stands in a line. Raises ValueError for one that does not fit."""
+        return text(value, self._send_max - 256 if self._send_max > 512 else self._send_max, self._max_values - 8)
+
+    def item(self, ident: Id, value: bytes, lost: int) -> int:
+        """Sends an item of a dialog, whose value is encoded already; the length of the line."""
+        if self.peer_hello is None or self.closed:
+            return 0
+        line = item_line(ident, value, lost)
+        self.output.put(line)
+        return len(line)
 
     # --- asking ---------------------------------------------------------------------------------------------------
 
@@ -252,7 +260,7 @@ class Machine:
             raise ValueError(f"at most {MAX_FDS} descriptors go with one message")
         if not isinstance(params, (dict, list, tuple, type(None))):
             raise TypeError("params must be an object or an array")
-        self.size(params)
+        self.text(params)
         ident = self._own_last + 2 if self._own_last else (1 if self.connector else 2)
         call = Call(self, ident, method, dialog)
         if incoming:
@@ -350,12 +358,9 @@ class Machine:
         self._shut(error)
 
     def _peer_exited(self, params: Dict[str, Any]) -> None:
-        exit = params.get("exit")
-        path = params.get("path") or self.peer
-        how = f"{path or 'the other side'} ended: {errors.Exit.from_object(exit) or 'unknown how'}"
-        error = errors.ActorDied(how, {"actor": path, "exit": exit})
-        self._events.append(PeerExited(path, params.get("id"), exit))
-        self._shut(error)
+        told = PeerExited.of({**params, "path": params.get("path") or self.peer})
+        self._events.append(told)
+        self._shut(errors.died(told.path, told.exit, told.backtrace))
 
     def _refuse(self, code: int, message: str) -> None:
         if not self.closed:
@@ -406,6 +411,10 @@ class Machine:
         return len(line)
 
     def _line(self, line: bytes) -> None:
+        item = plain_item(line)
+        if item:
+            self._f_next(item, len(line))
+            return
         try:
             message = decode(line, self._max_values)
         except LineError as error:
@@ -434,7 +443,10 @@ class Machine:
             self.refuse_fds += fds
             self._refuse(-32600, f"the id {ident!r} is in use")
             return
-        problem = self._bad_opening(served)
+        wrong = bad_meta(meta) or bad_id(ident, served.dialog, self._parity, self._peer_last)
+        problem: Optional[errors.TractorError] = errors.InvalidRequest(wrong) if wrong else None
+        if problem is None and len(self._served) >= OPEN_CALLS:
+            problem = errors.MailboxFull(f"{OPEN_CALLS} calls are open on this connection")
         if isinstance(ident, int) and ident % 2 != self._parity:
             self._peer_last = max(self._peer_last, ident)
         self._served[key(ident)] = served
@@ -449,18 +461,6 @@ class Machine:
         if deadline is not None:
             self._timer(self.now() + deadline / 1000, served, "deadline")
         self._events.append(served)
-
-    def _bad_opening(self, served: Served) -> Optional[errors.TractorError]:
-        meta, ident = served.meta, served.id
-        problem = bad_meta(meta)
-        if problem:
-            return errors.InvalidRequest(problem)
-        if served.dialog and (isinstance(ident, bool) or not isinstance(ident, int)
-                              or ident % 2 == self._parity or ident <= self._peer_last):
-            return errors.InvalidRequest(f"no dialog can be opened under the id {ident!r}")
-        if len(self._served) >= OPEN_CALLS:
-            return errors.MailboxFull(f"{OPEN_CALLS} calls are open on this connection")
-        return None
 
     def _response(self, message: Dict[str, Any], fds: List[int], size: int) -> None:
         ident = message["id"]
@@ -492,7 +492,7 @@ class Machine:
     def _notification(self, method: str, params: Any, fds: List[int], size: int) -> None:
         handler = self._frames.get(method)
         if handler is None:
-            if method.startswith("$/") and not self.channel:
+            if method.startswith("$/") and not self.channel and not self.trusted:
                 self.refuse_fds += fds
                 return  # of a later minor version
             self._events.append(Tell(self, method, params, fds))
@@ -505,7 +505,7 @@ class Machine:
 
     def _f_peer_exited(self, params: Dict[str, Any], size: int) -> None:
         if self.trusted:  # of someone else: on a channel or control connection it names a portal's other end
-            self._events.append(PeerExited(params.get("path"), params.get("id"), params.get("exit")))
+            self._events.append(PeerExited.of(params))
         else:
             self._peer_exited(params)
 

@@ -12,7 +12,7 @@ from collections import deque
 from typing import TYPE_CHECKING, Any, Deque, Dict, List, Optional, Sequence, Tuple, Union
 
 from . import errors
-from .wire import LineError, check
+from .wire import LineError
 
 if TYPE_CHECKING:
     from .core import Machine
@@ -44,35 +44,35 @@ class Outgoing:
         self.policy = "wait"
         self.under_way: Deque[int] = deque()  # sizes of the items for which no credit came back, oldest first
         self.under_way_bytes = 0
-        self.queue: Deque[Tuple[Any, int]] = deque()
+        self.queue: Deque[bytes] = deque()  # their JSON
         self.bytes = 0
         self.lost = 0
         self.stopping = False  # no more items will be put
         self.stopped = False  # $/stop went out
 
-    def put(self, value: Any, size: int) -> bool:
+    def put(self, text: bytes) -> bool:
         """Queues an item, or refuses it under `wait`. Raises Overrun under `error`."""
         if self.credit <= len(self.queue) or self.under_way_bytes >= WINDOW_BYTES:
             if self.policy == "wait":
                 return False
             if self.policy == "error":
                 raise errors.Overrun("the receiver did not keep up")
-        self.queue.append((value, size))
-        self.bytes += size
+        self.queue.append(text)
+        self.bytes += len(text)
         while len(self.queue) > WINDOW or (self.bytes > WINDOW_BYTES and len(self.queue) > 1):
-            self.bytes -= self.queue.popleft()[1]
+            self.bytes -= len(self.queue.popleft())
             self.lost += 1
         return True
 
-    def next(self) -> Optional[Tuple[Any, int]]:
+    def next(self) -> Optional[Tuple[bytes, int]]:
         """The item to send now, with the number lost before it."""
         if not self.queue or not self.credit or self.under_way_bytes >= WINDOW_BYTES:
             return None
-        value, size = self.queue.popleft()
-        self.bytes -= size
+        text = self.queue.popleft()
+        self.bytes -= len(text)
         self.credit -= 1
         lost, self.lost = self.lost, 0
-        return value, lost
+        return text, lost
 
     def sent(self, size: int) -> None:
         """An item went, as a line of `size` bytes."""
@@ -142,14 +142,14 @@ class Conversation:
         self.done = False
         self.out = Outgoing()
         self.incoming = Incoming()
-        self.user: Any = None  # for the face: how it wakes who waits here
+        self.user: List[Any] = []  # for the face: who waits here
 
     def send(self, value: Any) -> bool:
         """Sends one item. False: no credit, try again when the conversation has changed. Raises what ended it."""
         self._may_send()
-        size = self._size(value)
+        text = self._text(value)
         try:
-            accepted = self.out.put(value, size)
+            accepted = self.out.put(text)
         except errors.Overrun as overrun:
             self._overrun(overrun)
             raise
@@ -187,10 +187,9 @@ class Conversation:
         if self.out.stopping:
             raise errors.InvalidRequest("an item after stop")
 
-    def _size(self, value: Any) -> int:
+    def _text(self, value: Any) -> bytes:
         try:
-            check(value)
-            return self.machine.size(value)
+            return self.machine.text(value)
         except LineError as error:
             raise ValueError(str(error)) from None
 
@@ -202,10 +201,7 @@ class Conversation:
             item = self.out.next()
             if item is None:
                 break
-            params: Dict[str, Any] = {"id": self.id, "value": item[0]}
-            if item[1]:
-                params["lost"] = item[1]
-            self.out.sent(self.machine.frame("$/next", params))
+            self.out.sent(self.machine.item(self.id, *item))
         if self.out.stopping and not self.out.queue and not self.out.stopped and not self.done:
             self.out.stopped = True
             self._drained()
@@ -278,7 +274,7 @@ class Served(Conversation):
         self._may_answer()
         if self.dialog and not self.started:
             raise errors.InvalidRequest("a dialog ends with a result and was never started")
-        self._size(result)
+        self._text(result)
         self._result = (result, list(fds))
         if self.out.stopped:
             self._drained()

@@ -8,9 +8,10 @@ exception. What an error object may carry beside code and message is an attribut
 from __future__ import annotations
 
 import os
+import sys
 import traceback
 from dataclasses import dataclass, field
-from typing import Any, ClassVar, Dict, List, Mapping, Optional, Type, Union
+from typing import Any, ClassVar, Dict, List, Mapping, Optional, Sequence, Tuple, Type, Union
 
 
 @dataclass(frozen=True)
@@ -48,10 +49,15 @@ class TractorError(Exception):
 
     def __init__(self, message: str = "", data: Optional[Mapping[str, Any]] = None, code: Optional[int] = None):
         super().__init__(message)
-        self.message = message
+        self._message = message
         self.data: Dict[str, Any] = dict(data or {})
         if code is not None:
             self.code = code
+
+    @property
+    def message(self) -> str:
+        """What happened, in words."""
+        return self._message
 
     @property
     def type(self) -> str:
@@ -67,6 +73,12 @@ class TractorError(Exception):
     def canceller(self) -> Optional[str]:
         """Who cancelled."""
         return self.data.get("canceller")
+
+    @property
+    def reason(self) -> Optional[str]:
+        """Why it was cancelled, as the canceller put it."""
+        reason = self.data.get("reason")
+        return reason if isinstance(reason, str) else None
 
     @property
     def errno(self) -> Optional[int]:
@@ -224,10 +236,23 @@ class SpawnFailed(TractorError):
     code, name = -32012, "SpawnFailed"
 
 
-class ErrorGroup(TractorError):
-    """Several failed; `causes` has each."""
+class ErrorGroup(TractorError, ExceptionGroup):  # type: ignore[type-arg]
+    """Several failed: an ExceptionGroup whose `exceptions` (and `causes`) are each of them, for `except*`."""
 
     code, name = -32013, "ErrorGroup"
+
+    def __new__(cls, message: str = "", data: Optional[Mapping[str, Any]] = None, code: Optional[int] = None) -> "ErrorGroup":
+        causes = [from_object(e) for e in (data or {}).get("causes") or [] if isinstance(e, dict)]
+        return super().__new__(cls, message, causes or [InternalError("nothing was said of the causes")])
+
+    @property
+    def causes(self) -> List[TractorError]:
+        """The errors that this one sums up."""
+        return list(self.exceptions)  # type: ignore[arg-type]
+
+    def derive(self, excs: Sequence[Exception]) -> "ErrorGroup":  # type: ignore[override]
+        """A group of some of the same, for split() and subgroup()."""
+        return from_group(ExceptionGroup(self.message, excs))
 
 
 class RestartLimit(TractorError):
@@ -269,11 +294,65 @@ def from_exception(error: BaseException) -> TractorError:
     """What a handler's exception is to the one who asked."""
     if isinstance(error, TractorError):
         return error
+    if isinstance(error, BaseExceptionGroup):
+        return from_group(error)
     data: Dict[str, Any] = {"type": type(error).__name__}
     if isinstance(error, OSError) and error.errno:
         data["errno"] = error.errno
-    data["backtrace"] = [line.rstrip() for line in traceback.format_tb(error.__traceback__)][-32:]
-    return RemoteError(str(error) or type(error).__name__, data)
+    data["backtrace"] = backtrace_of(error)
+    message = str(error) or type(error).__name__
+    if isinstance(error, asyncio_cancelled()):
+        return Cancelled(message, {**data, "type": "Cancelled"})
+    if error.__cause__ is not None and error.__cause__ is not error:
+        data["causes"] = [_shallow(error.__cause__)]
+    if isinstance(error, TimeoutError) and not error.errno:
+        return DeadlineExceeded(message, {**data, "type": "DeadlineExceeded"})
+    return RemoteError(message, data)
+
+
+def from_group(group: "BaseExceptionGroup[BaseException]", depth: int = 16) -> ErrorGroup:
+    """An ExceptionGroup as an error: members of members too, `depth` levels deep."""
+    causes = []
+    for error in group.exceptions:
+        if isinstance(error, BaseExceptionGroup) and not isinstance(error, TractorError):
+            causes.append((from_group(error, depth - 1) if depth else InternalError(str(error))).to_object())
+        else:
+            causes.append(from_exception(error).to_object())
+    data = {"causes": causes, "backtrace": backtrace_of(group)}
+    return ErrorGroup(group.message, data)
+
+
+def relayed(error: TractorError, path: Optional[str]) -> TractorError:
+    """The same as it goes on from the actor at `path`, which joins its `relay`."""
+    if not path:
+        return error
+    data = {"actor": path, **error.data, "type": error.type, "relay": [*error.relay, path]}
+    return type(error)(error.message, data, error.code)
+
+
+def died(path: Optional[str], exit: Any, backtrace: Any = None) -> ActorDied:
+    """What is to be said of a question that was open when the actor at `path` ended."""
+    how = f"{path or 'the other side'} ended: {Exit.from_object(exit) or 'unknown how'}"
+    data = {"actor": path, "exit": exit}
+    return ActorDied(how, {**data, "backtrace": backtrace} if isinstance(backtrace, list) else data)
+
+
+def backtrace_of(error: BaseException) -> List[str]:
+    """Where it was raised, the innermost frame first, in the protocol's words."""
+    frames = [f"{f.name} ({os.path.basename(f.filename)}:{f.lineno})" for f in traceback.extract_tb(error.__traceback__)]
+    return [f"#{i} {frame}" for i, frame in enumerate(reversed(frames[-32:]))]
+
+
+def _shallow(error: BaseException) -> Dict[str, Any]:
+    own = error if isinstance(error, TractorError) else RemoteError(
+        str(error) or type(error).__name__, {"type": type(error).__name__, "backtrace": backtrace_of(error)})
+    return own.to_object()
+
+
+def asyncio_cancelled() -> Tuple[Type[BaseException], ...]:
+    """CancelledError, where asyncio is in use at all: blocking clients don't load it."""
+    asyncio = sys.modules.get("asyncio")
+    return (asyncio.CancelledError,) if asyncio else ()
 
 
 def from_errno(error: OSError, where: str) -> ConnectionLost:

@@ -30,6 +30,11 @@ class PeerExited(NamedTuple):
     path: Optional[str]
     id: Optional[str]
     exit: Any
+    backtrace: Any = None
+
+    @classmethod
+    def of(cls, params: Dict[str, Any]) -> "PeerExited":
+        return cls(params.get("path"), params.get("id"), params.get("exit"), params.get("backtrace"))
 
 
 class CancelActor(NamedTuple):

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import functools
 import inspect
 import re
 from typing import Any, Callable, Dict, List, Optional, Union
@@ -11,6 +12,9 @@ from .errors import InvalidParams, InvalidRequest, MethodNotFound
 
 METHOD = re.compile(r"[A-Za-z_][A-Za-z0-9_.]*\Z")
 Handler = Callable[..., Any]
+
+
+_signature = functools.lru_cache(maxsize=None)(inspect.signature)
 
 
 class Handlers:
@@ -55,7 +59,7 @@ class Handlers:
         args = [*before, *(params if isinstance(params, list) else [])]
         kwargs = params if isinstance(params, dict) else {}
         try:
-            inspect.signature(handler).bind(*args, **kwargs)
+            _signature(handler).bind(*args, **kwargs)
         except TypeError as error:
             raise InvalidParams(f"{method}: {error}") from None
         found = handler

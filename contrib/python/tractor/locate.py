@@ -61,6 +61,11 @@ def embedded(run: Optional[str] = None) -> List[str]:
     return [path for path in (os.path.join(folder, n + ".sock") for n in names) if _serves(path)]
 
 
+def _services() -> List[str]:
+    own = os.environ.get("XDG_RUNTIME_DIR")
+    return [*([os.path.join(own, "tractor/control.sock")] if own else []), "/run/tractor/control.sock"]
+
+
 def find(run: Optional[str] = None) -> str:
     """The socket to use: $TRACTOR_SOCKET, the only embedded supervisor of this user, the user's service, the system's.
 
@@ -75,11 +80,14 @@ def find(run: Optional[str] = None) -> str:
         return found[0]
     if run is not None:
         raise NoSupervisor(f"no embedded supervisor named {run} runs")
-    services = ["/run/tractor/control.sock"]
-    if os.environ.get("XDG_RUNTIME_DIR"):
-        services.insert(0, os.path.join(os.environ["XDG_RUNTIME_DIR"], "tractor/control.sock"))
-    for path in services:
+    for path in _services():
         if _serves(path):
             return path
     raise NoSupervisor("no supervisor runs: none in $TRACTOR_SOCKET, none embedded, no service at "
-                       + " or ".join(services))
+                       + " or ".join(_services()))
+
+
+def running() -> Optional[str]:
+    """A supervisor that runs for more than one program: the one named, the user's, the system's. None: there is none."""
+    given = os.environ.get("TRACTOR_SOCKET")
+    return given or next((path for path in _services() if _serves(path)), None)

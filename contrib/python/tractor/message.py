@@ -47,6 +47,13 @@ def invalid(message: Any) -> Optional[str]:
     return None if ident is not None else "a result needs an id"
 
 
+def bad_id(ident: Id, dialog: bool, parity: int, last: int) -> Optional[str]:
+    """What keeps a request from being opened under this id. `parity` is that of our own ids, `last` the peer's highest."""
+    if dialog and (isinstance(ident, bool) or not isinstance(ident, int) or ident % 2 == parity or ident <= last):
+        return f"no dialog can be opened under the id {ident!r}"
+    return None
+
+
 def bad_meta(meta: Dict[str, Any]) -> Optional[str]:
     """What is wrong with a request's `$`; keys that nobody knows are none of our business."""
     if not natural(meta.get("credit", 0)) or not natural(meta.get("deadline_ms", 0)):

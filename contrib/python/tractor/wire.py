@@ -9,6 +9,7 @@ other side can't read is never answered."""
 from __future__ import annotations
 
 import json
+import re
 from collections import deque
 from typing import Any, Deque, Dict, Iterator, List, Optional, Sequence, Tuple
 
@@ -53,8 +54,8 @@ def _integer(digits: str) -> int:
     return int(digits)
 
 
-def _float(text: str) -> float:
-    value = float(text)
+def _float(digits: str) -> float:
+    value = float(digits)
     if value in (float("inf"), float("-inf")):
         raise LineError("a number out of range")
     return value
@@ -67,11 +68,21 @@ def _constant(name: str) -> Any:
 _decoder = json.JSONDecoder(
     object_pairs_hook=_pairs, parse_int=_integer, parse_float=_float, parse_constant=_constant
 )
-_encode = json.JSONEncoder(ensure_ascii=False, allow_nan=False, separators=(",", ":")).encode
+_encoder = json.JSONEncoder(ensure_ascii=False, allow_nan=False, separators=(",", ":"))
+# Of one value after the other: encode() makes the machine behind it anew each time. Nobody else holds what check() has walked.
+_make_encoder = getattr(json.encoder, "c_make_encoder", None)
+_chunks = _make_encoder and _make_encoder(None, _encoder.default, json.encoder.encode_basestring, None, ":", ",", False, False,
+                                          False)
+
+
+def _encode(value: Any) -> str:
+    return "".join(_chunks(value, 0)) if _chunks else _encoder.encode(value)
 
 
 def check(value: Any, max_values: int = MAX_VALUES, max_depth: int = MAX_DEPTH) -> None:
     """Raises LineError for what may not stand in a line."""
+    if isinstance(value, str):
+        return
     count, todo = 0, [(value, 1)]
     while todo:
         item, depth = todo.pop()
@@ -95,8 +106,8 @@ def check(value: Any, max_values: int = MAX_VALUES, max_depth: int = MAX_DEPTH) 
 def decode(line: bytes, max_values: int = MAX_VALUES) -> Any:
     """The value of one line. Raises LineError."""
     try:
-        value, end = _decoder.raw_decode(text := line.decode("utf-8").strip(" \t\r\n"))
-        if end != len(text):
+        value, end = _decoder.raw_decode(words := line.decode("utf-8").strip(" \t\r\n"))
+        if end != len(words):
             raise LineError("something follows the value")
         if b"\\u" in line:
             _encode(value).encode("utf-8")
@@ -114,11 +125,36 @@ def decode(line: bytes, max_values: int = MAX_VALUES) -> Any:
 
 def encode(message: Any, max_line: int = MAX_LINE, max_values: int = MAX_VALUES) -> bytes:
     """One line, its end included. Raises ValueError for what the other side would not accept."""
-    check(message, max_values)
-    line = _encode(message).encode("utf-8") + b"\n"
-    if len(line) - 1 > max_line:
-        raise LineError(f"{len(line) - 1} bytes, more than the {max_line} that the other side takes")
-    return line
+    return text(message, max_line, max_values) + b"\n"
+
+
+def text(value: Any, max_size: int = MAX_LINE, max_values: int = MAX_VALUES) -> bytes:
+    """A value as it stands in a line. Raises ValueError likewise."""
+    check(value, max_values)
+    found = _encode(value).encode("utf-8")
+    if len(found) > max_size:
+        raise LineError(f"{len(found)} bytes, more than the {max_size} that the other side takes")
+    return found
+
+
+_ITEM = re.compile(rb'\{"jsonrpc":"2\.0","method":"\$/next","params":\{"id":([1-9][0-9]{0,17}),"value":(?=.*\}\}\Z)')
+
+
+def item_line(ident: Any, value: bytes, lost: int) -> bytes:
+    """The line of a stream's item, put together from what is encoded already: nothing else is said as often."""
+    more = b',"lost":%d' % lost if lost else b""
+    return b'{"jsonrpc":"2.0","method":"$/next","params":{"id":%d,"value":%b%b}}\n' % (ident, value, more)
+
+
+def plain_item(line: bytes) -> Optional[Dict[str, Any]]:
+    """The params of an item written as item_line() does it. None: of what is in any way unusual the whole is to be looked at."""
+    found = _ITEM.match(line)
+    if found is None or len(line) > 4096 or line.count(b"[") + line.count(b"{") > 32:
+        return None
+    try:
+        return {"id": int(found[1]), "value": decode(line[found.end():-2])}
+    except LineError:
+        return None
 
 
 class Splitter:
