@@ -46,11 +46,42 @@ void talk_done(Talk *t)
 
 /* --- out --- */
 
+/* Most have no descriptors: these are the many, and may go out together. */
+static int send_plain(Talk *t, Json *item, size_t *ret_n)
+{
+        _cleanup_free_ char *text = NULL;
+        int r = message_next(&text, ret_n, t->id, item, t->flow->lost);
+
+        if (r < 0)
+                return r;
+        if (t->session->ended)
+                return -EPIPE;
+        if (*ret_n > t->session->peer_max_line)
+                return -EMSGSIZE;
+        return stream_send_soon(t->session->stream, text, *ret_n);
+}
+
+/* Consumes the descriptors. */
+static int send_with_fds(Talk *t, Json *item, int *fds, size_t n_fds, size_t *ret_n)
+{
+        Json *params = NULL, *lost = NULL;
+        int r = 0;
+
+        if (t->flow->lost > 0)
+                r = json_pack(&lost, "U", t->flow->lost);
+        if (r >= 0)
+                r = json_pack(&params, "{id:O, value:O, lost:o?}", t->id, item, lost);
+        if (r < 0) {
+                close_many(fds, n_fds);
+                return r;
+        }
+        return session_send_frame_fds(t->session, "$/next", params, fds, n_fds, ret_n);
+}
+
 /* Sends it or says why not; consumes it in any case, and the descriptors unless it is -EAGAIN. */
 static int send_now(Talk *t, Json *value, int *fds, size_t n_fds)
 {
         _cleanup_json_ Json *item = value;
-        Json *params = NULL, *lost = NULL;
         Dialog next = t->dialog;
         Flow *f = t->flow;
         size_t n = 0;
@@ -64,14 +95,10 @@ static int send_now(Talk *t, Json *value, int *fds, size_t n_fds)
         r = dialog_step(&next, DIALOG_SEND_NEXT, 0, NULL);
         if (r == -EAGAIN)
                 return r;
-        if (r >= 0 && f->lost > 0)
-                r = json_pack(&lost, "U", f->lost);
-        if (r >= 0)
-                r = json_pack(&params, "{id:O, value:o, lost:o?}", t->id, TAKE_PTR(item), lost);
         if (r < 0)
                 close_many(fds, n_fds);
         else
-                r = session_send_frame_fds(t->session, "$/next", params, fds, n_fds, &n);
+                r = n_fds > 0 ? send_with_fds(t, item, fds, n_fds, &n) : send_plain(t, item, &n);
         if (r < 0)
                 return r;
         t->dialog = next;

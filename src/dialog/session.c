@@ -535,6 +535,7 @@ int session_new(sd_event *event, int fd, const SessionOptions *options, const Se
         if (r < 0)
                 return r;
         stream_share(s->stream, options->quota, options->turns);
+        stream_set_cork(s->stream, options->cork);
         if (options->connector && options->hello) {
                 /* A peer that is gone already is told by on_end, as at any other time. */
                 r = send_hello(s);

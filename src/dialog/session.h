@@ -67,9 +67,10 @@ typedef struct SessionOptions {
         /* A connection that was another's before: the highest id its peer has used, its $/hello (NULL: none). */
         int64_t last_id;
         const Json *peer_hello;
-        /* What it shares with other connections; both may be NULL, and outlive it. */
+        /* What it shares with other connections; each may be NULL, and outlives it. */
         Quota *quota;
         Turns *turns;
+        Cork *cork;
 } SessionOptions;
 
 int session_new(sd_event *event, int fd, const SessionOptions *options, const SessionVtable *vtable,

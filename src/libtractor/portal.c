@@ -147,7 +147,8 @@ int portal_new(Runtime *rt, int fd, const PortalOptions *o, tractor_portal **ret
                 .trust_canceller = o->supervisor,
                 .exit_told = o->exit_told,
                 .has_output = o->has_output,
-                .output = o->output };
+                .output = o->output,
+                .cork = &rt->cork };
         tractor_portal *p = calloc(1, sizeof(*p));
         int r = p ? 0 : -ENOMEM;
 

@@ -206,6 +206,7 @@ static int runtime_new(const tractor_options *o, bool own_loop, Runtime **ret)
         list_init(&rt->at_exit);
         wait_queue_init(&rt->connected);
         list_init(&rt->portals);
+        list_init(&rt->cork.streams);
         fiber_pool_init(&rt->fibers, rt->options.stack_size);
         r = sd_event_new(&rt->event);
         if (r < 0)

@@ -239,7 +239,8 @@ int server_accept(Server *s, int fd, const ServedPeer *peer)
                 .peer_hello = peer->hello,
                 .has_output = peer->has_output,
                 .output = peer->output,
-                .manual_tells = true };
+                .manual_tells = true,
+                .cork = &s->nursery->runtime->cork };
         Connection *c;
         int r = connection_new(s, peer, &c);
 

@@ -222,12 +222,14 @@ static void task_run(Task *t)
         t->state = TASK_RUNNING;
         rt->running = t;
         rt->n_switches++;
+        rt->cork.on = true;
         fiber_enter(t->fiber);
         while (rt->host_call) {
                 TAKE_PTR(rt->host_call)(rt->host_userdata);
                 fiber_enter(t->fiber);
         }
         rt->running = NULL;
+        cork_release(&rt->cork);
         if (rt->stall.told)
                 stall_over(&rt->stall, t->name);
         if (t->state == TASK_DONE)

@@ -88,6 +88,7 @@ struct Runtime {
         unsigned n_tasks, max_tasks;
         uint64_t last_id;
         Task *running;
+        Cork cork; /* of all connections, while a task runs */
         uint64_t n_switches;
         struct tractor_options options;
         Stall stall;

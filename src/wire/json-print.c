@@ -9,17 +9,13 @@
 
 /* Compact text. json-c's own printer leaves a hole in the text where memory runs out and says nothing; the line
  * would be refused by the peer, and the call behind it would wait for ever. */
-typedef struct Printer {
-        char *text;
-        size_t n, size;
-        bool failed;
-} Printer;
 
-static void print_value(Printer *p, Json *v);
+/* Most lines are no longer. */
+#define TEXT_MIN 256U
 
-static void put(Printer *p, const char *s, size_t n)
+static void put(JsonText *p, const char *s, size_t n)
 {
-        if (p->failed || GROW(p->text, p->size, p->n + n + 1) < 0) {
+        if (p->failed || GROW(p->text, p->size, MAX(p->n + n + 1, TEXT_MIN)) < 0) {
                 p->failed = true;
                 return;
         }
@@ -27,12 +23,17 @@ static void put(Printer *p, const char *s, size_t n)
         p->n += n;
 }
 
-static void put_char(Printer *p, char c)
+void json_text_put(JsonText *p, const char *s)
+{
+        put(p, s, strlen(s));
+}
+
+static void put_char(JsonText *p, char c)
 {
         put(p, &c, 1);
 }
 
-static void put_escape(Printer *p, char c)
+static void put_escape(JsonText *p, char c)
 {
         static const char named[] = "\"\\\b\f\n\r\t", letters[] = "\"\\bfnrt";
         const char *at = c ? strchr(named, c) : NULL;
@@ -45,7 +46,7 @@ static void put_escape(Printer *p, char c)
         put(p, text, strlen(text));
 }
 
-static void print_string(Printer *p, const char *s, size_t n)
+static void print_string(JsonText *p, const char *s, size_t n)
 {
         const char *end = s + n;
 
@@ -63,7 +64,7 @@ static void print_string(Printer *p, const char *s, size_t n)
         put_char(p, '"');
 }
 
-static void print_integer(Printer *p, const Json *v)
+static void print_integer(JsonText *p, const Json *v)
 {
         char text[24];
         int n = snprintf(text, sizeof(text), "%" PRIi64, json_integer(v));
@@ -72,7 +73,7 @@ static void print_integer(Printer *p, const Json *v)
 }
 
 /* The text it came with, which json-c keeps, or one that it makes. */
-static void print_double(Printer *p, Json *v)
+static void print_double(JsonText *p, Json *v)
 {
         size_t n = 0;
         const char *text = isfinite(json_double(v))
@@ -85,18 +86,18 @@ static void print_double(Printer *p, Json *v)
                 put(p, text, strlen(text));
 }
 
-static void print_array(Printer *p, const Json *v)
+static void print_array(JsonText *p, const Json *v)
 {
         put_char(p, '[');
         for (size_t i = 0; i < json_length(v); i++) {
                 if (i > 0)
                         put_char(p, ',');
-                print_value(p, json_item(v, i));
+                json_text_value(p, json_item(v, i));
         }
         put_char(p, ']');
 }
 
-static void print_object(Printer *p, const Json *v)
+static void print_object(JsonText *p, const Json *v)
 {
         bool first = true;
 
@@ -107,12 +108,12 @@ static void print_object(Printer *p, const Json *v)
                 first = false;
                 print_string(p, i.key, strlen(i.key));
                 put_char(p, ':');
-                print_value(p, i.value);
+                json_text_value(p, i.value);
         }
         put_char(p, '}');
 }
 
-static void print_value(Printer *p, Json *v)
+void json_text_value(JsonText *p, Json *v)
 {
         switch (json_type(v)) {
         case JSON_NULL:
@@ -141,9 +142,9 @@ static void print_value(Printer *p, Json *v)
 
 const char *json_print(Json *v, size_t *ret_n)
 {
-        Printer p = { 0 };
+        JsonText p = { 0 };
 
-        print_value(&p, v);
+        json_text_value(&p, v);
         if (p.failed) {
                 free(p.text);
                 return NULL;

@@ -92,8 +92,8 @@ static const char *find_quote(const char *start, const char *end, bool *ret_esca
 }
 
 /* At the opening quote; leaves p behind the closing one. The result is borrowed: from the text itself, or from
- * the scratch space when something is escaped or it has to be `terminated`. */
-static int take_string(Builder *b, bool terminated, const char **ret, size_t *ret_n)
+ * the scratch space when something is escaped. */
+static int take_string(Builder *b, const char **ret, size_t *ret_n)
 {
         const char *start = b->p + 1, *stop;
         bool escaped;
@@ -101,7 +101,7 @@ static int take_string(Builder *b, bool terminated, const char **ret, size_t *re
 
         stop = find_quote(start, b->end, &escaped);
         b->p = stop + 1;
-        if (!escaped && !terminated) {
+        if (!escaped) {
                 *ret = start;
                 *ret_n = (size_t) (stop - start);
                 return 0;
@@ -129,7 +129,7 @@ static int build_string(Builder *b, Json **ret)
 {
         const char *s;
         size_t n;
-        int r = take_string(b, false, &s, &n);
+        int r = take_string(b, &s, &n);
 
         if (r < 0)
                 return r;
@@ -191,6 +191,25 @@ static int build_number(Builder *b, Json **ret)
         return *ret ? 0 : -ENOMEM;
 }
 
+/* The key as a constant, for those that are in nearly all messages: json-c need not keep a copy of it then. */
+static const char *known_key(const char *key)
+{
+        static const char *const known[] = { "jsonrpc", "method", "params", "id", "value", "result", "$" };
+
+        for (size_t i = 0; i < ELEMENTSOF(known); i++)
+                if (*key == *known[i] && streq(key, known[i]))
+                        return known[i];
+        return NULL;
+}
+
+static int add_member(Json *object, const char *key, Json *value)
+{
+        const char *known = known_key(key);
+
+        return json_object_object_add_ex(
+                        object, known ?: key, value, known ? JSON_C_OBJECT_KEY_IS_CONSTANT : 0);
+}
+
 static int build_member(Builder *b, Json *object)
 {
         const char *at = b->p, *key;
@@ -200,24 +219,26 @@ static int build_member(Builder *b, Json *object)
         Json *value = NULL;
         size_t n;
 
-        r = take_string(b, true, &key, &n);
+        r = take_string(b, &key, &n);
         if (r < 0)
                 return r;
         /* The value's strings use the same scratch space. */
         if (n >= sizeof(small)) {
-                copy = strdup(key);
+                copy = strndup(key, n);
                 if (!copy)
                         return -ENOMEM;
                 key = copy;
-        } else
-                key = memcpy(small, key, n + 1);
+        } else {
+                *(char *) mempcpy(small, key, n) = 0;
+                key = small;
+        }
         skip_space(b);
         b->p++;
         skip_space(b);
         r = build_value(b, &value);
         if (r < 0)
                 return r;
-        if (json_object_object_add(object, key, value) < 0) {
+        if (add_member(object, key, value) < 0) {
                 json_object_put(value);
                 return -ENOMEM;
         }

@@ -90,5 +90,13 @@ Json *json_new_string(const char *s, size_t n);
 /* Serialises compactly, no newline; the text lives until the next call on the same value or its end. NULL when out of
  * memory, never a part. (It is kept as the value's user data, of which nothing else here makes use.) */
 const char *json_print(Json *v, size_t *ret_n);
+/* The same, piece by piece: `text` is its owner's to free, and without a terminator; nothing of it holds once it has failed. */
+typedef struct JsonText {
+        char *text;
+        size_t n, size;
+        bool failed;
+} JsonText;
+void json_text_put(JsonText *t, const char *s); /* as it is */
+void json_text_value(JsonText *t, Json *v);
 /* Indented by two, for people; the caller frees. */
 char *json_print_pretty(Json *v);

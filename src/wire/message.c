@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include <errno.h>
+#include <inttypes.h>
 #include <stdarg.h>
 #include <stdio.h>
 
@@ -195,6 +196,30 @@ int message_request(Json **ret, Json *id, const char *method, Json *params)
 int message_notification(Json **ret, const char *method, Json *params)
 {
         return json_pack(ret, "{jsonrpc:s, method:s, params:o?}", "2.0", method, params);
+}
+
+int message_next(char **ret, size_t *ret_n, Json *id, Json *value, uint64_t lost)
+{
+        JsonText t = { 0 };
+        char number[24];
+
+        json_text_put(&t, "{\"jsonrpc\":\"2.0\",\"method\":\"$/next\",\"params\":{\"id\":");
+        json_text_value(&t, id);
+        json_text_put(&t, ",\"value\":");
+        json_text_value(&t, value);
+        if (lost > 0) {
+                (void) snprintf(number, sizeof(number), "%" PRIu64, MIN(lost, (uint64_t) INT64_MAX));
+                json_text_put(&t, ",\"lost\":");
+                json_text_put(&t, number);
+        }
+        json_text_put(&t, "}}");
+        if (t.failed) {
+                free(t.text);
+                return -ENOMEM;
+        }
+        *ret = t.text;
+        *ret_n = t.n;
+        return 0;
 }
 
 int message_result(Json **ret, Json *id, Json *result)

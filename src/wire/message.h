@@ -56,6 +56,8 @@ bool message_overrun_from_string(const char *name, MessageOverrun *ret);
 /* Builders: complete envelopes. `params`, `result`, `error` are consumed, on failure too; `id` is borrowed. */
 int message_request(Json **ret, Json *id, const char *method, Json *params);
 int message_notification(Json **ret, const char *method, Json *params);
+/* A stream's item, as text at once: of all messages these come in the greatest numbers. All is borrowed. */
+int message_next(char **ret, size_t *ret_n, Json *id, Json *value, uint64_t lost);
 int message_result(Json **ret, Json *id, Json *result);
 int message_error(Json **ret, Json *id, Json *error);
 /* {"code", "message", "data": {"type", …data}}; `data` (object or NULL) is consumed. */

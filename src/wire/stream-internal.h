@@ -28,6 +28,8 @@ struct Stream {
         size_t charged_bytes, charged_fds; /* to it */
         Turns *turns;                      /* weak; NULL: the loop's */
         Turn turn;
+        Cork *cork;      /* weak; NULL: none */
+        ListNode corked; /* has said something since it is on */
         uint64_t busy_until; /* it has had more than its share: until then it waits for its turn before it is read */
 
         Frame in;
@@ -55,6 +57,7 @@ struct Stream {
         bool finishing;    /* end once all is written */
         bool write_broken; /* the peer takes no more */
         bool ended;        /* on_end was called: nothing is read any more */
+        bool kept;         /* a line for the cork's release */
         bool end_due;      /* on_end is to be called from the loop */
         StreamEnd end;
         int error;

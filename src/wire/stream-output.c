@@ -10,6 +10,8 @@
 
 #define WRITES_PER_TURN 8
 #define QUEUE_FACTOR 4
+/* As much as is kept for one write, where there is a cork. */
+#define KEPT_MAX (16U * 1024)
 /* Lines with descriptors that wait to be taken: beyond this the peer is over its quota, and what asks for more is refused. A
  * line is short, but each descriptor is one that somebody else can't have. */
 #define FDS_MAX 32U
@@ -239,6 +241,8 @@ static int send_line(Stream *s, const char *text, size_t n, const int *fds, size
                 f->n = 0;
                 drop_fds(s, f);
         }
+        while (s->kept && stream_write_chunk(s) > 0)
+                ;
         return r;
 }
 
@@ -260,6 +264,34 @@ int stream_send_line(Stream *s, const char *text, size_t n, int *fds, size_t n_f
 int stream_send_unasked(Stream *s, const char *text, size_t n, int *fds, size_t n_fds)
 {
         return send_or_close(s, text, n, fds, n_fds, false);
+}
+
+/* Whether a line of n bytes is kept for those that follow: none that fills a write by itself, and not the first. */
+static bool keeps(Stream *s, size_t n)
+{
+        if (!s->cork || !s->cork->on || n >= KEPT_MAX)
+                return false;
+        if (!list_is_empty(&s->corked))
+                return true;
+        list_append(&s->cork->streams, &s->corked);
+        return false;
+}
+
+int stream_send_soon(Stream *s, const char *text, size_t n)
+{
+        size_t before = stream_queued(s);
+        int r;
+
+        if (s->write_broken || before >= QUEUE_FACTOR * s->output_max || !keeps(s, n))
+                return stream_send_unasked(s, text, n, NULL, 0);
+        r = queue_line(s, text, n, 0, false);
+        if (r < 0)
+                return r;
+        s->kept = true;
+        if (before < KEPT_MAX && stream_queued(s) >= KEPT_MAX)
+                (void) stream_write_chunk(s);
+        stream_changed(s);
+        return 0;
 }
 
 int stream_send_text(Stream *s, const char *text, size_t n)

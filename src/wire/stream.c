@@ -63,6 +63,10 @@ Stream *stream_free(Stream *s)
         s->freed = true;
         pin(s);
         turn_drop(&s->turn);
+        /* As is what was said without a cork. */
+        while (s->kept && !s->write_broken && stream_write_chunk(s) > 0)
+                ;
+        list_unlink(&s->corked);
         charge(s, 0, 0);
         sd_event_source_disable_unref(s->io);
         sd_event_source_disable_unref(s->output);
@@ -111,7 +115,7 @@ static int ask(sd_event_source *source, uint32_t *asked, uint32_t events, bool o
 static int update_io(Stream *s)
 {
         uint32_t in = may_read(s) && !s->lines_left && !s->greedy ? EPOLLIN : 0,
-                 out = stream_queued(s) > 0 ? EPOLLOUT : 0;
+                 out = stream_queued(s) > 0 && list_is_empty(&s->corked) ? EPOLLOUT : 0;
         int r;
 
         /* A hang-up is reported even when nothing is asked for, and again and again. */
@@ -354,6 +358,22 @@ static int on_timer(sd_event_source *source, uint64_t usec, void *userdata)
         return 0;
 }
 
+void cork_release(Cork *c)
+{
+        c->on = false;
+        while (!list_is_empty(&c->streams)) {
+                Stream *s = LIST_ENTRY(c->streams.next, Stream, corked);
+
+                list_unlink(&s->corked);
+                if (!s->kept && stream_queued(s) == 0)
+                        continue;
+                s->kept = false;
+                pin(s);
+                stream_write_turn(s);
+                settle(s);
+        }
+}
+
 /* --- owner's side --- */
 
 /* Sockets are asked not to block each time. */
@@ -389,6 +409,7 @@ int stream_new(sd_event *event, int fd, size_t max_line, const StreamVtable *vta
                 .turn = { .run = on_turn },
         };
         list_init(&s->turn.node);
+        list_init(&s->corked);
         list_init(&s->out_fds);
         frame_init(&s->in, MIN(max_line ?: FRAME_MAX_LINE_DEFAULT, FRAME_MAX_LINE_LIMIT));
         r = prepare_fd(fd, &s->is_socket);
@@ -459,6 +480,11 @@ void stream_share(Stream *s, Quota *quota, Turns *turns)
         s->quota = quota;
         s->turns = turns;
         stream_changed(s);
+}
+
+void stream_set_cork(Stream *s, Cork *cork)
+{
+        s->cork = cork;
 }
 
 void stream_set_output_max(Stream *s, size_t bytes, uint64_t stall_usec)

@@ -13,6 +13,7 @@
 
 #include <systemd/sd-event.h>
 
+#include "base/list.h"
 #include "base/macro.h"
 #include "wire/json.h"
 #include "wire/quota.h"
@@ -24,6 +25,16 @@
 #define STREAM_TURN_USEC 50
 /* In one go, whatever there is: a line of many megabytes comes in as many turns, each as short as anybody's. */
 #define STREAM_READ_MAX (32U * 1024)
+
+/* Of streams whose owner says much at a time, such as a task until it gives way. While it is `on`, of the lines of each that are sent
+ * "soon" the first goes out at once, so that one alone is never late, and those behind it are kept for one write together; any other line
+ * goes out at once, and takes along what was kept. */
+typedef struct Cork {
+        ListNode streams;
+        bool on;
+} Cork;
+/* Turns it off, and writes what was kept; callbacks may come from it. */
+void cork_release(Cork *c);
 
 typedef struct Stream Stream;
 
@@ -60,6 +71,8 @@ DEFINE_CLEANUP(Stream *, stream_free);
 void stream_flush_and_free(Stream *s);
 /* Both may be NULL, and must outlive the stream. */
 void stream_share(Stream *s, Quota *quota, Turns *turns);
+/* The same for what it says. */
+void stream_set_cork(Stream *s, Cork *cork);
 void stream_set_output_max(Stream *s, size_t bytes, uint64_t stall_usec);
 
 /* Queues one JSON value as a line with descriptors (consumed, on failure too); writes at once where possible.
@@ -71,6 +84,8 @@ int stream_send_line(Stream *s, const char *text, size_t n, int *fds, size_t n_f
 int stream_send_unasked(Stream *s, const char *text, size_t n, int *fds, size_t n_fds);
 /* Takes n of the descriptors that came with the current line; -EBADMSG when fewer are there. */
 int stream_take_fds(Stream *s, int *fds, size_t n);
+/* Unasked, and may be kept for a while by the cork. */
+int stream_send_soon(Stream *s, const char *text, size_t n);
 size_t stream_queued(const Stream *s); /* bytes not yet written */
 size_t stream_output_max(const Stream *s);
 /* Bytes or descriptors that came and were not handed out, here or in the socket. */

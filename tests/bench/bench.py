@@ -1,6 +1,6 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: Apache-2.0
-"""bench.py [--build DIR] [--backend NAME,…] [--only abcdefghi] [--quick] [--cpu N] [--json FILE]
+"""bench.py [--build DIR] [--backend NAME,…] [--only abcdefghij] [--quick] [--cpu N] [--json FILE]
 
 What tractor costs beside the bare floor and beside other supervisors that do the same work in the same run. Only the
 ratios mean anything: samples alternate, so that what else the machine does hits all of them alike. Medians, with minimum
@@ -18,6 +18,8 @@ and maximum.
      never read, one makes events for them; and while these do the same to another supervisor, which takes as much of the
      processors but none of this one's turns
   i  tasks of one process: a switch, a start with its end, a deadline set and dropped, what an idle one occupies; beside Python's trio
+  j  libtractor, between a root and its actor on one CPU: a call, an item there and back, items one way; beside the same lines over a bare
+     socketpair, printed and parsed by json-c; tractor_start_actor() → first reply; a root's start → first reply; memory of an idle actor
 
 The backend `scope` needs a systemd: unless one is PID 1, a private one is booted for it (root only)."""
 
@@ -37,7 +39,7 @@ def parse():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--build", help="the build to measure (default: $TRACTOR_TEST_BUILD, build-bench, build)")
     parser.add_argument("--backend", default="process,cgroup,scope")
-    parser.add_argument("--only", default="abcdefghi", help="which groups, such as ab")
+    parser.add_argument("--only", default="abcdefghij", help="which groups, such as ab")
     parser.add_argument("--quick", action="store_true", help="a few samples, to try the driver")
     parser.add_argument("--cpu", type=int, help="everything on this CPU: work alone counts, not placement")
     parser.add_argument("--json", metavar="FILE", help="all samples and ratios")
@@ -492,8 +494,70 @@ def group_i(table, backends):
         table.notes.append("python3-trio is not installed")
 
 
+# --- j: libtractor, between two processes --------------------------------------------------------------------------
+
+
+def one_cpu():
+    return ["taskset", "-c", str(min(os.sched_getaffinity(0)))]
+
+
+def measure_talks(table):
+    """Both ends on one CPU: work alone counts, not whether a wake-up finds an idle one."""
+    lines, calls = [*one_cpu(), subjects.bench_program("bench-lines")], [*one_cpu(), subjects.bench_program("bench-calls")]
+    each = (("call", (("socketpair", lines, "call"), ("libtractor", calls, "call")), 5000),
+            ("item there and back", (("socketpair", lines, "echo"), ("libtractor", calls, "echo")), 5000),
+            ("64 B one way", (("print and parse", lines, "limit"), ("socketpair", lines, "up"), ("libtractor", calls, "up"),
+                              ("libtractor down", calls, "down")), 20000),
+            ("64 KiB one way", (("bare bytes", lines, "big-bytes"), ("socketpair", lines, "big"), ("libtractor", calls, "big")), 500))
+    for _ in range(few(15, 3)):
+        for what, sides, n in each:
+            for subject, command, how in sides:
+                backend = ["process"] if command is calls else []
+                table.add("j", what, subject, [one_number(*command, how, str(n), *backend) / 1000], "µs")
+    for what in ("call", "item there and back"):
+        table.ratio("j", what, "libtractor", "socketpair", 1.5)
+    for subject in ("libtractor", "libtractor down"):
+        # At least 70 % of its rate.
+        table.ratio("j", "64 B one way", subject, "print and parse", 1 / 0.7)
+    table.ratio("j", "64 KiB one way", "libtractor", "socketpair", None)
+    table.ratio("j", "64 KiB one way", "libtractor", "bare bytes", None)
+
+
+def first_reply(backend):
+    """(start of the program → its first actor's reply in ms, PSS and private KiB of that actor, idle)"""
+    begin = time.monotonic_ns()
+    root = subprocess.Popen([subjects.bench_program("bench-calls"), "idle", "1", backend], stdin=subprocess.PIPE,
+                            stdout=subprocess.PIPE, text=True)
+    try:
+        at, pid = int(root.stdout.readline()), int(root.stdout.readline())
+        return ms(at - begin), *subjects.memory_kib([pid])
+    finally:
+        root.communicate(timeout=subjects.LIMIT)
+
+
+def measure_starts(table, backend):
+    with contextlib.closing(Floor(backend)) as bare:
+        for _ in range(few(8, 1)):
+            table.add("j", "start_actor → reply", bare.name, bare.run(6)[1:])
+            table.add("j", "start_actor → reply", backend, floor("bench-calls", "spawn", 6, backend)[1:])
+            took, pss, private = first_reply(backend)
+            table.add("j", "start → first actor's reply", backend, [took])
+            table.add("j", "PSS of an idle actor", backend, [pss], "KiB")
+            table.add("j", "private of an idle actor", backend, [private], "KiB")
+    table.ratio("j", "start_actor → reply", backend, bare.name, None)
+
+
+def group_j(table, backends):
+    if "process" in backends:
+        say("j: calls and items")
+        measure_talks(table)
+    for backend in backends:
+        say(f"j: actors, {backend}")
+        measure_starts(table, backend)
+
+
 GROUPS = {"a": group_a, "b": group_b, "c": group_c, "d": group_d, "e": group_e, "f": group_f, "g": group_g,
-          "h": group_h, "i": group_i}
+          "h": group_h, "i": group_i, "j": group_j}
 
 
 def measure_in_systemd(table):

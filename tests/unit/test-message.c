@@ -183,6 +183,17 @@ static void prints(Json *v, const char *text)
         json_unref(v);
 }
 
+static void next_is(Json *id, Json *value, uint64_t lost, const char *params)
+{
+        _cleanup_free_ char *text = NULL,
+                            *wanted = xasprintf("{" V "\"method\":\"$/next\",\"params\":%s}", params);
+        size_t n;
+
+        CHECK_EQ(message_next(&text, &n, id, value, lost), 0);
+        CHECK_EQ(n, strlen(wanted));
+        CHECK(memcmp(text, wanted, n) == 0);
+}
+
 static void builders(void)
 {
         _cleanup_json_ Json *id = json_new_string("x", SIZE_MAX);
@@ -195,6 +206,9 @@ static void builders(void)
         prints(v, "{" V "\"method\":\"$/x\",\"params\":{\"a\":1}}");
         CHECK_EQ(message_result(&v, id, NULL), 0);
         prints(v, "{" V "\"id\":\"x\",\"result\":null}");
+        next_is(id, NULL, 0, "{\"id\":\"x\",\"value\":null}");
+        next_is(id, id, 7, "{\"id\":\"x\",\"value\":\"x\",\"lost\":7}");
+        next_is(NULL, NULL, UINT64_MAX, "{\"id\":null,\"value\":null,\"lost\":9223372036854775807}");
         CHECK_EQ(json_pack(&data, "{path:s}", "/a"), 0);
         CHECK_EQ(message_error_object(&error, -32004, data, "no %s", "actor"), 0);
         CHECK_EQ(message_error(&v, NULL, error), 0);

@@ -299,9 +299,114 @@ static void a_read_is_bounded(void)
         tear_down();
 }
 
+/* --- what is said soon --- */
+
+static Cork cork;
+
+static void set_up_corked(void)
+{
+        set_up(0, 0, false);
+        cork = (Cork){ .on = true };
+        list_init(&cork.streams);
+        for (int i = 0; i < STREAMS; i++)
+                stream_set_cork(sides[i].stream, &cork);
+}
+
+static void soon(int i, const char *text)
+{
+        CHECK_EQ(stream_send_soon(sides[i].stream, text, strlen(text)), 0);
+}
+
+static void expect_heard(int i, const char *text)
+{
+        char heard[64] = "";
+        ssize_t n = recv(sides[i].peer, heard, sizeof(heard) - 1, 0);
+
+        CHECK(n >= 0 || errno == EAGAIN);
+        CHECK_STR(heard, text);
+}
+
+static void the_first_goes_at_once(void)
+{
+        set_up_corked();
+        for (int round = 0; round < 2; round++) {
+                cork.on = true;
+                soon(0, "a");
+                soon(1, "b");
+                soon(0, "c");
+                soon(0, "d");
+                expect_heard(0, "a\n");
+                expect_heard(1, "b\n");
+                cork_release(&cork);
+                expect_heard(0, "c\nd\n");
+                expect_heard(1, "");
+                soon(0, "e");
+                soon(0, "f");
+                expect_heard(0, "e\nf\n");
+        }
+        tear_down();
+}
+
+static void others_take_it_along(void)
+{
+        set_up_corked();
+        soon(0, "a");
+        soon(0, "b");
+        CHECK_EQ(stream_send_text(sides[0].stream, "c", 1), 0);
+        expect_heard(0, "a\nb\nc\n");
+        soon(0, "d");
+        expect_heard(0, "");
+        stream_finish(sides[0].stream);
+        cork_release(&cork);
+        expect_heard(0, "d\n");
+        soon(1, "a");
+        tear_down();
+}
+
+static void what_was_kept_outlives_the_stream(void)
+{
+        set_up_corked();
+        soon(0, "a");
+        soon(0, "b");
+        sides[0].stream = stream_free(sides[0].stream);
+        expect_heard(0, "a\nb\n");
+        CHECK(list_is_empty(&cork.streams));
+        tear_down();
+}
+
+/* More than the socket takes: the rest goes when there is room, whether it began before the cork or behind it. */
+static void a_full_socket_is_waited_for(void)
+{
+        static char line[10000], heard[100000];
+        size_t said = 0, n = 0;
+
+        memset(line, 'x', sizeof(line));
+        set_up_corked();
+        for (; stream_queued(sides[0].stream) < 60000; said += sizeof(line) + 1)
+                CHECK_EQ(stream_send_soon(sides[0].stream, line, sizeof(line)), 0);
+        cork_release(&cork);
+        CHECK(stream_queued(sides[0].stream) > 0);
+        cork.on = true;
+        soon(0, "x");
+        cork_release(&cork);
+        said += 2;
+        for (int i = 0; n < said && i < 10000; i++) {
+                ssize_t k = recv(sides[0].peer, heard, sizeof(heard), 0);
+
+                n += k > 0 ? (size_t) k : 0;
+                CHECK(sd_event_run(event, 0) >= 0);
+        }
+        CHECK_EQ(n, said);
+        tear_down();
+}
+
 TEST_MAIN({ "half_lines_of_one_user", half_lines_of_one_user }, { "output_of_one_user", output_of_one_user },
                 { "descriptors_of_one_user", descriptors_of_one_user },
                 { "the_quiet_one_comes_first", the_quiet_one_comes_first },
                 { "turns_go_round", turns_go_round }, { "a_read_is_bounded", a_read_is_bounded },
                 { "only_the_asked_for_chokes", only_the_asked_for_chokes },
-                { "choking_is_forgotten", choking_is_forgotten });
+                { "choking_is_forgotten", choking_is_forgotten },
+                { "the_first_goes_at_once", the_first_goes_at_once },
+                { "others_take_it_along", others_take_it_along },
+                { "what_was_kept_outlives_the_stream", what_was_kept_outlives_the_stream },
+                { "a_full_socket_is_waited_for", a_full_socket_is_waited_for });

@@ -63,7 +63,8 @@ uid_t tractor_context_peer_uid(const tractor_context *c); /* (uid_t) -1: nobody 
 pid_t tractor_context_peer_pid(const tractor_context *c);
 
 /* --- both --- */
-/* Consumes value, on failure too. Waits for room; -EPROTO before started; -EPIPE: stopped, or the other side takes no more. */
+/* Consumes value, on failure too. It is on its way at the latest when the task gives way (its next blocking call that waits): what a task
+ * sends in one go goes out together. Waits for room; -EPROTO before started; -EPIPE: stopped, or the other side takes no more. */
 int tractor_send(tractor_context *c, struct json_object *value);
 int tractor_try_send(tractor_context *c, struct json_object *value); /* -EAGAIN: no room; no checkpoint */
 /* 1 and an item; 0: the other side has stopped, or ended. `ret_lost` (tractor_receive_lost, may be NULL): how many were dropped before it. */
