@@ -133,9 +133,9 @@ static int run(Runtime *rt, Server *s)
 {
         const char *entry = getenv("TRACTOR_ENTRY"), *args = getenv("TRACTOR_ARGS");
 
-        if (!entry)
+        if (!entry && rt->main)
                 return rt->main(rt->main_userdata);
-        if (streq(entry, ACTOR_SERVES))
+        if (!entry || streq(entry, ACTOR_SERVES))
                 return tractor_sleep_forever();
         return args ? run_entry(rt, entry, args) : answer_once(s, entry);
 }

@@ -13,6 +13,7 @@ typedef struct Family {
         ListNode children;
         bool is_opening, opened, closing, gone;
         WaitQueue opening, closed;
+        tractor_error *last; /* how the last one that was to be restarted ended: it may be what the supervisor gives up over */
 } Family;
 
 typedef struct Child {
@@ -21,6 +22,7 @@ typedef struct Child {
         char *path;
         bool runs;   /* the supervisor has said so */
         bool judged; /* a task waits for its end, says what that means, and frees it */
+        bool restarted; /* the supervisor does, as often as the nursery's intensity allows */
         bool ended;
         Json *end;            /* of $/child_exited; NULL: closed, or the supervisor is gone */
         tractor_error *error; /* of one that is judged: how it failed */

@@ -61,7 +61,8 @@ static int add_options(Json *params, const tractor_actor_options *o)
                 return -ENOMEM;
         if (o->restart && json_set(params, "restart", json_new_string(o->restart, SIZE_MAX)) < 0)
                 return -ENOMEM;
-        if (o->args && o->entry && json_set(params, "args", json_ref(o->args)) < 0)
+        /* Also where there are none: it is they that have it run by itself, and not wait for a call. */
+        if (o->entry && json_set(params, "args", o->args ? json_ref(o->args) : NULL) < 0)
                 return -ENOMEM;
         return 0;
 }
@@ -124,7 +125,7 @@ int child_describe(const Family *f, const char *name, const char *entry, const t
         int r;
 
         if (o && o->size < sizeof(*o))
-                return -EINVAL;
+                return error_fail(ERROR_INVALID_PARAMS, NULL, NULL, "tractor_actor_options.size is not set");
         if (json_pack(&params, "{parent:s, name:s}", f->path, name) < 0)
                 return -ENOMEM;
         r = add_options(params, o);

@@ -42,14 +42,11 @@ static tractor_error *error_of_end(const Child *c, Json *params)
         return e ?: error_of_result(NULL, -ENOMEM, c->path);
 }
 
+/* One for all that go with it: it did not arise in any of them. */
 static tractor_error *error_of_loss(const Child *c)
 {
-        tractor_error *e;
-        Json *data = NULL;
+        tractor_error *e = error_new(ERROR_CONNECTION_LOST, NULL, NULL, "the supervisor has gone");
 
-        if (json_pack(&data, "{actor:s}", c->path) < 0)
-                data = NULL;
-        e = error_new(ERROR_CONNECTION_LOST, NULL, data, "%s: the supervisor has gone", c->path);
         return e ?: error_of_result(NULL, -ENOMEM, c->path);
 }
 
@@ -89,6 +86,14 @@ static void child_ended(Child *c, Json *params, tractor_error *e)
                 wait_queue_wake_all(&c->waiting, 0);
                 return;
         }
+        /* Cut short from outside: that must not look like a task done. */
+        if (scope_cancelling(n->scope))
+                n->given_up = true;
+        /* Where the supervisor restarts, what it failed over comes right behind. */
+        if (c->restarted && e) {
+                tractor_error_unref(c->family->last);
+                c->family->last = TAKE_PTR(e);
+        }
         child_free(c);
         nursery_child_ended(n, e);
 }
@@ -102,18 +107,54 @@ static Child *child_at(Tree *t, const char *path)
         return NULL;
 }
 
+static Family *family_at(Tree *t, const char *path)
+{
+        LIST_FOREACH(i, &t->families)
+                if (streq(LIST_ENTRY(i, Family, node)->path, path))
+                        return LIST_ENTRY(i, Family, node);
+        return NULL;
+}
+
+/* It has been restarted as often as its intensity allows; the last death is the cause. */
+static void family_gave_up(Family *f, Json *params)
+{
+        _cleanup_(tractor_error_unrefp) tractor_error *last = TAKE_PTR(f->last);
+        Json *data = NULL, *cause = NULL;
+        tractor_error *e;
+
+        if (last)
+                (void) error_to_json(last, NULL, &cause);
+        if (json_pack(&data, "{actor:s, exit:O?}", f->path, json_get(params, "exit")) < 0)
+                data = NULL;
+        if (cause && data) {
+                Json *causes = NULL;
+
+                if (json_pack(&causes, "[o]", cause) >= 0)
+                        (void) json_set(data, "causes", causes);
+        } else
+                json_unref(cause);
+        e = error_new(ERROR_RESTART_LIMIT, NULL, data, "%s gave up restarting%s%s", f->path,
+                        last ? ": " : "", last ? tractor_error_message(last) : "");
+        nursery_failed(f->nursery, e ?: error_of_result(NULL, -ENOMEM, f->path));
+}
+
 void children_exited(Tree *t, Json *params)
 {
         const char *path = json_get_string(params, "path", NULL);
         Child *c = path ? child_at(t, path) : NULL;
+        Family *f = path && !c ? family_at(t, path) : NULL;
 
         if (c && !c->ended)
                 child_ended(c, params, error_of_end(c, params));
+        else if (f && !f->closing && !f->gone && !ended_well(json_get(params, "exit")))
+                family_gave_up(f, params);
 }
 
 static void family_gone(Family *f, bool lost)
 {
         f->gone = true;
+        if (f->last)
+                nursery_failed(f->nursery, TAKE_PTR(f->last));
         LIST_FOREACH_SAFE(i, &f->children) {
                 Child *c = LIST_ENTRY(i, Child, node);
 
@@ -134,8 +175,9 @@ static void family_asked_closed(Json *result, Json *error, int *fds, size_t n_fd
 {
         Family *f = userdata;
 
+        /* What was asked for may never have been heard. */
         if (!f->gone)
-                family_gone(f, false);
+                family_gone(f, json_get_integer(error, "code", 0) == ERROR_CONNECTION_LOST);
 }
 
 static void family_close(Family *f)
@@ -175,6 +217,7 @@ static void on_free(Nursery *n)
 
         assert(list_is_empty(&f->children));
         list_unlink(&f->node);
+        tractor_error_unref(f->last);
         free(f->path);
         free(f);
         n->actors = NULL;
@@ -384,9 +427,13 @@ static int child_prepare(Nursery *n, const char *name, const char *entry, const 
                 r = child_describe(f, name, entry, o, portal, ret_params, ret_exe);
         if (r >= 0)
                 r = child_new(f, name, ret);
-        if (r >= 0)
-                list_append(&f->children, &(*ret)->node);
-        return r;
+        if (r < 0)
+                return r;
+        (*ret)->restarted = streq(strategy_over_there(n), n->strategy ?: "") &&
+                            !streq(json_get_string(*ret_params, "restart", "permanent"), "temporary") &&
+                            !startswith(n->strategy, "one_cancels_");
+        list_append(&f->children, &(*ret)->node);
+        return 0;
 }
 
 int child_start(Nursery *n, const char *name, const char *entry, const tractor_actor_options *o, bool judged,

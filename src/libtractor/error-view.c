@@ -117,7 +117,7 @@ _public_ char *tractor_error_format(const tractor_error *e)
 {
         char *text = NULL;
         size_t n = 0;
-        FILE *f = open_memstream(&text, &n);
+        FILE *f = e ? open_memstream(&text, &n) : NULL;
 
         if (!f)
                 return NULL;

@@ -34,7 +34,10 @@ static int take_options(Nursery *n, const tractor_nursery_options *o)
                 return 0;
         for (size_t i = 0; i < ELEMENTSOF(strategies) && !known; i++)
                 known = streq(o->strategy, strategies[i]);
-        if (!known || o->size < sizeof(*o))
+        if (o->size < sizeof(*o))
+                return error_fail(
+                                ERROR_INVALID_PARAMS, NULL, NULL, "tractor_nursery_options.size is not set");
+        if (!known)
                 return error_fail(ERROR_INVALID_PARAMS, NULL, NULL, "no nursery has the strategy '%s'",
                                 strna(o->strategy));
         n->keeps_others = o->strategy && streq(o->strategy, "one_cancels_one");
@@ -94,10 +97,29 @@ void nursery_child_began(Nursery *n)
         n->n_children++;
 }
 
+/* The end of one actor, or of the supervisor, is heard of on several ways: from the tree, and by whoever was calling just then. */
+static bool is_known(const Nursery *n, const tractor_error *e)
+{
+        int code = tractor_error_code(e);
+
+        if (code != ERROR_ACTOR_DIED && code != ERROR_CONNECTION_LOST)
+                return false;
+        for (size_t i = 0; i < n->n_errors; i++)
+                if (tractor_error_code(n->errors[i]) == code &&
+                                streq_ptr(tractor_error_actor(n->errors[i]), tractor_error_actor(e)) &&
+                                streq(tractor_error_message(n->errors[i]), tractor_error_message(e)))
+                        return true;
+        return false;
+}
+
 void nursery_failed(Nursery *n, tractor_error *e)
 {
         char text[256];
 
+        if (is_known(n, e)) {
+                tractor_error_unref(e);
+                return;
+        }
         (void) snprintf(text, sizeof(text), "%s", tractor_error_message(e));
         n->n_failures++;
         /* Without memory the first failures are what is told. */

@@ -256,6 +256,8 @@ static int main_task(void *userdata)
 
 static int start_main(Runtime *rt, int (*main)(void *userdata), void *userdata)
 {
+        if (!main && !tractor_is_actor())
+                return -EINVAL;
         rt->main = main;
         rt->main_userdata = userdata;
         return task_new(rt, rt->main_scope, "main", main_task, rt, NULL, &rt->main_task);

@@ -159,9 +159,12 @@ static const ItemVtable item_vtable = CONTEXT_ITEMS;
 
 static int refuse_started(const tractor_context *c)
 {
-        if (c->is_opener || !c->is_dialog)
+        if (c->is_opener)
+                return error_fail(ERROR_INVALID_REQUEST, NULL, NULL, "started is said by the handler");
+        if (!c->is_dialog)
                 return error_fail(ERROR_INVALID_REQUEST, NULL, NULL,
-                                "started is said in dialogs, by their handlers");
+                                "%s is a dialog: open it by tractor_context_open(), this was a call",
+                                c->served->method->name);
         return error_raise(error_as(error_new(ERROR_INVALID_REQUEST, NULL, NULL, "%s has said started twice",
                                                     c->served->method->name),
                         -EALREADY));

@@ -56,7 +56,7 @@ const char *tractor_error_relay(const tractor_error *e,
                 size_t i); /* paths of the actors it has left, the one it arose in first */
 size_t tractor_error_n_causes(const tractor_error *e);
 const tractor_error *tractor_error_cause(const tractor_error *e, size_t i); /* borrowed */
-/* All of it as lines for people, causes indented; the caller frees. NULL: out of memory. */
+/* All of it as lines for people, causes indented; the caller frees. NULL: out of memory, or of NULL. */
 char *tractor_error_format(const tractor_error *e);
 
 static inline void tractor_error_unrefp(tractor_error **e)
