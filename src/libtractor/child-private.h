@@ -20,8 +20,8 @@ typedef struct Child {
         ListNode node;
         Family *family; /* weak */
         char *path;
-        bool runs;   /* the supervisor has said so */
-        bool judged; /* a task waits for its end, says what that means, and frees it */
+        bool runs;      /* the supervisor has said so */
+        bool judged;    /* a task waits for its end, says what that means, and frees it */
         bool restarted; /* the supervisor does, as often as the nursery's intensity allows */
         bool ended;
         Json *end;            /* of $/child_exited; NULL: closed, or the supervisor is gone */

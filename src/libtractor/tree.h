@@ -20,11 +20,11 @@ typedef struct Tree {
         char *socket; /* a root's: where its supervisor listens, and the successor of that */
         int channel;  /* an actor's, weak: its number, for the report of a crash */
         bool is_actor;
-        bool is_private;      /* of a root: output goes where ours goes */
-        bool lost;            /* the supervisor has gone */
-        Server *server;       /* weak, while there is one: what $/accept is for */
-        ListNode portals;     /* that are told of their peer's end */
-        ListNode families;    /* of nurseries (child.h) */
+        bool is_private;                     /* of a root: output goes where ours goes */
+        bool lost;                           /* the supervisor has gone */
+        Server *server;                      /* weak, while there is one: what $/accept is for */
+        ListNode portals;                    /* that are told of their peer's end */
+        ListNode families;                   /* of nurseries (child.h) */
         unsigned n_nurseries, n_connections; /* for names */
 } Tree;
 
