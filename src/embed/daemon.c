@@ -70,7 +70,7 @@ static char *in_build_tree(void)
 
 int daemon_find(char **ret)
 {
-        const char *dir = getenv("TRACTOR_LIBEXECDIR");
+        const char *dir = secure_getenv("TRACTOR_LIBEXECDIR");
         char *places[] = {
                 dir && *dir == '/' ? xasprintf("%s/tractord", dir) : NULL,
                 beside_us(2, "keeper/tractord"),

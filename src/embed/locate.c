@@ -33,7 +33,7 @@ typedef struct EmbeddedList {
 
 void surroundings_get(Surroundings *ret)
 {
-        const char *dir = getenv("XDG_RUNTIME_DIR"), *sock = getenv("TRACTOR_SOCKET");
+        const char *dir = getenv("XDG_RUNTIME_DIR"), *sock = secure_getenv("TRACTOR_SOCKET");
 
         *ret = (Surroundings){
                 .uid = getuid(),

@@ -14,7 +14,7 @@
 
 int actor_detect(Runtime *rt)
 {
-        const char *text = getenv("TRACTOR_CHANNEL_FD");
+        const char *text = secure_getenv("TRACTOR_CHANNEL_FD");
         char *end;
         long fd;
         int r;
@@ -131,7 +131,7 @@ static int run_entry(Runtime *rt, const char *entry, const char *text)
 
 static int run(Runtime *rt, Server *s)
 {
-        const char *entry = getenv("TRACTOR_ENTRY"), *args = getenv("TRACTOR_ARGS");
+        const char *entry = secure_getenv("TRACTOR_ENTRY"), *args = secure_getenv("TRACTOR_ARGS");
 
         if (!entry && rt->main)
                 return rt->main(rt->main_userdata);
@@ -152,7 +152,7 @@ static int serve(Runtime *rt, Nursery **services)
 {
         _cleanup_(strv_freep) char **expose = NULL;
         Server *s;
-        int r = split(getenv("TRACTOR_EXPOSE"), &expose);
+        int r = split(secure_getenv("TRACTOR_EXPOSE"), &expose);
 
         if (r >= 0)
                 r = server_new(*services, rt->options.methods, expose, &s);

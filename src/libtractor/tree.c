@@ -127,8 +127,8 @@ int tree_new_actor(Runtime *rt, int channel, Tree **ret)
 {
         _cleanup_(tree_freep) Tree *t = NULL;
         _cleanup_close_ int fd = channel;
-        const char *path = getenv("TRACTOR_PATH"), *slash = path ? strrchr(path, '/') : NULL;
-        const char *instance = getenv("TRACTOR_INSTANCE");
+        const char *path = secure_getenv("TRACTOR_PATH"), *slash = path ? strrchr(path, '/') : NULL;
+        const char *instance = secure_getenv("TRACTOR_INSTANCE");
         int r = path ? tree_new(rt, &t) : -EINVAL;
 
         if (r < 0)
@@ -137,7 +137,7 @@ int tree_new_actor(Runtime *rt, int channel, Tree **ret)
         t->channel = channel;
         t->is_private = instance && instance[0] == 'r';
         if (set_from(&t->path, path) < 0 || set_from(&t->name, slash ? slash + 1 : path) < 0 ||
-                        set_from(&t->id, getenv("TRACTOR_ACTOR_ID")) < 0)
+                        set_from(&t->id, secure_getenv("TRACTOR_ACTOR_ID")) < 0)
                 return -ENOMEM;
         r = fd_set_cloexec(fd, true);
         if (r < 0)
@@ -153,7 +153,7 @@ int tree_new_actor(Runtime *rt, int channel, Tree **ret)
  * one: that ends with it. 0: there is none. */
 static int connect_running(int *ret, char **ret_socket)
 {
-        const char *named = getenv("TRACTOR_SOCKET");
+        const char *named = secure_getenv("TRACTOR_SOCKET");
         const LocateChoice choices[] = { { .user = true }, { .system = true } };
         Surroundings s;
 
@@ -181,8 +181,8 @@ static int start_private(Tree *t, int *ret)
 {
         _cleanup_free_ char *path = NULL, *text = NULL;
         DaemonOptions o = { .event = t->runtime->event,
-                .backend = t->runtime->options.backend ?: getenv("TRACTOR_BACKEND"),
-                .log_level = getenv("TRACTOR_LOG_LEVEL") ?: "crit" };
+                .backend = t->runtime->options.backend ?: secure_getenv("TRACTOR_BACKEND"),
+                .log_level = secure_getenv("TRACTOR_LOG_LEVEL") ?: "crit" };
         Surroundings s;
         int r;
 
