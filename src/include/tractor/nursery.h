@@ -80,8 +80,8 @@ typedef struct tractor_actor_options {
         /* Of this binary: a method of its table to be run instead of serving; with `args` (borrowed), as often as `restart` has it. */
         const char *entry;
         struct json_object *args;
-        const char *const *expose;  /* the methods that may be called, NULL-terminated; NULL: all */
-        const char *restart;        /* under a strategy that restarts: "permanent", "transient"; NULL: "temporary" */
+        const char *const *expose; /* the methods that may be called, NULL-terminated; NULL: all */
+        const char *restart; /* under a strategy that restarts: "permanent", "transient"; NULL: "temporary" */
         struct json_object *limits; /* borrowed */
         bool limits_optional;
         uint64_t grace_usec; /* 0: 3 s; how long it may take to end when asked; then SIGTERM, and 1.5 s later SIGKILL */
