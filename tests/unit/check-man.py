@@ -1,7 +1,7 @@
 #!/usr/bin/python3
 # SPDX-License-Identifier: Apache-2.0
 """Each function of the public headers is in exactly one manual page: in its NAME, and in its SYNOPSIS, under its header and with
-its prototype as it is there; no page has one that is not there; and groff has nothing to say about any page.
+its prototype as it is there; no page has one that is not there; groff has nothing to say about any page, and none shows its markup.
 
 usage: check-man.py SOURCE-ROOT"""
 import os
@@ -22,6 +22,7 @@ def prototypes():
             text = re.sub(r"/\*.*?\*/", "", f.read(), flags=re.S)
         text = re.sub(r"static inline.*?\n}", "", text, flags=re.S)
         text = re.sub(r"^\s*#.*?(?<!\\)$", "", text, flags=re.S | re.M)
+        text = re.sub(r"TRACTOR_(BEGIN|END)_DECLS", "", text)
         for line in re.split("[;{}]", text):
             line = re.sub(r" TRACTOR_PRINTF\(.*", "", " ".join(line.split()))
             line = line.replace("( ", "(").replace(" )", ")")
@@ -50,8 +51,10 @@ pages, named, shown = os.path.join(root, "docs/man"), {}, {}
 for name in sorted(os.listdir(pages)):
     path = os.path.join(pages, name)
     if shutil.which("groff"):
-        r = subprocess.run(["groff", "-t", "-man", "-ww", "-z", "-Tutf8", path], capture_output=True, text=True)
+        r = subprocess.run(["groff", "-t", "-man", "-ww", "-Tascii", "-P-cbou", path], capture_output=True, text=True)
         problems += r.stderr.splitlines()
+        # What was to be markup, or was not to be there at all.
+        problems += [f"{name}: shows “{line.strip()}”" for line in r.stdout.splitlines() if re.search(r"\\f[BIRP]|TRACTOR_(BEGIN|END)", line)]
     if not name.endswith(".3"):
         continue
     with open(path) as f:

@@ -64,13 +64,15 @@ pid_t tractor_context_peer_pid(const tractor_context *c);
 
 /* --- both --- */
 /* Consumes value, on failure too. It is on its way at the latest when the task gives way (its next blocking call that waits): what a task
- * sends in one go goes out together. Waits for room; -EPROTO before started; -EPIPE: stopped, or the other side takes no more. */
+ * sends in one go goes out together. Up to 16 KiB are kept for that, and lost if the process dies before. Waits for room; -EPROTO before
+ * started; -EPIPE: stopped, or the other side takes no more. */
 int tractor_send(tractor_context *c, struct json_object *value);
 int tractor_try_send(tractor_context *c, struct json_object *value); /* -EAGAIN: no room; no checkpoint */
 /* 1 and an item; 0: the other side has stopped, or ended. `ret_lost` (tractor_receive_lost, may be NULL): how many were dropped before it. */
 int tractor_receive(tractor_context *c, struct json_object **ret);
 int tractor_receive_lost(tractor_context *c, struct json_object **ret, uint64_t *ret_lost);
-int tractor_try_receive(tractor_context *c, struct json_object **ret); /* -EAGAIN: nothing there */
+/* -EAGAIN: nothing there yet. What was sent together need not be there together. */
+int tractor_try_receive(tractor_context *c, struct json_object **ret);
 /* No more items of ours; the other direction stays open. -EALREADY. */
 int tractor_stop(tractor_context *c);
 /* With descriptors (up to 16; consumed in any case, as are those received to be owned). */

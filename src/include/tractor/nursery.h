@@ -34,7 +34,7 @@ typedef struct tractor_nursery_options {
         const char *name; /* in paths; NULL: "n1", "n2", … */
         const char *strategy; /* NULL or "one_cancels_all"; "one_cancels_one": a failure ends that child alone, and is told
                                  at the end; "one_for_one" "one_for_all" "rest_for_one": actors are restarted by their
-                                 `restart`, tasks never */
+                                 `restart`, tasks never; -ELOOP after more than 5 restarts in 10 s */
         const char *log_level;      /* of the actors in it; NULL: as around it */
         struct json_object *limits; /* of all in it together: {"MemoryMax":"64M","TasksMax":100}; borrowed */
         bool limits_optional;       /* what this host can't enforce is left out, not refused */
@@ -80,11 +80,11 @@ typedef struct tractor_actor_options {
         /* Of this binary: a method of its table to be run instead of serving; with `args` (borrowed), as often as `restart` has it. */
         const char *entry;
         struct json_object *args;
-        const char *const *expose;  /* the methods that may be called, NULL-terminated; NULL: all */
-        const char *restart;        /* under a strategy that restarts: "permanent", "transient"; else NULL */
+        const char *const *expose; /* the methods that may be called, NULL-terminated; NULL: all */
+        const char *restart; /* under a strategy that restarts: "permanent", "transient"; NULL: "temporary" */
         struct json_object *limits; /* borrowed */
         bool limits_optional;
-        uint64_t grace_usec; /* 0: 3 s; how long it may take to end when asked */
+        uint64_t grace_usec; /* 0: 3 s; how long it may take to end when asked; then SIGTERM, and 1.5 s later SIGKILL */
         struct json_object *
                         keys; /* any further actor key of tractor-tree(5), {"env":…,"cpu_affinity":…}; borrowed */
 } tractor_actor_options;
@@ -94,8 +94,8 @@ typedef struct tractor_actor_options {
 int tractor_start_actor(
                 tractor_nursery *n, const char *name, const tractor_actor_options *o, tractor_portal **ret);
 /* A one-shot: an actor that runs `method` once with `args` (consumed) and ends; its failure is a failure in the nursery, unless somebody has
- * waited for the future by then. With `o->exec`, `method` NULL: any program; its result is what it says by $/result, or null, and ending with
- * another code than 0 is its failure. `ret` may be NULL. */
+ * waited for the future by then: who does has it, and decides. With `o->exec`, `method` NULL: any program; its result is what it says by
+ * $/result, or null, and ending with another code than 0 is its failure. `ret` may be NULL. */
 int tractor_run_actor(tractor_nursery *n, const char *name, const char *method, struct json_object *args,
                 const tractor_actor_options *o, tractor_future **ret);
 /* As often as wanted, also after the nursery was closed. 0 and a new reference, or its failure; -EINTR: it was cancelled. */

@@ -12,8 +12,9 @@ TRACTOR_BEGIN_DECLS
 
 typedef struct tractor_call_options {
         size_t size;
-        uint64_t deadline_usec; /* from now; kept by the other side too: -ETIMEDOUT. 0: none */
-        const char *key;        /* control requests: done once, however often it is sent; NULL: none */
+        /* From now; kept by the other side too: -ETIMEDOUT, up to 3 s later where that does not answer at all. 0: none. */
+        uint64_t deadline_usec;
+        const char *key; /* control requests: done once, however often it is sent; NULL: none */
 } tractor_call_options;
 
 /* Asks. `args` is an object or an array (consumed; NULL: none). `ret` may be NULL. */
