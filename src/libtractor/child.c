@@ -90,7 +90,7 @@ static void child_ended(Child *c, Json *params, tractor_error *e)
         if (scope_cancelling(n->scope))
                 n->given_up = true;
         /* Where the supervisor restarts, what it failed over comes right behind. */
-        if (c->restarted && e) {
+        if (c->restarted && e && !c->family->closing) {
                 tractor_error_unref(c->family->last);
                 c->family->last = TAKE_PTR(e);
         }
@@ -153,8 +153,11 @@ void children_exited(Tree *t, Json *params)
 static void family_gone(Family *f, bool lost)
 {
         f->gone = true;
-        if (f->last)
+        /* Its nursery was left before the supervisor's own end was told. */
+        if (f->last && lost)
                 nursery_failed(f->nursery, TAKE_PTR(f->last));
+        else if (f->last)
+                family_gave_up(f, NULL);
         LIST_FOREACH_SAFE(i, &f->children) {
                 Child *c = LIST_ENTRY(i, Child, node);
 
