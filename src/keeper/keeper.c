@@ -167,7 +167,8 @@ static int on_owner_lost(sd_event_source *s, int fd, uint32_t revents, void *use
         k->owner_lost = k->stopping = true;
         r = sd_event_add_time_relative(
                         k->event, NULL, CLOCK_MONOTONIC, OWNER_LOST_LIMIT_USEC, 1, on_owner_limit, k);
-        if (r < 0 || !k->supervisor.served)
+        /* One that starts is told when it serves: only it can remove what the one before it left. */
+        if (r < 0 || k->supervisor.pid == 0)
                 (void) sd_event_exit(k->event, EXIT_FAILURE);
         supervisor_signal(k, SIGHUP);
         return 0;

@@ -70,7 +70,7 @@ static int verdict(const Keeper *k, const siginfo_t *si, bool served)
         if (exited && k->embedded && si->si_status != KEEPER_EXIT_SUCCESSOR)
                 return si->si_status;
         /* One that is asked to stop and dies has a successor that goes on with it, but no endless row of them. */
-        if (k->owner_lost || (k->stopping && !served))
+        if (k->stopping && !served)
                 return EXIT_FAILURE;
         return -1;
 }

@@ -240,7 +240,7 @@ int server_accept(Server *s, int fd, const ServedPeer *peer)
                 .has_output = peer->has_output,
                 .output = peer->output,
                 .manual_tells = true,
-                .cork = &s->nursery->runtime->cork };
+                .cork = &s->runtime->cork };
         Connection *c;
         int r = connection_new(s, peer, &c);
 

@@ -44,7 +44,8 @@ EXAMPLES = {
 def built():
     """All of them, but what a library is missing for."""
     there = [name for name in EXAMPLES if os.path.exists(os.path.join(FOLDER, name))]
-    assert set(EXAMPLES) - set(there) <= {"guest_glib"}, set(EXAMPLES) - set(there)
+    spared = set() if os.environ.get("TRACTOR_TEST_STRICT") == "1" else {"guest_glib"}
+    assert set(EXAMPLES) - set(there) <= spared, set(EXAMPLES) - set(there)
     return there
 
 

@@ -346,12 +346,46 @@ static void test_owner_closes(void)
         CHECK_EQ(rig_supervisor_signalled(&r), SIGHUP);
         rig_down(&r);
 
-        /* Before there is a supervisor that could be told. */
+        /* One that starts is told when it serves. */
         rig_start(&r, embedded);
         rig_accept(&r);
         r.owner_fd = safe_close(r.owner_fd);
+        CHECK_EQ(rig_hello(&r, NULL, 0), 0);
+        rig_barrier(&r);
+        rig_beat(&r);
+        CHECK_EQ(rig_supervisor_signalled(&r), SIGHUP);
+        rig_down(&r);
+
+        /* One that does not come so far has no other after it. */
+        rig_start(&r, embedded);
+        rig_accept(&r);
+        r.owner_fd = safe_close(r.owner_fd);
+        CHECK_EQ(rig_hello(&r, NULL, 0), 0);
+        rig_barrier(&r);
+        rig_supervisor_exit(&r, 1);
         CHECK_EQ(WEXITSTATUS(rig_wait_keeper(&r)), 1);
         rig_expect_nothing_left(&r);
+}
+
+/* What the dead one left outside of the keeper's reach is its successor's to remove. */
+static void test_owner_and_supervisor_end(void)
+{
+        Rig r = { 0 };
+        pid_t first;
+
+        rig_up(&r, embedded);
+        rig_barrier(&r);
+        first = r.supervisor;
+        CHECK(kill(r.keeper, SIGSTOP) >= 0);
+        CHECK(kill(first, SIGKILL) >= 0);
+        r.owner_fd = safe_close(r.owner_fd);
+        CHECK(kill(r.keeper, SIGCONT) >= 0);
+        rig_accept(&r);
+        CHECK(r.supervisor != first);
+        CHECK_EQ(rig_hello(&r, NULL, 0), 0);
+        rig_beat(&r);
+        CHECK_EQ(rig_supervisor_signalled(&r), SIGHUP);
+        rig_down(&r);
 }
 
 static void test_exit_codes(void)
@@ -545,6 +579,7 @@ int main(int argc, char **argv)
                 { "heartbeat", test_heartbeat },
                 { "owner_killed", test_owner_killed },
                 { "owner_closes", test_owner_closes },
+                { "owner_and_supervisor_end", test_owner_and_supervisor_end },
                 { "exit_codes", test_exit_codes },
                 { "stop", test_stop },
                 { "listen", test_listen },
