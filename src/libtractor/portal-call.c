@@ -5,7 +5,7 @@
 #include "base/error.h"
 #include "base/io.h"
 #include "libtractor/error-private.h"
-#include "libtractor/portal.h"
+#include "libtractor/tree.h"
 #include "libtractor/scope.h"
 
 /* --- how it ended --- */
@@ -46,6 +46,9 @@ static int fail_lost(tractor_portal *p)
 {
         Json *data = NULL;
 
+        /* Then it is not this peer's affair: all actors go. */
+        if (p->runtime->tree && p->runtime->tree->lost)
+                return error_fail(ERROR_CONNECTION_LOST, NULL, NULL, "the supervisor has gone");
         if (json_pack(&data, "{actor:s?}", p->path) < 0)
                 return error_raise(NULL);
         return error_fail(ERROR_CONNECTION_LOST, NULL, data, "the connection to %s was lost",

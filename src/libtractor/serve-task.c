@@ -4,6 +4,7 @@
 #include "base/error.h"
 #include "libtractor/error-private.h"
 #include "libtractor/serve-private.h"
+#include "libtractor/tree.h"
 
 /* --- a request's task --- */
 
@@ -64,6 +65,11 @@ static Json *make_error(Served *v)
         const Scope *by = v->r == -ECANCELED ? scope_cancelling(v->scope) : NULL;
         Json *error = NULL, *data = NULL;
 
+        /* Not somebody's wish, but the loss that all of the tree suffers, in the same words everywhere. */
+        if (by && runtime->tree && runtime->tree->lost) {
+                (void) message_error_object(&error, ERROR_CONNECTION_LOST, NULL, "the supervisor has gone");
+                return error;
+        }
         if (by) {
                 if (json_pack(&data, "{actor:s?, canceller:s?, reason:s?}", tractor_path(), by->canceller,
                                     by->reason) >= 0)
