@@ -110,6 +110,17 @@ static int listen_and_ask(tractor_portal *portal)
         return tractor_nursery_close(&n, r);
 }
 
+/* What was said of a failure beyond its errno is the task's to tell. */
+static int tell(int r)
+{
+        g_autofree char *text =
+                        r < 0 && tractor_last_error() ? tractor_error_format(tractor_last_error()) : NULL;
+
+        if (text)
+                fprintf(stderr, "guest_glib: %s", text);
+        return r;
+}
+
 static int body(void *unused)
 {
         tractor_portal *portal = NULL;
@@ -123,7 +134,7 @@ static int body(void *unused)
         if (r >= 0)
                 r = tractor_portal_cancel_actor(portal, "enough");
         tractor_portal_unref(portal);
-        return tractor_nursery_close(&n, r);
+        return tell(tractor_nursery_close(&n, r));
 }
 
 static int status = 1;

@@ -168,10 +168,13 @@ int channel_tell(Channel *c, const char *method, Json *params, int fd, bool keep
 {
         int r;
 
-        if (channel_said_hello(c))
-                return send_now(c, method, params, fd);
-        r = !c || !c->session || !keeps ? -EOPNOTSUPP : c->n_kept >= CHANNEL_KEPT_MAX ? -EBUSY : 0;
-        if (r < 0) {
+        /* Of an actor that is going or has gone already, who is at the descriptor's other end hears an EOF there. */
+        if (channel_said_hello(c)) {
+                r = send_now(c, method, params, fd);
+                return keeps && (r == -EPIPE || r == -ECONNRESET) ? 0 : r;
+        }
+        r = !c || !keeps ? -EOPNOTSUPP : c->n_kept >= CHANNEL_KEPT_MAX ? -EBUSY : 0;
+        if (r < 0 || !c->session) {
                 json_unref(params);
                 safe_close(fd);
                 return r;

@@ -38,7 +38,8 @@ bool channel_said_hello(const Channel *c); /* NULL: no */
 /* The actor's process has ended: reads what it said last. Only what it came to, and of what it died, still counts, and nothing is done for it. */
 void channel_hear_out(Channel *c);
 /* Tells the actor something, with a descriptor or -EBADF (consumed, on failure too): now, or what `keeps` as soon as it
- * has said hello. -EOPNOTSUPP when it has not, -EBUSY when CHANNEL_KEPT_MAX are kept already. */
+ * has said hello; what is kept for one that has gone is dropped. -EOPNOTSUPP when it has not, -EBUSY when CHANNEL_KEPT_MAX are
+ * kept already. */
 int channel_tell(Channel *c, const char *method, Json *params, int fd, bool keeps);
 /* Asks by $/cancel. False when the actor never said hello: it is asked by its stop signal then. */
 bool channel_cancel(Channel *c, const char *reason, const char *canceller, uint64_t grace_usec);
