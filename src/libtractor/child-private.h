@@ -37,5 +37,9 @@ int child_start(Nursery *n, const char *name, const char *entry, const tractor_a
 /* The params of actor.spawn, and the program's descriptor where it is ours. */
 int child_describe(const Family *f, const char *name, const char *entry, const tractor_actor_options *o,
                 bool portal, Json **ret, int *ret_exe);
+/* Whether ended actors are the supervisor's to start again. */
+bool nursery_restarts(const Nursery *n);
+/* The members of `from` (may be NULL) replace those of `into`. */
+int merge_keys(Json *into, Json *from);
 void child_cancel(Child *c, const char *reason);
 Child *child_free(Child *c);

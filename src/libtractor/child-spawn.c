@@ -44,15 +44,13 @@ static int set_default_string(Json *params, const char *key, const char *value)
 static int add_options(Json *params, const tractor_actor_options *o)
 {
         _cleanup_json_ Json *exec = NULL, *expose = NULL;
-        JsonIterator i = { 0 };
 
         if (!o)
                 return 0;
         if (array_of(o->exec, &exec) < 0 || array_of(o->expose, &expose) < 0)
                 return -ENOMEM;
-        while (o->keys && json_next(o->keys, &i))
-                if (json_set(params, i.key, json_ref(i.value)) < 0)
-                        return -ENOMEM;
+        if (merge_keys(params, o->keys) < 0)
+                return -ENOMEM;
         if (exec && json_set(params, "exec", TAKE_PTR(exec)) < 0)
                 return -ENOMEM;
         if (expose && json_set(params, "expose", TAKE_PTR(expose)) < 0)
@@ -90,8 +88,7 @@ static int add_surroundings(Json *params, const Family *f, const tractor_actor_o
         if (cwd && set_default_string(params, "cwd", cwd) < 0)
                 return -ENOMEM;
         /* Restarts are for strategies that restart; elsewhere the other half only keeps what ended. */
-        if (!startswith(f->nursery->strategy ?: "one_cancels_all", "one_cancels_") &&
-                        set_default_string(params, "restart", "temporary") < 0)
+        if (nursery_restarts(f->nursery) && set_default_string(params, "restart", "temporary") < 0)
                 return -ENOMEM;
         if (o && o->limits_optional &&
                         (json_pack(&grace, "b", 1) < 0 || json_set(params, "limits_optional", grace) < 0))

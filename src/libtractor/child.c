@@ -228,7 +228,7 @@ static void on_free(Nursery *n)
 
 static const NurseryHooks nursery_hooks = { .cancel = on_cancel, .close = on_close, .free = on_free };
 
-static int merge(Json *into, Json *from)
+int merge_keys(Json *into, Json *from)
 {
         JsonIterator i = { 0 };
 
@@ -238,10 +238,15 @@ static int merge(Json *into, Json *from)
         return 0;
 }
 
+bool nursery_restarts(const Nursery *n)
+{
+        return n->strategy && !startswith(n->strategy, "one_cancels_");
+}
+
 /* Code judges failures by itself; restarts are the supervisor's. */
 static const char *strategy_over_there(const Nursery *n)
 {
-        return n->strategy && !startswith(n->strategy, "one_cancels_") ? n->strategy : "one_cancels_one";
+        return nursery_restarts(n) ? n->strategy : "one_cancels_one";
 }
 
 static int parent_of(Nursery *n, Tree *t, const char **ret)
@@ -310,7 +315,7 @@ static int family_open(Family *f)
                                        parent, slash + 1, strategy_over_there(n), n->limits,
                                        n->limits_optional, n->log_level) < 0)
                 return -ENOMEM;
-        r = merge(params, n->keys);
+        r = merge_keys(params, n->keys);
         if (r < 0) {
                 json_unref(params);
                 return r;
@@ -432,9 +437,8 @@ static int child_prepare(Nursery *n, const char *name, const char *entry, const 
                 r = child_new(f, name, ret);
         if (r < 0)
                 return r;
-        (*ret)->restarted = streq(strategy_over_there(n), n->strategy ?: "") &&
-                            !streq(json_get_string(*ret_params, "restart", "permanent"), "temporary") &&
-                            !startswith(n->strategy, "one_cancels_");
+        (*ret)->restarted = nursery_restarts(n) &&
+                            !streq(json_get_string(*ret_params, "restart", "permanent"), "temporary");
         list_append(&f->children, &(*ret)->node);
         return 0;
 }

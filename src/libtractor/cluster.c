@@ -3,6 +3,7 @@
 #include <sched.h>
 #include <stdio.h>
 
+#include "libtractor/child-private.h"
 #include "libtractor/error-private.h"
 #include "libtractor/nursery.h"
 #include "tractor/cluster.h"
@@ -43,13 +44,11 @@ static int nth_cpu(const cpu_set_t *set, size_t i)
 static int keys_for(const tractor_actor_options *o, int cpu, Json **ret)
 {
         _cleanup_json_ Json *keys = NULL;
-        JsonIterator i = { 0 };
 
         if (json_pack(&keys, "{cpu_affinity:[i]}", cpu) < 0)
                 return -ENOMEM;
-        while (o && o->keys && json_next(o->keys, &i))
-                if (json_set(keys, i.key, json_ref(i.value)) < 0)
-                        return -ENOMEM;
+        if (o && merge_keys(keys, o->keys) < 0)
+                return -ENOMEM;
         *ret = TAKE_PTR(keys);
         return 0;
 }

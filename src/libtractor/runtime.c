@@ -141,7 +141,6 @@ static void free_all(Runtime *rt)
         fiber_pool_clear(&rt->fibers);
         tractor_error_unref(rt->error);
         sd_event_unref(rt->event);
-        free(rt->reason);
         free(rt);
 }
 

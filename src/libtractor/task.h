@@ -114,7 +114,6 @@ struct Runtime {
         sigset_t old_mask;
         bool masked;
         int interrupted; /* the signal that asked us to end; 0: none did */
-        char *reason;
 
         struct Tree *tree; /* what connects us to the supervisor; NULL until a root needs it */
         bool connecting;   /* a task is about it */

@@ -1,6 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include <errno.h>
-#include <fcntl.h>
 #include <unistd.h>
 
 #include "base/io.h"
@@ -118,11 +117,6 @@ static int open_control(Tree *t, int fd)
         return portal_new(t->runtime, fd, &o, &t->control);
 }
 
-static int set_from(char **p, const char *value)
-{
-        return free_and_strdup(p, value);
-}
-
 int tree_new_actor(Runtime *rt, int channel, Tree **ret)
 {
         _cleanup_(tree_freep) Tree *t = NULL;
@@ -136,8 +130,8 @@ int tree_new_actor(Runtime *rt, int channel, Tree **ret)
         t->is_actor = true;
         t->channel = channel;
         t->is_private = instance && instance[0] == 'r';
-        if (set_from(&t->path, path) < 0 || set_from(&t->name, slash ? slash + 1 : path) < 0 ||
-                        set_from(&t->id, secure_getenv("TRACTOR_ACTOR_ID")) < 0)
+        if (free_and_strdup(&t->path, path) < 0 || free_and_strdup(&t->name, slash ? slash + 1 : path) < 0 ||
+                        free_and_strdup(&t->id, secure_getenv("TRACTOR_ACTOR_ID")) < 0)
                 return -ENOMEM;
         r = fd_set_cloexec(fd, true);
         if (r < 0)
@@ -212,7 +206,6 @@ static int open_base(Tree *t)
 {
         _cleanup_free_ char *name = NULL;
         Json *params = NULL;
-        int r;
 
         name = t->is_private ? strdup(t->name) : xasprintf("%.40s-%d", t->name, (int) getpid());
         /* What went with an earlier connection may still be ending under its name. */
@@ -226,8 +219,7 @@ static int open_base(Tree *t)
         if (!t->path || json_pack(&params, "{parent:s, name:s, strategy:s}", "/", name, "one_cancels_one") <
                                         0)
                 return -ENOMEM;
-        r = tractor_portal_call(t->control, "nursery.open", params, NULL);
-        return r;
+        return tractor_portal_call(t->control, "nursery.open", params, NULL);
 }
 
 /* What a node may be called: the program's name with what it may not contain replaced. */
