@@ -1,11 +1,9 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include <errno.h>
-#include <inttypes.h>
-#include <stdio.h>
-#include <sys/random.h>
 
 #include "base/io.h"
 #include "libtractor/error-private.h"
+#include "libtractor/retry.h"
 #include "libtractor/tree.h"
 #include "tractor/discovery.h"
 
@@ -157,23 +155,13 @@ _public_ int tractor_query(const char *path, struct json_object **ret)
 /* How often a request is repeated whose answer was lost: each time another supervisor has died over it. */
 #define CONTROL_TRIES 5
 
-static int make_key(char key[33])
-{
-        uint64_t random[2];
-
-        if (getrandom(random, sizeof(random), 0) != (ssize_t) sizeof(random))
-                return -EIO;
-        (void) snprintf(key, 33, "%016" PRIx64 "%016" PRIx64, random[0], random[1]);
-        return 0;
-}
-
 _public_ int tractor_control(const char *method, struct json_object *args, struct json_object **ret)
 {
         _cleanup_json_ Json *given = args;
-        char key[33];
+        char key[RETRY_KEY_SIZE];
         tractor_call_options o = { .size = sizeof(o), .key = key };
         Tree *t = NULL;
-        int r = make_key(key);
+        int r = retry_draw_key(key);
 
         error_clear();
         if (r < 0)

@@ -27,6 +27,17 @@ static int draw_random(void *p, size_t n)
         return getrandom(p, n, 0) == (ssize_t) n ? 0 : -EIO;
 }
 
+int retry_draw_key(char key[RETRY_KEY_SIZE])
+{
+        uint64_t id[2];
+        int r = draw_random(id, sizeof(id));
+
+        if (r >= 0)
+                (void) snprintf(key, RETRY_KEY_SIZE, "%016llx%016llx", (unsigned long long) id[0],
+                                (unsigned long long) id[1]);
+        return r;
+}
+
 static bool is_tried_again(const tractor_retry_policy *p, unsigned n, int r, void *userdata)
 {
         if (r >= 0 || r == -ECANCELED || (p && p->max_tries && n >= p->max_tries))
@@ -37,17 +48,15 @@ static bool is_tried_again(const tractor_retry_policy *p, unsigned n, int r, voi
 _public_ int tractor_retry(const tractor_retry_policy *policy, int (*fn)(const char *key, void *userdata),
                 void *userdata)
 {
-        uint64_t id[2], random;
-        char key[2 * sizeof(id) + 1];
+        char key[RETRY_KEY_SIZE];
+        uint64_t random;
         int r;
 
         if (policy && policy->size < sizeof(*policy))
                 return -EINVAL;
-        r = draw_random(id, sizeof(id));
+        r = retry_draw_key(key);
         if (r < 0)
                 return r;
-        (void) snprintf(key, sizeof(key), "%016llx%016llx", (unsigned long long) id[0],
-                        (unsigned long long) id[1]);
         for (unsigned n = 1;; n++) {
                 int slept;
 
