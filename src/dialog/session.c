@@ -146,11 +146,11 @@ static int send_as(Session *s, Json *v, int *fds, size_t n_fds, bool asked)
         size_t n = 0;
         int r = 0;
 
-        text = s->ended ? NULL : json_print(envelope, &n);
+        text = s->ended ? NULL : json_print_line(envelope, &n);
         if (s->ended)
                 r = -EPIPE;
         else if (!text)
-                r = -ENOMEM;
+                r = -errno;
         else if (n > s->peer_max_line)
                 r = -EMSGSIZE;
         if (r < 0) {
@@ -189,8 +189,8 @@ int session_post(Session *s, Json *v, bool needs_hello)
 
 void session_broken(Session *s, int r)
 {
-        /* A peer that takes no more is read to its end, which comes by itself. */
-        if (r != -EPIPE && s->stream)
+        /* A peer that takes no more is read to its end, which comes by itself. What it would have refused to read is lost. */
+        if (r != -EPIPE && r != -EBADMSG && s->stream)
                 stream_fail(s->stream, -r);
 }
 
@@ -263,6 +263,8 @@ static void release_held(Session *s)
                 if (r == -EMSGSIZE)
                         session_refuse_held(s, v, ERROR_LIMIT_EXCEEDED,
                                         "the request is longer than the peer's max_line");
+                else if (r == -EBADMSG)
+                        session_refuse_held(s, v, ERROR_INVALID_PARAMS, SESSION_UNFIT);
                 else if (r < 0)
                         session_broken(s, r);
         }

@@ -276,6 +276,8 @@ static int send_failed(int r)
         case -EMSGSIZE:
                 return error_fail(
                                 ERROR_LIMIT_EXCEEDED, NULL, NULL, "the item is longer than the peer takes");
+        case -EBADMSG:
+                return error_fail(ERROR_INVALID_PARAMS, NULL, NULL, SESSION_UNFIT);
         default:
                 return r;
         }

@@ -101,6 +101,8 @@ static int fail_now(tractor_portal *p, int r)
         case -EMSGSIZE:
                 return error_fail(ERROR_LIMIT_EXCEEDED, NULL, NULL, "the message is longer than %s takes",
                                 p->path ?: "the peer");
+        case -EBADMSG:
+                return error_fail(ERROR_INVALID_PARAMS, NULL, NULL, SESSION_UNFIT);
         case -EOPNOTSUPP:
                 return error_fail(ERROR_UNSUPPORTED, NULL, NULL,
                                 "%s has said no hello: it takes calls, and nothing else",

@@ -226,8 +226,8 @@ _public_ void tractor_scope_set_deadline(tractor_scope *s, uint64_t usec)
 {
         if (!s || s->cancelled)
                 return;
-        /* A deadline that can't be kept for want of memory must not be missed: it strikes at once. */
-        if (timer_set(&s->runtime->timers, &s->deadline, usec) < 0)
+        /* One that has passed needs no look of the loop. Nor must one be missed that can't be kept for want of memory. */
+        if (usec <= tractor_now() || timer_set(&s->runtime->timers, &s->deadline, usec) < 0)
                 deadline_struck(&s->deadline);
         else if (usec == USEC_INFINITY)
                 s->deadline.when = usec;

@@ -8,8 +8,10 @@
 #include "libtractor/scope.h"
 #include "libtractor/task.h"
 
-/* How many switches are made before the loop looks at descriptors and timers again, and how many calls that need not wait
- * a task may make before it gives way. */
+/* How many switches are made before the loop looks at descriptors and timers again, unless the coarse clock (which is read
+ * in a few ns, and goes on with each tick) says that time has passed: tasks that compute between two checkpoints would put
+ * deadlines and signals off 256 times as long as each of them takes. And how many calls that need not wait a task may make
+ * before it gives way. */
 #define SWITCHES_A_TURN 256U
 #define CALLS_A_YIELD 32U
 /* As deep as a dump looks into a stack. */
@@ -238,10 +240,15 @@ static void task_run(Task *t)
 
 bool runtime_run_ready(Runtime *rt)
 {
+        uint64_t began = now_usec(CLOCK_MONOTONIC_COARSE);
+
         if (!list_is_empty(&rt->ready))
                 stall_turn_begins(&rt->stall, rt->n_switches + 1);
-        for (unsigned n = 0; n < SWITCHES_A_TURN && !list_is_empty(&rt->ready); n++)
+        for (unsigned n = 0; n < SWITCHES_A_TURN && !list_is_empty(&rt->ready); n++) {
                 task_run(LIST_ENTRY(rt->ready.next, Task, ready_node));
+                if (now_usec(CLOCK_MONOTONIC_COARSE) != began)
+                        break;
+        }
         stall_turn_ends(&rt->stall);
         if (list_is_empty(&rt->ready)) {
                 if (rt->ready_source)
