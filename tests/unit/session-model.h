@@ -4,6 +4,7 @@
 /* The two ends of test-session-model.c, what each has seen and said, and what has to be true whenever one hears
  * something. */
 
+#include "base/usec.h"
 #include "dialog/session.h"
 #include "session-pump.h"
 
@@ -25,6 +26,7 @@ typedef struct Talked {
         End *opener, *callee;
         int64_t id;
         bool dialog, deadline;
+        uint64_t asked_usec; /* when its opener last had a reason to give it up some time later */
         Call *call;
         Lane down, up; /* to the opener, to the callee */
         int64_t value; /* of the result */
@@ -156,6 +158,17 @@ static int due_code(const Talked *t)
         return t->error;
 }
 
+/* Its opener waits for a deadline, or a cancel, to be answered for so long and no longer. A sequence is over by then, unless the
+ * machine has other things to do. */
+static bool is_given_up(const Talked *t, Json *error)
+{
+        if (!json_get_boolean(json_get(error, "data"), "abandoned", false))
+                return false;
+        CHECK(now_usec(CLOCK_MONOTONIC) >= t->asked_usec + SESSION_GRACE_MS * USEC_PER_MSEC);
+        CHECK(json_get_integer(error, "code", 0) == -32007 ? t->deadline : t->cancelled);
+        return true;
+}
+
 static void on_reply(Json *result, Json *error, int *fds, size_t n_fds, void *userdata)
 {
         Talked *t = userdata;
@@ -163,7 +176,9 @@ static void on_reply(Json *result, Json *error, int *fds, size_t n_fds, void *us
 
         CHECK(!t->opener->freed);
         CHECK_EQ(++t->n_replies, 1);
-        if (code == -32015)
+        if (is_given_up(t, error))
+                t->cancelled = true;
+        else if (code == -32015)
                 CHECK(lost());
         else if (code == -32007 && t->deadline)
                 CHECK(t->answered && t->error == -32800);

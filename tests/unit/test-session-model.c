@@ -41,6 +41,7 @@ static void act_open(End *e)
         t->down = (Lane){ .manual = items.manual,
                 .window = items.credit ?: 64,
                 .drops = items.overrun == OVERRUN_DROP_OLDEST };
+        t->asked_usec = now_usec(CLOCK_MONOTONIC);
         n_talks++;
         id = session_call(e->session, "m", params, &o, &reply_vtable, t);
         if (id < 0) {
@@ -158,6 +159,8 @@ static void act_cancel(Talked *t)
 {
         if (t->id <= 0 || t->opener->freed)
                 return;
+        if (!t->deadline && !t->cancelled)
+                t->asked_usec = now_usec(CLOCK_MONOTONIC);
         if (session_cancel(t->opener->session, t->id, "enough") == 0)
                 t->cancelled = true;
 }

@@ -48,11 +48,11 @@ static char *words_of(int (*body)(void *), uint64_t limit, int expected)
 
 static void check_order(const char *text, const char *first, const char *second)
 {
-        const char *a = strstr(text, first), *b = strstr(text, second);
+        const char *a = strstr(text, first), *b = a ? strstr(a, second) : NULL;
 
-        if (!a || !b || a > b)
+        if (!b)
                 fputs(text, stderr);
-        CHECK(a && b && a < b);
+        CHECK(b);
 }
 
 /* Found by name in the backtrace. */
@@ -82,17 +82,33 @@ static void who_computes_is_named(void)
 {
         _cleanup_free_ char *text = words_of(one_counts, 20 * TRACTOR_MSEC, 0);
 
-        check_order(text, "tractor: task shepherd has run for 0.0 s without a checkpoint",
-                        "tractor: task shepherd ran 0.");
+        check_order(text, "tractor: task shepherd has run for ", "tractor: task shepherd ran ");
         check_order(text, "count_sheep", "tractor: task shepherd ran");
         check_order(text, "tractor: task shepherd ran", "tractor: task main has run for");
         check_order(text, "tractor: task main has run for", "tractor: task main ran");
 }
 
-/* Reads what nobody writes until it has been named for it. */
+/* Passes words on, and lets go of whoever reads once for each time that somebody is named in them. */
+static _Noreturn void let_go(int said, int passed, int held)
+{
+        FILE *f = fdopen(said, "r");
+        char line[1024];
+
+        CHECK(f);
+        while (fgets(line, sizeof(line), f)) {
+                CHECK_EQ(write_all(passed, line, strlen(line)), 0);
+                if (strstr(line, " has run for "))
+                        CHECK_EQ(write(held, "x", 1), 1);
+        }
+        _exit(0);
+}
+
+/* Reads what nobody writes until it has been named for it. What a busy machine has it named for before does not count: that was
+ * another turn's. */
 static int hangs(void *unused)
 {
         int fds[2], said[2], saved = dup(STDERR_FILENO);
+        bool named = false;
         char c;
         pid_t pid;
 
@@ -102,17 +118,16 @@ static int hangs(void *unused)
         CHECK(pid >= 0);
         if (pid == 0) {
                 (void) close(said[1]);
-                for (bool let_go = false; read(said[0], &c, 1) == 1; let_go = true) {
-                        if (!let_go)
-                                CHECK_EQ(write(fds[1], "x", 1), 1);
-                        CHECK_EQ(write(saved, &c, 1), 1);
-                }
-                _exit(0);
+                let_go(said[0], saved, fds[1]);
         }
         CHECK(dup2(said[1], STDERR_FILENO) >= 0);
         (void) close(said[1]);
         (void) close(fds[1]);
-        CHECK_EQ(read(fds[0], &c, 1), 1); /* no EINTR */
+        while (!named) {
+                CHECK_EQ(tractor_checkpoint(), 0);
+                CHECK_EQ(read(fds[0], &c, 1), 1); /* no EINTR */
+                named = runtime->stall.told;
+        }
         CHECK_EQ(tractor_checkpoint(), 0);
         CHECK(dup2(saved, STDERR_FILENO) >= 0);
         CHECK_EQ(waitpid(pid, NULL, 0), pid);
@@ -123,7 +138,7 @@ static void who_hangs_in_a_system_call_is_named(void)
 {
         _cleanup_free_ char *text = words_of(hangs, 20 * TRACTOR_MSEC, 0);
 
-        check_order(text, "tractor: task main has run for 0.", "tractor: task main ran 0.");
+        check_order(text, "tractor: task main has run for ", "tractor: task main ran ");
         check_order(text, "read", "tractor: task main ran");
 }
 
