@@ -72,7 +72,7 @@ static int ask(tractor_context *c, const char *method, Json *args, const tractor
         int64_t id;
 
         co.deadline_ms = o ? portal_deadline_ms(o->deadline_usec) : 0;
-        if (!p->session) {
+        if (!portal_peer(p)) {
                 json_unref(args);
                 return portal_fail(p, -EPIPE);
         }

@@ -65,12 +65,23 @@ static void on_request(Session *s, Call *call, const Message *m, void *userdata)
         call_fail(call, ERROR_METHOD_NOT_FOUND, NULL, "who opened the connection serves no methods on it");
 }
 
+/* On a connection that an actor was given by its supervisor (actor.attach) the latter says how the actor ended. */
+static void got_last_word(tractor_portal *p, Json *params)
+{
+        if (!p->path)
+                (void) free_and_strdup(&p->path, json_get_string(params, "path", NULL));
+        portal_peer_exited(p, json_get(params, "exit"), json_get_string(params, "message", NULL),
+                        json_get(params, "backtrace"));
+}
+
 static void on_notification(Session *s, const Message *m, void *userdata)
 {
         tractor_portal *p = userdata;
 
         if (p->hooks && p->hooks->on_notification)
                 p->hooks->on_notification(s, m, p->userdata);
+        else if (!p->hooks && streq(m->method, "$/peer_exited"))
+                got_last_word(p, m->params);
 }
 
 static void on_end(Session *s, void *userdata)
