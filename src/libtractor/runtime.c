@@ -326,6 +326,11 @@ static int run_all(const tractor_options *o, int (*main)(void *userdata), void *
         if (r < 0)
                 return r;
         r = loop(rt);
+        if (tree_end_daemon(rt->tree) < 0 && r >= 0) {
+                rt->error = error_new(ERROR_DEADLINE_EXCEEDED, NULL, NULL,
+                                "the private supervisor did not end, and was killed");
+                r = -ETIMEDOUT;
+        }
         *ret = (Outcome){ .error = TAKE_PTR(rt->error), .signal = rt->interrupted, .told = rt->told };
         return r;
 }

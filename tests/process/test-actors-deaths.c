@@ -268,6 +268,54 @@ static void a_killed_root_leaves_nothing(void)
         }
 }
 
+/* --- a supervisor that stands still --- */
+/* With an actor there, and after its nursery has ended. */
+static int stop_keeper(void *unused)
+{
+        TRACTOR_NURSERY(n);
+
+        CHECK_EQ(tractor_nursery_open(NULL, &n), 0);
+        CHECK_EQ(tractor_start_actor(n, "idle", NULL, NULL), 0);
+        CHECK_EQ(kill(rig_keeper(), SIGSTOP), 0);
+        tractor_nursery_cancel(n, NULL);
+        CHECK_EQ(tractor_nursery_close(&n, 0), 0);
+        CHECK_EQ(kill(rig_keeper(), SIGSTOP), 0);
+        return 0;
+}
+
+/* Its keeper has another one for it, in a while. */
+static int stop_supervisor(void *unused)
+{
+        TRACTOR_NURSERY(n);
+
+        CHECK_EQ(tractor_nursery_open(NULL, &n), 0);
+        CHECK_EQ(tractor_start_actor(n, "idle", NULL, NULL), 0);
+        CHECK_EQ(kill(rig_supervisor(), SIGSTOP), 0);
+        tractor_nursery_cancel(n, NULL);
+        CHECK_EQ(tractor_nursery_close(&n, 0), -ECONNRESET);
+        return 0;
+}
+
+static int stop_both(void *unused)
+{
+        TRACTOR_NURSERY(n);
+
+        CHECK_EQ(tractor_nursery_open(NULL, &n), 0);
+        CHECK_EQ(tractor_start_actor(n, "idle", NULL, NULL), 0);
+        CHECK_EQ(kill(rig_supervisor(), SIGSTOP), 0);
+        CHECK_EQ(kill(rig_keeper(), SIGSTOP), 0);
+        tractor_nursery_cancel(n, NULL);
+        CHECK_EQ(tractor_nursery_close(&n, 0), -ECONNRESET);
+        return 0;
+}
+
+static void a_stopped_supervisor_holds_no_end(void)
+{
+        rig_run(&options, stop_keeper, NULL);
+        rig_run(&options, stop_supervisor, NULL);
+        rig_run(&options, stop_both, NULL);
+}
+
 static const tractor_method methods[] = { { "ponders", ponders }, { "silent", silent }, { "dies", dies },
         { "grow", grow }, { "holds", holds }, { "owns", owns }, { NULL } };
 
@@ -281,6 +329,7 @@ int main(int argc, char **argv)
                 { "twenty_five_killed_are_told", twenty_five_killed_are_told },
                 { "a_third_ones_doing_is_told_to_both", a_third_ones_doing_is_told_to_both },
                 { "an_owners_end_is_that_of_all_below", an_owners_end_is_that_of_all_below },
+                { "a_stopped_supervisor_holds_no_end", a_stopped_supervisor_holds_no_end },
                 { "a_killed_root_leaves_nothing", a_killed_root_leaves_nothing } };
 
         if (getenv("TRACTOR_ENTRY"))
