@@ -236,8 +236,19 @@ bool runtime_is_stack_guard(const void *address, const char **ret_task, size_t *
         return true;
 }
 
+/* Whoever asks twice does not want to wait: no cleanup is shielded any more, and what runs elsewhere is not asked. */
+static void hurry(Runtime *rt)
+{
+        rt->closing = true;
+        scope_break_shields(rt->main_scope);
+        if (rt->tree)
+                tree_let_go(rt->tree);
+}
+
 void runtime_interrupt(Runtime *rt, int signal)
 {
+        if (rt->interrupted != 0 && !tractor_is_actor())
+                hurry(rt);
         if (rt->interrupted == 0)
                 rt->interrupted = signal;
         scope_cancel(rt->main_scope, signal == SIGINT ? "interrupted" : "terminated", NULL);

@@ -85,6 +85,16 @@ int tree_end_daemon(Tree *t)
         return t ? daemon_end(TAKE_PTR(t->daemon)) : 0;
 }
 
+void tree_let_go(Tree *t)
+{
+        Session *s = portal_session(t->control);
+
+        if (t->daemon)
+                daemon_release(t->daemon);
+        else if (s)
+                session_close(s);
+}
+
 static void reminder_due(Timer *timer)
 {
         Tree *t = container_of(timer, Tree, reminder);

@@ -35,6 +35,8 @@ int tree_get(Tree **ret);
 Tree *tree_free(Tree *t);
 /* Of a root whose tasks have ended: ends its private supervisor, where it has one. -ETIMEDOUT: it had to be killed. */
 int tree_end_daemon(Tree *t);
+/* Of a root in a hurry: all its actors are ended with every wait cut short, and the connection with them. */
+void tree_let_go(Tree *t);
 /* A nursery is being closed: what is to hear of it must not stand still, which nobody else would change. */
 void tree_remind(Tree *t);
 /* Takes the channel over, for an actor. */
