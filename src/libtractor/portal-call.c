@@ -334,7 +334,7 @@ _public_ int tractor_portal_try_tell(tractor_portal *p, const char *method, stru
 {
         _cleanup_json_ Json *given = args;
 
-        int r = task_current() ? -EAGAIN : -ENOTCONN;
+        int r = task_current() ? -EAGAIN : task_missing();
 
         error_clear();
         if (r == -EAGAIN)

@@ -266,11 +266,11 @@ _public_ int tractor_portal_open_fds(int in, int out, tractor_portal **ret)
 {
         PortalOptions o = { .has_output = in != out, .output = out, .hello_usec = HELLO_USEC };
 
-        if (!runtime) {
+        if (!runtime || runtime_is_foreign()) {
                 safe_close(in);
                 if (in != out)
                         safe_close(out);
-                return -ENOTCONN;
+                return task_missing();
         }
         return portal_new(runtime, in, &o, ret);
 }

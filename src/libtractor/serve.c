@@ -315,13 +315,15 @@ static bool is_flushed(const Server *s)
 
 int server_flush(Server *s)
 {
+        int r = 0;
+
         /* Those that are closing are given up on when their peers take nothing for long. */
         LIST_FOREACH(i, &s->connections)
                 if (!session_is_flushed(LIST_ENTRY(i, Connection, node)->session))
                         session_close(LIST_ENTRY(i, Connection, node)->session);
-        while (!is_flushed(s))
-                (void) task_park_shielded(&s->waiters, "answers to leave", USEC_INFINITY);
-        return 0;
+        while (r >= 0 && !is_flushed(s))
+                r = task_park_shielded(&s->waiters, "answers to leave", USEC_INFINITY);
+        return r;
 }
 
 size_t server_n_connections(const Server *s)

@@ -38,6 +38,11 @@ const char *task_state_to_string(TaskState s)
         return s >= 0 && s < _TASK_STATE_MAX ? state_names[s] : NULL;
 }
 
+int task_missing(void)
+{
+        return runtime_is_foreign() ? -ECHILD : -ENOTCONN;
+}
+
 void wait_queue_init(WaitQueue *q)
 {
         list_init(&q->tasks);
@@ -104,9 +109,11 @@ static void task_main(void *arg)
 
         t->has_run = true;
         t->result = t->fn(t->userdata);
-        close_leftovers(t, outermost);
-        if (t->destroy)
-                t->destroy(t->userdata);
+        if (!runtime_is_foreign()) {
+                close_leftovers(t, outermost);
+                if (t->destroy)
+                        t->destroy(t->userdata);
+        }
         t->state = TASK_DONE;
 }
 
@@ -229,6 +236,8 @@ static void task_run(Task *t)
                 fiber_enter(t->fiber);
         }
         rt->running = NULL;
+        if (rt->forks != forks_count)
+                return;
         cork_release(&rt->cork);
         if (rt->stall.told)
                 stall_over(&rt->stall, t->name);
@@ -240,7 +249,8 @@ bool runtime_run_ready(Runtime *rt)
 {
         if (!list_is_empty(&rt->ready))
                 stall_turn_begins(&rt->stall, rt->n_switches + 1);
-        for (unsigned n = 0; n < SWITCHES_A_TURN && !list_is_empty(&rt->ready); n++)
+        for (unsigned n = 0; n < SWITCHES_A_TURN && !list_is_empty(&rt->ready) && rt->forks == forks_count;
+                        n++)
                 task_run(LIST_ENTRY(rt->ready.next, Task, ready_node));
         stall_turn_ends(&rt->stall);
         if (list_is_empty(&rt->ready)) {
@@ -292,7 +302,7 @@ int task_park(WaitQueue *q, const char *why, uint64_t until)
         Task *t = task_current();
 
         if (!t)
-                return -ENOTCONN;
+                return task_missing();
         if (scope_cancelling(t->scope)) {
                 t->wait_detail[0] = 0;
                 return -ECANCELED;
@@ -302,7 +312,7 @@ int task_park(WaitQueue *q, const char *why, uint64_t until)
 
 int task_park_shielded(WaitQueue *q, const char *why, uint64_t until)
 {
-        return task_current() ? park(q, why, until, true) : -ENOTCONN;
+        return task_current() ? park(q, why, until, true) : task_missing();
 }
 
 void task_wait_detail(const char *format, ...)
@@ -322,7 +332,7 @@ int task_yield(void)
         Task *t = task_current();
 
         if (!t)
-                return -ENOTCONN;
+                return task_missing();
         if (scope_cancelling(t->scope))
                 return -ECANCELED;
         make_ready(t);
@@ -335,7 +345,7 @@ int task_checkpoint(void)
         Task *t = task_current();
 
         if (!t)
-                return -ENOTCONN;
+                return task_missing();
         if (++t->n_calls % CALLS_A_YIELD == 0)
                 return task_yield();
         return scope_cancelling(t->scope) ? -ECANCELED : 0;

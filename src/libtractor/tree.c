@@ -333,7 +333,7 @@ int tree_get(Tree **ret)
         int r;
 
         if (!rt)
-                return -ENOTCONN;
+                return task_missing();
         while (rt->connecting) {
                 r = task_park(&rt->connected, "connection to the supervisor", USEC_INFINITY);
                 if (r < 0)
