@@ -2,6 +2,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <limits.h>
+#include <poll.h>
 #include <signal.h>
 #include <stdio.h>
 #include <sys/socket.h>
@@ -11,12 +12,14 @@
 
 #include "base/io.h"
 #include "base/socket.h"
+#include "base/usec.h"
 #include "embed/daemon.h"
 #include "tractor-config.h"
 
 /* Above what is handed down by its number. */
 #define OWNER_FD_MIN 4
 #define LISTEN_FD 3
+#define CONTINUE_MS 500
 
 extern char **environ;
 
@@ -364,7 +367,7 @@ int daemon_start(const DaemonOptions *options, Daemon **ret)
         d->userdata = options->userdata;
         r = start(d, options);
         if (r < 0) {
-                daemon_end(d);
+                (void) daemon_end(d);
                 return r;
         }
         *ret = d;
@@ -378,9 +381,21 @@ char *daemon_describe_failure(int r)
         return xasprintf("can't start tractord: %s; check TRACTOR_LIBEXECDIR", strerror(-r));
 }
 
+static void send_signal(Daemon *d, int signo)
+{
+        if (d->pidfd >= 0 && !d->exited)
+                (void) syscall(SYS_pidfd_send_signal, d->pidfd, signo, NULL, 0);
+}
+
+void daemon_continue(Daemon *d)
+{
+        send_signal(d, SIGCONT);
+}
+
 void daemon_release(Daemon *d)
 {
         d->owner_fd = safe_close(d->owner_fd);
+        daemon_continue(d);
 }
 
 char *daemon_describe_end(const Daemon *d)
@@ -393,17 +408,39 @@ char *daemon_describe_end(const Daemon *d)
         return xasprintf("killed by SIG%s", name ?: "?");
 }
 
-void daemon_end(Daemon *d)
+/* It has 3 s for its tree and 3 s for what is left of that; whoever stopped it may do so again. */
+static int await_end(Daemon *d)
 {
+        uint64_t until = usec_add(now_usec(CLOCK_MONOTONIC), DAEMON_END_LIMIT_USEC);
+        struct pollfd p = { .fd = d->pidfd, .events = POLLIN };
+        int r = 0;
+
+        if (d->pid <= 0 || d->exited)
+                return 0;
+        while (d->pidfd >= 0 && poll(&p, 1, CONTINUE_MS) <= 0 && r == 0) {
+                daemon_continue(d);
+                if (now_usec(CLOCK_MONOTONIC) >= until)
+                        r = -ETIMEDOUT;
+        }
+        if (r < 0)
+                send_signal(d, SIGKILL);
+        while (waitid(P_PID, (id_t) d->pid, &d->status, WEXITED) < 0)
+                if (errno != EINTR)
+                        break;
+        return r;
+}
+
+int daemon_end(Daemon *d)
+{
+        int r;
+
         if (!d)
-                return;
+                return 0;
         daemon_release(d);
         /* Unread output must not keep it: a closed pipe ends the writing at once. */
         d->output_fd = safe_close(d->output_fd);
         d->exit_source = sd_event_source_disable_unref(d->exit_source);
-        while (d->pid > 0 && !d->exited && waitid(P_PID, (id_t) d->pid, &d->status, WEXITED) < 0)
-                if (errno != EINTR)
-                        break;
+        r = await_end(d);
         (void) safe_close(d->pidfd);
         if (d->socket)
                 (void) unlink(d->socket);
@@ -417,4 +454,5 @@ void daemon_end(Daemon *d)
                 free(d->private_dir);
         }
         free(d);
+        return r;
 }

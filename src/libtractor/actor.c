@@ -194,7 +194,7 @@ int actor_main(void *userdata)
 _public_ int tractor_become(const tractor_method *methods)
 {
         if (!runtime || !runtime->tree || !runtime->tree->server)
-                return -ENOTCONN;
+                return task_missing();
         server_become(runtime->tree->server, methods);
         return 0;
 }

@@ -72,7 +72,7 @@ static int ask(tractor_context *c, const char *method, Json *args, const tractor
         int64_t id;
 
         co.deadline_ms = o ? portal_deadline_ms(o->deadline_usec) : 0;
-        if (!p->session) {
+        if (!portal_peer(p)) {
                 json_unref(args);
                 return portal_fail(p, -EPIPE);
         }
@@ -167,6 +167,8 @@ _public_ int tractor_context_close(tractor_context **cp, int r, struct json_obje
 
         if (!c)
                 return r < 0 ? r : -ENOMEM;
+        if (runtime_is_foreign())
+                return -ECHILD;
         if (r < 0) {
                 cancel(c, task_cancel_reason() ?: "its opener left it");
                 await_end(c);
@@ -186,7 +188,7 @@ _public_ void tractor_context_dropp(tractor_context **c)
         Task *t = task_current();
         tractor_error *last;
 
-        if (!*c)
+        if (!*c || !t)
                 return;
         last = tractor_error_ref(t->error);
         (void) tractor_context_close(c, -ECANCELED, NULL);

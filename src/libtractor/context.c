@@ -222,7 +222,7 @@ _public_ int tractor_receive(tractor_context *c, struct json_object **ret)
 
 _public_ int tractor_try_receive(tractor_context *c, struct json_object **ret)
 {
-        int r = task_current() ? look(c) : -ENOTCONN;
+        int r = task_current() ? look(c) : task_missing();
 
         return r > 0 ? receive(c, ret, NULL) : r;
 }
@@ -313,7 +313,7 @@ _public_ int tractor_send(tractor_context *c, struct json_object *value)
 _public_ int tractor_try_send(tractor_context *c, struct json_object *value)
 {
         _cleanup_json_ Json *given = value;
-        int r = task_current() ? check_started(c) : -ENOTCONN;
+        int r = task_current() ? check_started(c) : task_missing();
 
         if (r < 0)
                 return r;

@@ -65,7 +65,7 @@ _public_ int tractor_nursery_open(const tractor_nursery_options *o, tractor_nurs
         int r;
 
         if (!t)
-                return -ENOTCONN;
+                return task_missing();
         n = calloc(1, sizeof(*n));
         if (!n)
                 return -ENOMEM;
@@ -241,7 +241,7 @@ int nursery_start(Nursery *n, const char *name, tractor_task_fn fn, void *userda
 _public_ int tractor_start_task(tractor_nursery *n, const char *name, tractor_task_fn fn, void *userdata,
                 void (*destroy)(void *userdata))
 {
-        int r = task_current() ? 0 : -ENOTCONN;
+        int r = task_current() ? 0 : task_missing();
         Task *t;
 
         if (r >= 0)
@@ -274,7 +274,7 @@ _public_ int tractor_start(tractor_nursery *n, const char *name, tractor_task_fn
         if (!scope) {
                 if (destroy)
                         destroy(userdata);
-                return s.starter ? -ENOMEM : -ENOTCONN;
+                return s.starter ? -ENOMEM : task_missing();
         }
         error_clear();
         r = nursery_start(n, name, fn, userdata, destroy, scope, &t);
@@ -299,7 +299,7 @@ _public_ int tractor_task_started(struct json_object *value)
 
         if (!t || !t->start) {
                 json_unref(value);
-                return !t ? -ENOTCONN : t->is_started ? -EALREADY : -EPROTO;
+                return !t ? task_missing() : t->is_started ? -EALREADY : -EPROTO;
         }
         t->is_started = true;
         start_over(t, 0, NULL, value);
@@ -382,6 +382,10 @@ _public_ int tractor_nursery_close(tractor_nursery **np, int r)
 
         if (!n)
                 return r < 0 ? r : -ENOMEM;
+        if (runtime_is_foreign()) {
+                (void) TAKE_PTR(n);
+                return -ECHILD;
+        }
         check_nursery(n);
         r = leave(n, r);
         return report(n, r);
@@ -401,6 +405,10 @@ _public_ void tractor_nursery_dropp(tractor_nursery **np)
 
         if (!n)
                 return;
+        if (runtime_is_foreign()) {
+                (void) TAKE_PTR(n);
+                return;
+        }
         check_nursery(n);
         scope_cancel(n->scope, "its block was left early", NULL);
         (void) leave(n, 0);

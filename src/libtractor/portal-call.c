@@ -76,7 +76,7 @@ int answer_give(Answer *a, bool cancelled, Json **ret)
         if (a->of_end)
                 return fail_died(a->portal);
         if (code_of(a) == ERROR_CONNECTION_LOST && !json_get(json_get(a->error, "data"), "actor"))
-                return fail_lost(a->portal);
+                return a->portal->exited ? fail_died(a->portal) : fail_lost(a->portal);
         return error_raise(error_from_json(a->error));
 }
 
@@ -203,11 +203,12 @@ static int await_answer(Ask *a, int64_t id, Json **ret)
 static int ask(Ask *a, const char *method, Json *args, CallOptions *o, Json **ret)
 {
         tractor_portal *p = a->portal;
+        Session *s = portal_peer(p);
         int64_t id;
         int r;
 
-        id = p->session ? session_call(p->session, method, args, o, &replies, a) : -EPIPE;
-        if (!p->session) {
+        id = s ? session_call(s, method, args, o, &replies, a) : -EPIPE;
+        if (!s) {
                 json_unref(args);
                 close_many(o->fds, o->n_fds);
         }
@@ -294,7 +295,9 @@ _public_ int tractor_portal_methods(tractor_portal *p, struct json_object **ret)
 /* args is borrowed. */
 static int tell(tractor_portal *p, const char *method, Json *args)
 {
-        return p->session ? session_notify(p->session, method, args ? json_ref(args) : NULL) : -EPIPE;
+        Session *s = portal_peer(p);
+
+        return s ? session_notify(s, method, args ? json_ref(args) : NULL) : -EPIPE;
 }
 
 /* Who waits goes first; who has been served calls the next one. */
@@ -333,7 +336,7 @@ _public_ int tractor_portal_try_tell(tractor_portal *p, const char *method, stru
 {
         _cleanup_json_ Json *given = args;
 
-        int r = task_current() ? -EAGAIN : -ENOTCONN;
+        int r = task_current() ? -EAGAIN : task_missing();
 
         error_clear();
         if (r == -EAGAIN)

@@ -181,6 +181,8 @@ _public_ int tractor_scope_close(tractor_scope *s, int r)
 
         if (!s)
                 return r < 0 ? r : -ENOMEM;
+        if (runtime_is_foreign())
+                return -ECHILD;
         check_order(s, "scope");
         if (s->nursery) {
                 (void) fprintf(stderr,

@@ -33,6 +33,9 @@ typedef struct Connection {
         char *path, *id;
         uid_t uid;
         pid_t pid;
+        /* One that was the supervisor's before (else -EBADF): that keeps it, too, for the last word about us, so that it is by shutdown() that
+         * it ends before we do. */
+        int kept;
         unsigned n_tells;
         Drain drain;
         bool watched; /* what is watched for has been answered on it, and is to leave */

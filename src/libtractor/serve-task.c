@@ -232,7 +232,7 @@ _public_ pid_t tractor_context_peer_pid(const tractor_context *c)
 int context_run_here(const tractor_method *m, Json *args, Json **ret_result)
 {
         char path[] = "/";
-        Connection c = { .n_ref = 1, .path = path, .uid = (uid_t) -1 };
+        Connection c = { .n_ref = 1, .path = path, .uid = (uid_t) -1, .kept = -EBADF };
         Served v = { .connection = &c, .method = m, .task = task_current() };
         int r;
 

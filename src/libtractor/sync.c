@@ -84,7 +84,7 @@ _public_ int tractor_lock_try_acquire(tractor_lock *l)
         const Task *t = task_current();
 
         if (!t)
-                return -ENOTCONN;
+                return task_missing();
         if (l->owner == t->id)
                 return -EDEADLK;
         if (l->owner != 0)
@@ -108,7 +108,7 @@ _public_ int tractor_lock_release(tractor_lock *l)
         const Task *t = task_current(), *next = wait_queue_first(&l->waiters);
 
         if (!t)
-                return -ENOTCONN;
+                return task_missing();
         if (l->owner != t->id)
                 return -EPERM;
         l->owner = next ? next->id : 0;

@@ -401,7 +401,7 @@ static void run_done(Run *run)
         if (run->daemon)
                 drop_requests(run);
         run->c->client = client_free(run->c->client);
-        daemon_end(run->daemon);
+        (void) daemon_end(run->daemon);
         /* tractord removes what it listened at; one that was killed couldn't. */
         if (run->published)
                 (void) unlink(run->published);
