@@ -8,6 +8,7 @@
 #include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/syscall.h>
+#include <sys/un.h>
 #include <unistd.h>
 
 #include "base/io.h"
@@ -133,7 +134,9 @@ typedef struct Start {
         const char *program;
         char **argv, **env;
         char *listen_pid; /* in env: the number is to be filled in */
-        int owner_fd, listen_fd, output_fd, error_fd;
+        int owner_fd, output_fd, error_fd;
+        int listen_fd; /* not bound yet */
+        struct sockaddr_un listen_address;
 } Start;
 
 #define LISTEN_PID "LISTEN_PID="
@@ -151,11 +154,17 @@ static void put_number(char *p, unsigned n)
         *p = 0;
 }
 
-/* As socket activation hands one down (sd_listen_fds(3)). */
+/* As socket activation hands one down (sd_listen_fds(3)). It gets its name only here: whoever of the two is killed, the
+ * other is there to remove it. */
 static int give_listener(const Start *s)
 {
+        int r;
+
         if (s->listen_fd < 0)
                 return 0;
+        r = listen_begin(s->listen_fd, &s->listen_address);
+        if (r < 0)
+                return r;
         put_number(s->listen_pid + strlen(LISTEN_PID), (unsigned) getpid());
         if (s->listen_fd == LISTEN_FD)
                 return fd_set_cloexec(LISTEN_FD, false);
@@ -317,27 +326,22 @@ static int open_owner(Daemon *d, int *ret_theirs)
         return 0;
 }
 
-static int open_listener(Daemon *d, const char *path, int *ret)
+static int open_listener(Daemon *d, const char *path, Start *s)
 {
-        int fd;
+        int fd = listen_prepare(path, 0600, &s->listen_address);
 
-        d->socket = strdup(path);
-        if (!d->socket)
-                return -ENOMEM;
-        fd = listen_at(path, 0600);
-        if (fd < 0) {
-                free(TAKE_PTR(d->socket)); /* not ours to remove */
+        if (fd < 0)
                 return fd;
-        }
-        *ret = fd;
-        return 0;
+        s->listen_fd = fd;
+        d->socket = strdup(path);
+        return d->socket ? 0 : -ENOMEM;
 }
 
 static int start(Daemon *d, const DaemonOptions *options)
 {
         _cleanup_close_ int owner = -EBADF, output = -EBADF, listener = -EBADF;
         _cleanup_free_ char *program = NULL;
-        Start s;
+        Start s = { .listen_fd = -EBADF };
         int r = daemon_find(&program);
 
         if (r >= 0)
@@ -345,14 +349,22 @@ static int start(Daemon *d, const DaemonOptions *options)
         if (r >= 0 && options->capture)
                 r = open_output(d, &output);
         if (r >= 0 && options->socket)
-                r = open_listener(d, options->socket, &listener);
-        if (r < 0)
-                return r;
-        s = (Start){ .program = program, .owner_fd = owner, .listen_fd = listener, .output_fd = output };
-        r = spawn(options, &s, &d->pid);
+                r = open_listener(d, options->socket, &s);
+        listener = s.listen_fd;
+        s.program = program;
+        s.owner_fd = owner;
+        s.output_fd = output;
+        if (r >= 0)
+                r = spawn(options, &s, &d->pid);
         strv_free(s.argv);
         strv_free(s.env);
-        return r < 0 ? r : watch(d, options->event);
+        if (r >= 0)
+                return watch(d, options->event);
+        /* What has its name is not ours to remove, unless we gave it that. */
+        if (listener >= 0)
+                (void) unlink_socket(listener);
+        free(TAKE_PTR(d->socket));
+        return r;
 }
 
 int daemon_start(const DaemonOptions *options, Daemon **ret)

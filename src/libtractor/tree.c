@@ -231,6 +231,9 @@ static int start_private(Tree *t, int *ret)
         t->is_private = true;
         t->socket = TAKE_PTR(path);
         r = connect_to(t->socket);
+        /* It listened when it was started: now it is over, and its socket with it or not. */
+        if (r == -ECONNREFUSED || r == -ENOENT)
+                return -ECONNRESET;
         if (r < 0)
                 return r;
         *ret = r;
@@ -283,9 +286,8 @@ static int connect_root(Runtime *rt, Tree **ret)
         r = rt->options.flags & TRACTOR_EMBED ? 0 : connect_running(&fd, &t->socket);
         if (r == 0)
                 r = start_private(t, &fd);
-        if (r < 0)
-                return r;
-        r = open_control(t, fd);
+        if (r >= 0)
+                r = open_control(t, fd);
         if (r >= 0)
                 r = open_base(t);
         if (r == -ECONNRESET && t->daemon)
