@@ -197,6 +197,11 @@ static int build_argv(Keeper *k, const Options *o)
         r = add(v, r, "--instance=%s", o->instance);
         for (char **s = o->passed; s && *s; s++)
                 r = add(v, r, "%s", *s);
+        if (k->embedded) { /* nobody starts an instance of that name again, which would clear up */
+                r = add(&k->spawner_argv, r, "%s", k->supervisor_argv[0]);
+                r = add(&k->spawner_argv, r, "--sweep");
+                r = add(&k->spawner_argv, r, "%s", o->instance);
+        }
         return r;
 }
 
