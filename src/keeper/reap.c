@@ -72,8 +72,7 @@ void entry_reap(Entry *e)
 {
         if (!e->zombie)
                 return;
-        while (waitid(P_PIDFD, (id_t) e->pidfd, NULL, WEXITED) < 0 && errno == EINTR)
-                ;
+        (void) waitid(P_PIDFD, (id_t) e->pidfd, NULL, WEXITED); /* waits for nothing: it is a zombie */
         e->zombie = false;
         list_unlink(&e->zombies);
         if (map_get_u64(&e->keeper->children, (uint64_t) e->pid) == e)
@@ -133,9 +132,8 @@ void keeper_reap_orphans(Keeper *k)
         for (int i = 0; i < ORPHANS_A_TURN; i++) {
                 siginfo_t si = { 0 };
 
-                if (waitid(P_ALL, 0, &si, WEXITED | WNOHANG | WNOWAIT) < 0 || si.si_pid == 0)
-                        return;
-                if (!is_orphan(k, si.si_pid))
+                if (waitid(P_ALL, 0, &si, WEXITED | WNOHANG | WNOWAIT) < 0 || si.si_pid == 0 ||
+                                !is_orphan(k, si.si_pid))
                         return;
                 (void) waitid(P_PID, (id_t) si.si_pid, &si, WEXITED | WNOHANG);
         }
