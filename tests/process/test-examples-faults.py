@@ -27,7 +27,8 @@ ACTOR = r"ActorDied: ({path} killed by SIGKILL \(signal\)|{path} ended with code
 SUPERVISOR = r"ConnectionLost: (the supervisor has gone|the connection to /\S* was lost)|Cancelled: cancelled: the supervisor has gone"
 # … before the first word was heard from it.
 EARLY = "SpawnFailed: a private supervisor was started and ended at once"
-SPAWNER = r"SpawnFailed: /|ActorDied: /\S* killed by SIGKILL \(spawn\)"
+# A program on stdin and stdout whose adapter was on its way has nobody to talk to: it is ended for that, or has ended of it.
+SPAWNER = r"SpawnFailed: /|ActorDied: /\S* (killed by SIGKILL \(spawn\)|ended with code 0 \(unknown\))"
 INTERRUPT = "Interrupted: interrupted by SIGINT"
 # Said by itself where the machine is slow: see stall_usec.
 STALL = re.compile(r"^tractor: task .* without a checkpoint.*\n(.*\[0x[0-9a-f]+\]\n)*", re.MULTILINE)
