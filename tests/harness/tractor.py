@@ -287,9 +287,13 @@ class Tractor:
         shutil.rmtree(self.dir)
 
 
+def instrumented(pid):
+    return "libasan" in read_text(f"/proc/{pid}/maps")
+
+
 def memory_kib(pid, limit):
     """Checks the resident size of a process; an instrumented one may use more, for its own book-keeping."""
-    if "libasan" in open(f"/proc/{pid}/maps").read():
+    if instrumented(pid):
         limit *= 8
     rss = int(open(f"/proc/{pid}/statm").read().split()[1]) * os.sysconf("SC_PAGE_SIZE") // 1024
     assert rss < limit, f"{rss} KiB resident, at most {limit} were due"
