@@ -5,28 +5,21 @@ import contextlib
 import os
 import pwd
 import shutil
-import socket
 import subprocess
 import sys
-import time
 
 from ctl import CTL, ctl, running
-from tractor import LIMIT, skip
+from tractor import skip
 
 SSHD = "/usr/sbin/sshd"
 
 
-def free_port():
-    with contextlib.closing(socket.socket()) as s:
-        s.bind(("127.0.0.1", 0))
-        return s.getsockname()[1]
-
-
 class Ssh:
-    """An sshd of our own: its keys, its configuration, a port above; it runs this build's tractorctl."""
+    """An sshd of our own: its keys, its configuration; it runs this build's tractorctl. Each ssh starts one for itself and talks to
+    it over pipes: no port of the machine is used, and there is nobody to wait for until he listens."""
 
     def __init__(self, r):
-        self.dir, self.port = os.path.join(r.dir, "ssh"), free_port()
+        self.dir = os.path.join(r.dir, "ssh")
         os.makedirs("/run/sshd", 0o755, exist_ok=True)  # a fresh /run is part of how a test is run
         os.mkdir(self.dir, 0o700)
         bin_dir = os.path.join(self.dir, "bin")
@@ -36,24 +29,17 @@ class Ssh:
             subprocess.run(["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-f", self.file(key)], check=True)
         shutil.copy(self.file("user.pub"), self.file("authorized"))
         with open(self.file("host.pub")) as f:
-            known = f"[127.0.0.1]:{self.port} {f.read()}"
+            known = f"there {f.read()}"
         sanitizers = "".join(f' "{k}={v}"' for k, v in os.environ.items() if k.endswith("SAN_OPTIONS"))
-        self.write("sshd", f"Port {self.port}\nListenAddress 127.0.0.1\nHostKey {self.file('host')}\nPidFile none\n"
+        self.write("sshd", f"HostKey {self.file('host')}\nPidFile none\n"
                    f"AuthorizedKeysFile {self.file('authorized')}\nStrictModes no\nUsePAM no\nPermitRootLogin yes\n"
                    f"PasswordAuthentication no\nSetEnv \"PATH={bin_dir}:/usr/bin:/bin\" \"TRACTOR_SOCKET={r.socket}\""
                    f"{sanitizers}\n")
         self.write("known", known)
-        self.write("config", f"Host there\n HostName 127.0.0.1\n Port {self.port}\n User {pwd.getpwuid(os.getuid()).pw_name}\n"
-                   f" IdentityFile {self.file('user')}\n IdentitiesOnly yes\n UserKnownHostsFile {self.file('known')}\n"
-                   " BatchMode yes\n")
-        self.log = open(self.file("log"), "w")
-        self.process = subprocess.Popen([SSHD, "-D", "-e", "-f", self.file("sshd")], stdin=subprocess.DEVNULL,
-                                        stdout=self.log, stderr=self.log)
+        self.write("config", f"Host there\n ProxyCommand {SSHD} -i -f {self.file('sshd')} -E {self.file('log')}\n"
+                   f" User {pwd.getpwuid(os.getuid()).pw_name}\n IdentityFile {self.file('user')}\n IdentitiesOnly yes\n"
+                   f" UserKnownHostsFile {self.file('known')}\n BatchMode yes\n")
         self.env = {"TRACTOR_SSH": f"ssh -F {self.file('config')}"}
-        deadline = time.monotonic() + LIMIT
-        while "Server listening" not in open(self.file("log")).read():
-            assert self.process.poll() is None and time.monotonic() < deadline, open(self.file("log")).read()
-            time.sleep(0.01)
 
     def file(self, name):
         return os.path.join(self.dir, name)
@@ -64,11 +50,6 @@ class Ssh:
 
     def ctl(self, *args, env=None, **options):
         return ctl("-H", "there", *args, env=self.env | (env or {}), **options)
-
-    def end(self):
-        self.process.terminate()
-        self.process.wait(LIMIT)
-        self.log.close()
 
 
 @contextlib.contextmanager
@@ -82,7 +63,6 @@ def over_ssh(tree, backend):
         try:
             yield r, ssh
         except BaseException:
-            sys.stderr.write(open(ssh.file("log")).read())
+            if os.path.exists(ssh.file("log")):
+                sys.stderr.write(open(ssh.file("log")).read())
             raise
-        finally:
-            ssh.end()

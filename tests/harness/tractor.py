@@ -109,6 +109,18 @@ class Connection:
         self.sock.close()
 
 
+def connect_when_up(path, process):
+    """Waits for a daemon's socket by asking for it: there is no event for a socket that begins to listen."""
+    deadline = time.monotonic() + 3 * LIMIT  # systemd may be busy with what ended before
+    while True:
+        try:
+            return Connection(path)
+        except (FileNotFoundError, ConnectionRefusedError):
+            if time.monotonic() > deadline or process.poll() is not None:
+                raise
+            select.select([], [], [], 0.005)
+
+
 def connect_as(path, uid, groups=()):
     """A connection of another user: who connects is who the kernel tells of, whoever speaks then."""
     ours, theirs = socket.socketpair()
@@ -201,16 +213,7 @@ class Tractor:
         sys.stderr.write(open(self.log_path, errors="replace").read())
 
     def connect(self):
-        """Waits for the socket by asking for it: there is no event for a path that does not exist yet."""
-        deadline = time.monotonic() + 3 * LIMIT  # systemd may be busy with what ended before
-        while True:
-            try:
-                connection = Connection(self.path)
-                break
-            except (FileNotFoundError, ConnectionRefusedError):
-                if time.monotonic() > deadline or self.process.poll() is not None:
-                    raise
-                select.select([], [], [], 0.005)
+        connection = connect_when_up(self.path, self.process)
         self.connections.append(connection)
         return connection
 
@@ -283,9 +286,13 @@ class Tractor:
         shutil.rmtree(self.dir)
 
 
+def instrumented(pid):
+    return "libasan" in read_text(f"/proc/{pid}/maps")
+
+
 def memory_kib(pid, limit):
     """Checks the resident size of a process; an instrumented one may use more, for its own book-keeping."""
-    if "libasan" in open(f"/proc/{pid}/maps").read():
+    if instrumented(pid):
         limit *= 8
     rss = int(open(f"/proc/{pid}/statm").read().split()[1]) * os.sysconf("SC_PAGE_SIZE") // 1024
     assert rss < limit, f"{rss} KiB resident, at most {limit} were due"

@@ -19,6 +19,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <pthread.h>
+#include <semaphore.h>
 #include <signal.h>
 #include <stdatomic.h>
 #include <stdio.h>
@@ -38,6 +39,7 @@ static int channel = -EBADF;
 static char *task_stack;
 static bool hook_crashes;
 static atomic_int meeting;
+static sem_t waiting; /* one for each thread that does */
 static ucontext_t back, task;
 
 __attribute__((noinline)) void crash_here(void);
@@ -110,7 +112,7 @@ static void overflow(void)
 static void *wait_for_ever(void *userdata)
 {
         (void) pthread_setname_np(pthread_self(), "waiter");
-        (void) atomic_fetch_add(&meeting, 1);
+        (void) sem_post(&waiting);
         for (;;)
                 (void) pause();
         return NULL;
@@ -195,8 +197,9 @@ static bool act_with(const char *action)
                 (void) raise(atoi(v));
         else if ((v = startswith(action, "threads="))) {
                 start((unsigned) atoi(v), wait_for_ever);
-                while (atomic_load(&meeting) < atoi(v))
-                        (void) usleep(100);
+                for (int n = atoi(v); n > 0; n--)
+                        while (sem_wait(&waiting) < 0)
+                                ;
         } else if ((v = startswith(action, "say="))) {
                 say(v);
                 say("\n");

@@ -48,7 +48,8 @@ static int tears_channel(tractor_context *ctx, struct json_object *args, struct 
 /* --- all ways to wait for it --- */
 typedef struct Wait {
         tractor_portal *portal;
-        uint64_t deadline; /* from now; 0: none */
+        uint64_t deadline;    /* of one call, from when it is made; 0: none */
+        tractor_scope *scope; /* of all that is waited for, while it is */
         int (*wait)(struct Wait *w);
         int r;
         tractor_error *error;
@@ -140,9 +141,11 @@ static const char *const wait_names[] = { "call", "call_with_deadline", "tell", 
 static int wait_task(void *userdata)
 {
         Wait *w = userdata;
-        tractor_scope *s = w->deadline ? tractor_fail_after(w->deadline) : tractor_scope_open();
+        int r;
 
-        w->r = tractor_scope_close(s, w->wait(w));
+        w->scope = tractor_fail_after(TRACTOR_FOREVER);
+        r = w->wait(w);
+        w->r = tractor_scope_close(TAKE_PTR(w->scope), r);
         w->error = tractor_error_ref(tractor_last_error());
         return 0;
 }
@@ -155,6 +158,14 @@ static void wait_all(tractor_nursery *n, tractor_portal *p, uint64_t deadline, W
                 CHECK_EQ(tractor_start(n, wait_names[i], wait_task, &w[i], NULL, NULL), 0);
         }
         CHECK_EQ(tractor_portal_call(p, "echo", NULL, NULL), 0);
+}
+
+/* From now on, however long it took until all waited. */
+static void set_deadlines(Wait *w, uint64_t deadline)
+{
+        for (size_t i = 0; i < WAITS && deadline > 0; i++)
+                if (w[i].scope)
+                        tractor_scope_set_deadline(w[i].scope, tractor_now() + deadline);
 }
 
 /* Who has lost its supervisor ends by itself: what it still says, or doesn't, are both true. A tell finds room where others end. */
@@ -267,6 +278,7 @@ static int suffer_at(const Fault *f, tractor_portal *p)
         CHECK_EQ(tractor_nursery_open(NULL, &n), 0);
         wait_all(n, p, f->deadline, w);
         f->strike(p);
+        set_deadlines(w, f->deadline);
         r = tractor_nursery_close(&n, 0);
         check_all(w, f->told, f->deadline || f->told == ANY ? NULL : tractor_portal_path(p), f->signal);
         return r;

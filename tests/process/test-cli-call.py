@@ -13,6 +13,7 @@ import time
 sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", "harness"))
 from ctl import CTL, columns, running  # noqa: E402
 from peers import echo  # noqa: E402
+from proxy import overheard  # noqa: E402
 from screen import Screen  # noqa: E402
 from tractor import LIMIT, gone, main, sleeper  # noqa: E402
 
@@ -23,8 +24,8 @@ def streamer(name, *args):
     return {"name": name, "exec": [sys.executable, STREAM, *args], "channel": "fd", "ready": "channel"}
 
 
-def start(r, *args, **options):
-    return subprocess.Popen([CTL, "--socket", r.socket, *args],
+def start(r, *args, socket=None, **options):
+    return subprocess.Popen([CTL, "--socket", socket or r.socket, *args],
                             **{"stdin": subprocess.DEVNULL, "stdout": subprocess.PIPE, "stderr": subprocess.PIPE,
                                "text": True} | options)
 
@@ -219,17 +220,18 @@ def wait(backend):
         r.ctl("wait", "/t")
         r.ctl("wait", "/nobody", "--for", "gone")
         assert "still not there" in r.ctl("wait", "/t/late", "--timeout", "0.05", code=1)
-        p = start(r, "--json=short", "wait", "/t/late")
-        q = start(r, "wait", "/t/keep", "--for=gone")
-        while r.json("status")["connections"] < 3:
-            time.sleep(0.005)
-        r.ctl("spawn", "/t", "late", "--ready=file:flag", "--cwd", r.dir, "--no-wait", "--", "sleep", "1000")
-        assert "still starting" in r.ctl("wait", "/t/late", "--timeout=0.05", code=1)
-        assert p.poll() is None and q.poll() is None
-        open(os.path.join(r.dir, "flag"), "w").close()
-        assert json.loads(p.communicate(timeout=LIMIT)[0])["state"] == "ready"
-        r.ctl("cancel", "/t/keep")
-        assert q.communicate(timeout=LIMIT) == ("", "") and q.returncode == 0
+        with overheard(r.socket, b"$/started") as (path, watched):
+            p = start(r, "--json=short", "wait", "/t/late", socket=path)
+            watched()
+            q = start(r, "wait", "/t/keep", "--for=gone", socket=path)
+            watched()
+            r.ctl("spawn", "/t", "late", "--ready=file:flag", "--cwd", r.dir, "--no-wait", "--", "sleep", "1000")
+            assert "still starting" in r.ctl("wait", "/t/late", "--timeout=0.05", code=1)
+            assert p.poll() is None and q.poll() is None
+            open(os.path.join(r.dir, "flag"), "w").close()
+            assert json.loads(p.communicate(timeout=LIMIT)[0])["state"] == "ready"
+            r.ctl("cancel", "/t/keep")
+            assert q.communicate(timeout=LIMIT) == ("", "") and q.returncode == 0
         r.ctl("wait", "/t/keep", "--for", "gone")
         assert "status /t/keep" in r.ctl("wait", "/t/keep", code=1)
         r.ctl("wait", "keep", code=2)

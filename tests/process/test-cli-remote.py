@@ -8,13 +8,12 @@ import signal
 import socket
 import subprocess
 import sys
-import time
 
 sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", "harness"))
 from ctl import CTL, columns, ctl, running  # noqa: E402
 from peers import HELLO, Client, echo  # noqa: E402
 from ssh import over_ssh  # noqa: E402
-from tractor import LIMIT, main, sleeper  # noqa: E402
+from tractor import LIMIT, await_change, main, read_text, sleeper  # noqa: E402
 
 STREAM = os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", "helpers", "stream-actor.py")
 
@@ -149,10 +148,7 @@ def remote_tell(backend):
         with open(status) as f:
             ends = f.read().splitlines()
         assert len(ends) == 3 and all(line.endswith(": 0") for line in ends), f"a bridge was ended: {ends}"
-        deadline = time.monotonic() + LIMIT
-        while not os.path.exists(told) or open(told).read().count("\n") < 3:
-            assert time.monotonic() < deadline, (r.ctl("logs", "/t/k"), r.node("/t/k"))
-            time.sleep(0.005)
+        await_change(r.dir, lambda: os.path.exists(told) and read_text(told).count("\n") == 3)
         with open(told) as f:
             assert [json.loads(line)["params"]["i"] for line in f] == [0, 1, 2]
         said = json.loads(subprocess.run([CTL, "-H", "there", "--socket", r.socket + "x", "--json=short", "tell", "/t/k", "hint"],

@@ -14,6 +14,7 @@ import time
 
 sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", "harness"))
 from ctl import CTL, Run, bad, columns, ctl, running  # noqa: E402
+from proxy import overheard  # noqa: E402
 from tractor import BAD_ACTOR, LIMIT, await_change, gone, kill, main, read_text, sleeper, survivors  # noqa: E402
 
 # What differs from the documents, by test: printed, and not run.
@@ -280,19 +281,19 @@ def events(backend):
         assert [line.split()[1] for line in lines] == ["/t", "/t/a", "/t/b", "/t/b/c"], lines
         items = [json.loads(line) for line in r.ctl("--json=short", "events", "/t").splitlines()]
         assert all({"time_us", "path", "event"} <= set(i) for i in items), items
-        follow = subprocess.Popen([CTL, "--socket", r.socket, "--json=short", "events", "-f", "/t/b"],
-                                  stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
         # That a subscription was taken is told to the subscriber alone, and it says nothing before the first event.
-        while r.json("status")["connections"] < 3:
-            time.sleep(0.005)
-        r.ctl("restart", "/t/a")
-        r.ctl("restart", "/t/b/c")
-        seen = []
-        while not seen or seen[-1].get("to") != "ready":
-            seen.append(json.loads(follow.stdout.readline()))
-        assert {i["path"] for i in seen} == {"/t/b/c"} and all({"epoch", "seq", "time_us", "event"} <= set(i) for i in seen)
-        follow.send_signal(signal.SIGINT)
-        follow.communicate(timeout=LIMIT)
+        with overheard(r.socket, b"$/started") as (path, taken):
+            follow = subprocess.Popen([CTL, "--socket", path, "--json=short", "events", "-f", "/t/b"],
+                                      stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+            taken()
+            r.ctl("restart", "/t/a")
+            r.ctl("restart", "/t/b/c")
+            seen = []
+            while not seen or seen[-1].get("to") != "ready":
+                seen.append(json.loads(follow.stdout.readline()))
+            assert {i["path"] for i in seen} == {"/t/b/c"} and all({"epoch", "seq", "time_us", "event"} <= set(i) for i in seen)
+            follow.send_signal(signal.SIGINT)
+            follow.communicate(timeout=LIMIT)
 
 
 # --- changing ------------------------------------------------------------------------------------------------------

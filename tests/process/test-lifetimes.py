@@ -8,7 +8,6 @@ import fcntl
 import json
 import os
 import resource
-import select
 import signal
 import socket
 import subprocess
@@ -17,7 +16,8 @@ import tempfile
 import time
 
 sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", "harness"))
-from tractor import BAD_ACTOR, LIMIT, Connection, RpcError, expect_error, gone, kill, main, memory_kib, program, sleeper, tractor  # noqa: E402
+from tractor import (BAD_ACTOR, LIMIT, Connection, RpcError, await_change, connect_when_up, expect_error, gone, instrumented,  # noqa: E402
+                     kill, main, memory_kib, program, read_text, sleeper, tractor)
 
 
 def tree(name, *children, **keys):
@@ -39,15 +39,11 @@ def cancel(connection, ident):
 
 
 def lines_of(path, n):
-    """There is no event for what a program writes to a file."""
-    deadline = time.monotonic() + LIMIT
-    while True:
-        with contextlib.suppress(FileNotFoundError):
-            lines = open(path).read().splitlines()
-            if len(lines) >= n:
-                return lines
-        assert time.monotonic() < deadline, f"{path} has not {n} lines"
-        select.select([], [], [], 0.005)
+    """Those that a program has written to a file, as soon as they are so many."""
+    def look():
+        lines = read_text(path).splitlines() if os.path.exists(path) else []
+        return lines if len(lines) >= n else None
+    return await_change(os.path.dirname(path), look)
 
 
 def cancel_takes_its_tree_along(backend):
@@ -157,7 +153,7 @@ def lost_requests(backend):
                 c.request("actor.cancel", {"path": "/t/a"})
             assert t.call("supervisor.ping") == {}
             c.close()
-        if "libasan" not in open(f"/proc/{t.status['pid']}/maps").read():  # which keeps what was freed
+        if not instrumented(t.status["pid"]):  # which keeps what was freed
             memory_kib(t.status["pid"], 12 * 1024)
         kill(t.pid("/t/a"))
         assert t.call("actor.cancel", path="/t/a")["exit"]["cause"] == "stop"
@@ -301,11 +297,7 @@ def nobody_reads_the_log(backend):
             stdout=subprocess.DEVNULL, stderr=writer,
             env=dict(os.environ, RUNTIME_DIRECTORY=f"{d}/run", STATE_DIRECTORY=f"{d}/state"))
         theirs.close()
-        deadline = time.monotonic() + LIMIT
-        while not os.path.exists(path):
-            assert time.monotonic() < deadline
-            select.select([], [], [], 0.005)
-        c = Connection(path)
+        c = connect_when_up(path, process)
         c.call("tree.load", **tree("t", sleeper("a")))
         for _ in range(3):
             c.call("actor.restart", path="/t/a")

@@ -5,55 +5,8 @@
 #include <tractor/tractor.h>
 #include <unistd.h>
 
+#include "failing-malloc.h"
 #include "test.h"
-
-void *__libc_malloc(size_t n);
-void *__libc_calloc(size_t n, size_t size);
-void *__libc_realloc(void *p, size_t n);
-void __libc_free(void *p);
-
-/* The four below are visible, so that the libraries use them too. */
-static long countdown = -1, live;
-
-static bool fails(void)
-{
-        return countdown > 0 && --countdown == 0;
-}
-
-static void *counted(void *p)
-{
-        live += p != NULL;
-        return p;
-}
-
-__attribute__((visibility("default"))) void *malloc(size_t n)
-{
-        return fails() ? (errno = ENOMEM, NULL) : counted(__libc_malloc(n));
-}
-
-__attribute__((visibility("default"))) void *calloc(size_t n, size_t size)
-{
-        return fails() ? (errno = ENOMEM, NULL) : counted(__libc_calloc(n, size));
-}
-
-__attribute__((visibility("default"))) void *realloc(void *p, size_t n)
-{
-        void *q;
-
-        if (fails()) {
-                errno = ENOMEM;
-                return NULL;
-        }
-        q = __libc_realloc(p, n);
-        live += !p && q;
-        return q;
-}
-
-__attribute__((visibility("default"))) void free(void *p)
-{
-        live -= p != NULL;
-        __libc_free(p);
-}
 
 static int get_pid(tractor_context *ctx, struct json_object *args, struct json_object **ret_result)
 {

@@ -6,15 +6,13 @@ it asked is done once."""
 import contextlib
 import json
 import os
-import select
 import socket
 import subprocess
 import sys
-import threading
-import time
 
 sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", "harness"))
-from tractor import LIMIT, gone, kill, main, program, sleeper, tractor  # noqa: E402
+from proxy import cutting  # noqa: E402
+from tractor import LIMIT, await_change, gone, kill, main, program, sleeper, tractor  # noqa: E402
 
 CTL = program("tractorctl")
 
@@ -24,11 +22,7 @@ def noting(t, name):
     path = os.path.join(t.dir, f"starts-{name}")
 
     def starts():
-        deadline = time.monotonic() + LIMIT
-        while not os.path.exists(path) or not os.path.getsize(path):
-            assert time.monotonic() < deadline, path
-            select.select([], [], [], 0.005)
-        return os.path.getsize(path)
+        return await_change(t.dir, lambda: os.path.exists(path) and os.path.getsize(path))
     return ["/bin/sh", "-c", f"printf x >>{path}; exec sleep 1000"], starts
 
 
@@ -37,66 +31,6 @@ def write_tree(t, *children):
     with open(path, "w") as f:
         json.dump({"tractor": 1, "name": "w", "children": list(children)}, f)
     return path
-
-
-class Proxy:
-    """Between tractorctl and the supervisor; cut(direction, data) → None, or how many bytes of it still go through
-    before both ends are closed. A cut is made once."""
-
-    def __init__(self, t, cut):
-        self.target, self.cut, self.cuts, self.connections = t.path, cut, 0, 0
-        self.path = os.path.join(t.dir, "proxy.sock")
-        self.listening = socket.socket(socket.AF_UNIX)
-        self.listening.bind(self.path)
-        self.listening.listen()
-        self.thread = threading.Thread(target=self.run, daemon=True)
-        self.thread.start()
-
-    def run(self):
-        while True:
-            try:
-                client, _ = self.listening.accept()
-            except OSError:
-                return
-            self.connections += 1
-            server = socket.socket(socket.AF_UNIX)
-            try:
-                server.connect(self.target)
-            except OSError:
-                client.close()
-                continue
-            for direction, a, b in (("up", client, server), ("down", server, client)):
-                threading.Thread(target=self.pump, args=(direction, a, b), daemon=True).start()
-
-    def pump(self, direction, a, b):
-        with contextlib.suppress(OSError):
-            while data := a.recv(65536):
-                n = None if self.cuts else self.cut(direction, data)
-                if n is None:
-                    b.sendall(data)
-                    continue
-                self.cuts += 1
-                b.sendall(data[:n])
-                break
-        for s in (a, b):
-            with contextlib.suppress(OSError):
-                s.shutdown(socket.SHUT_RDWR)
-
-    def close(self):
-        with contextlib.suppress(OSError):
-            self.listening.shutdown(socket.SHUT_RDWR)
-        self.listening.close()
-        self.thread.join(LIMIT)
-
-
-@contextlib.contextmanager
-def cutting(t, cut):
-    p = Proxy(t, cut)
-    try:
-        yield p
-    finally:
-        p.close()
-        os.unlink(p.path)
 
 
 def ctl(path, *args, code=0):
@@ -133,7 +67,7 @@ def repeats(backend):
         t.call("actor.spawn", parent="/t", **sleeper("r"))
         for i, (where, cut) in enumerate(cut_points("actor.spawn")):
             command, starts = noting(t, f"x{i}")
-            with cutting(t, cut) as p:
+            with cutting(t.path, cut) as p:
                 r = ctl(p.path, "spawn", "/t", f"x{i}", "--", *command)
                 assert p.cuts == 1 and p.connections == 2, where
                 assert f"/t/x{i}" in r.stdout and r.stderr == "", (where, r)  # no terminal, no progress
@@ -141,23 +75,23 @@ def repeats(backend):
             pid = t.pid(f"/t/x{i}")
             assert str(pid) in r.stdout, where
         for i, (where, cut) in enumerate(cut_points("actor.cancel")):
-            with cutting(t, cut) as p:
+            with cutting(t.path, cut) as p:
                 r = ctl(p.path, "cancel", f"/t/x{i}")
                 assert p.cuts == 1 and "SIGTERM" in r.stdout, (where, r.stdout)
         for where, cut in cut_points("actor.restart"):
             generation = t.get("/t/r")["generation"]
-            with cutting(t, cut) as p:
+            with cutting(t.path, cut) as p:
                 ctl(p.path, "restart", "/t/r")
                 assert p.cuts == 1 and t.get("/t/r")["generation"] == generation + 1, where
         path = write_tree(t, sleeper("a"))
         for where, cut in cut_points("tree.load"):
-            with cutting(t, cut) as p:
+            with cutting(t.path, cut) as p:
                 assert ctl(p.path, "load", path).stdout == "/w\n" and p.cuts == 1, where
-            with cutting(t, lambda direction, data: len(data) if b"tree.unload" in data else None) as p:
+            with cutting(t.path, lambda direction, data: len(data) if b"tree.unload" in data else None) as p:
                 ctl(p.path, "unload", "/w")
                 assert p.cuts == 1, where
         for where, cut in cut_points("tree.get"):
-            with cutting(t, cut) as p:
+            with cutting(t.path, cut) as p:
                 assert "/t/r" in ctl(p.path, "list").stdout and p.cuts == 1, where
 
 
@@ -187,7 +121,7 @@ def gives_up(backend):
                 return None
             p.listening.shutdown(socket.SHUT_RDWR)
             return 0
-        with cutting(t, cut) as p:
+        with cutting(t.path, cut) as p:
             ours, theirs = os.openpty()
             c = subprocess.Popen([CTL, "--socket", p.path, "restart", "/t/a"], stdout=subprocess.DEVNULL, stderr=theirs)
             os.close(theirs)

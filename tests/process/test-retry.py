@@ -5,15 +5,13 @@ supervisor serves meanwhile."""
 
 import json
 import os
-import select
 import signal
 import socket
 import subprocess
 import sys
-import time
 
 sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", "harness"))
-from tractor import (BAD_ACTOR, LIMIT, expect_error, gone, kill, main, program, sleeper, tractor)  # noqa: E402
+from tractor import (BAD_ACTOR, LIMIT, await_change, expect_error, gone, kill, main, program, sleeper, tractor)  # noqa: E402
 
 NOBODY = 65534
 
@@ -62,11 +60,7 @@ def noting(t, name, **keys):
 
     def starts():
         """Of a program that runs, but may not have come to its first line."""
-        deadline = time.monotonic() + LIMIT
-        while not os.path.exists(path) or not os.path.getsize(path):
-            assert time.monotonic() < deadline, path
-            select.select([], [], [], 0.005)
-        return os.path.getsize(path)
+        return await_change(t.dir, lambda: os.path.exists(path) and os.path.getsize(path))
     return child, starts
 
 

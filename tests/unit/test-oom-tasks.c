@@ -3,58 +3,11 @@
 #include <fcntl.h>
 #include <limits.h>
 
+#include "failing-malloc.h"
 #include "portal-fixture.h"
 
 /* Out of memory at every place of a run: a program with tasks, scopes and a portal to itself is run again and again, and in the nth run
  * the nth allocation fails. Whatever that breaks, the run ends, says so, and leaves nothing behind. */
-
-void *__libc_malloc(size_t n);
-void *__libc_calloc(size_t n, size_t size);
-void *__libc_realloc(void *p, size_t n);
-void __libc_free(void *p);
-
-/* The four below are visible, so that the libraries use them too. */
-static long countdown = -1, live;
-
-static bool fails(void)
-{
-        return countdown > 0 && --countdown == 0;
-}
-
-static void *counted(void *p)
-{
-        live += p != NULL;
-        return p;
-}
-
-_public_ void *malloc(size_t n)
-{
-        return fails() ? (errno = ENOMEM, NULL) : counted(__libc_malloc(n));
-}
-
-_public_ void *calloc(size_t n, size_t size)
-{
-        return fails() ? (errno = ENOMEM, NULL) : counted(__libc_calloc(n, size));
-}
-
-_public_ void *realloc(void *p, size_t n)
-{
-        void *q;
-
-        if (fails()) {
-                errno = ENOMEM;
-                return NULL;
-        }
-        q = __libc_realloc(p, n);
-        live += !p && q;
-        return q;
-}
-
-_public_ void free(void *p)
-{
-        live -= p != NULL;
-        __libc_free(p);
-}
 
 /* --- what is asked for --- */
 static int echo(tractor_context *c, Json *args, Json **ret)

@@ -1,0 +1,80 @@
+# SPDX-License-Identifier: Apache-2.0
+"""A socket that leads to the supervisor's: what passes can be overheard, and cut at any byte."""
+
+import contextlib
+import os
+import socket
+import threading
+
+from tractor import LIMIT
+
+
+class Proxy:
+    """Between tractorctl and the supervisor; cut(direction, data) → None, or how many bytes of it still go through
+    before both ends are closed. A cut is made once."""
+
+    def __init__(self, target, cut):
+        self.target, self.cut, self.cuts, self.connections = target, cut, 0, 0
+        self.path = f"{target}.proxy"
+        self.listening = socket.socket(socket.AF_UNIX)
+        self.listening.bind(self.path)
+        self.listening.listen()
+        self.thread = threading.Thread(target=self.run, daemon=True)
+        self.thread.start()
+
+    def run(self):
+        while True:
+            try:
+                client, _ = self.listening.accept()
+            except OSError:
+                return
+            self.connections += 1
+            server = socket.socket(socket.AF_UNIX)
+            try:
+                server.connect(self.target)
+            except OSError:
+                client.close()
+                continue
+            for direction, a, b in (("up", client, server), ("down", server, client)):
+                threading.Thread(target=self.pump, args=(direction, a, b), daemon=True).start()
+
+    def pump(self, direction, a, b):
+        with contextlib.suppress(OSError):
+            while data := a.recv(65536):
+                n = None if self.cuts else self.cut(direction, data)
+                if n is None:
+                    b.sendall(data)
+                    continue
+                self.cuts += 1
+                b.sendall(data[:n])
+                break
+        for s in (a, b):
+            with contextlib.suppress(OSError):
+                s.shutdown(socket.SHUT_RDWR)
+
+    def close(self):
+        with contextlib.suppress(OSError):
+            self.listening.shutdown(socket.SHUT_RDWR)
+        self.listening.close()
+        self.thread.join(LIMIT)
+
+
+@contextlib.contextmanager
+def cutting(path, cut):
+    p = Proxy(path, cut)
+    try:
+        yield p
+    finally:
+        p.close()
+        os.unlink(p.path)
+
+
+@contextlib.contextmanager
+def overheard(path, word):
+    """The path of a socket that leads to this one, and a function that waits until the supervisor has said the word once more."""
+    said = threading.Semaphore(0)
+
+    def heard():
+        assert said.acquire(timeout=LIMIT), f"{word} was not said"
+    with cutting(path, lambda direction, data: said.release() if direction == "down" and word in data else None) as p:
+        yield p.path, heard
