@@ -207,6 +207,8 @@ def no_descriptors_for_connections(backend):
             refused = answer if "error" in answer else None
         assert refused and refused["error"]["code"] == -32011, refused
         assert "descriptor" in refused["error"]["message"], refused
+        told = subprocess.run([harness.program("tractorctl"), "--socket", t.path, "tree"], capture_output=True, text=True)
+        assert told.returncode == 5 and "out of descriptors" in told.stderr, told
         prompt(t, 10)
         # What runs is restarted and stopped, or told to be out of descriptors: nothing else.
         try:
