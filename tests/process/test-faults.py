@@ -207,6 +207,8 @@ def no_descriptors_for_connections(backend):
             refused = answer if "error" in answer else None
         assert refused and refused["error"]["code"] == -32011, refused
         assert "descriptor" in refused["error"]["message"], refused
+        told = subprocess.run([harness.program("tractorctl"), "--socket", t.path, "tree"], capture_output=True, text=True)
+        assert told.returncode == 5 and "out of descriptors" in told.stderr, told
         prompt(t, 10)
         # What runs is restarted and stopped, or told to be out of descriptors: nothing else.
         try:
@@ -383,6 +385,7 @@ def cannot_exec_never_spins(backend):
             starts.append(e["time_us"])
         gaps = [(b - a) // 1000 for a, b in zip(starts, starts[1:])]
         assert gaps[7] >= 395 and gaps[8] >= 395, gaps
+        assert all(gap >= 95 for gap in gaps[1:]), gaps  # whatever the backoff
         idle([t.status["pid"], t.status["keeper_pid"]])
         c = t.connect()
         assert c.call("tree.get", path="/t/x")["state"] in ("backoff", "starting")

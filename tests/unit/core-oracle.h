@@ -168,15 +168,15 @@ static bool o_admits(const Oracle *o, uint64_t *times, unsigned *n)
 
 static uint64_t o_delay(const Oracle *o, OracleChild *c)
 {
-        double d = (double) c->backoff.initial_usec;
+        double max = (double) c->backoff.max_usec, d = MIN((double) c->backoff.initial_usec, max);
 
         if (o->now - c->born >= c->backoff.reset_after_usec)
                 c->row = 0;
         if (++c->row == 1)
                 return 0;
         for (unsigned i = 2; i < c->row; i++)
-                d = d * c->backoff.factor;
-        return d > (double) c->backoff.max_usec ? c->backoff.max_usec : (uint64_t) d;
+                d = MIN(d * c->backoff.factor, max);
+        return (uint64_t) (c->cause == CAUSE_SPAWN ? MAX(d, 1e5) : d);
 }
 
 static void o_regroup(Oracle *o, int culprit)
