@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* Items, at either end. */
 #include <errno.h>
+#include <fcntl.h>
 
 #include "base/io.h"
 #include "libtractor/context.h"
@@ -350,11 +351,24 @@ static int next_fds(tractor_context *c, Json *value, int *fds, size_t n_fds)
                             : call_next_fds(context_call(c), value, fds, n_fds);
 }
 
+/* One that is none would only be found out by sendmsg(), which breaks the connection. */
+static int check_fds(const int *fds, size_t n_fds)
+{
+        if (n_fds > MESSAGE_FDS_MAX)
+                return -E2BIG;
+        for (size_t i = 0; i < n_fds; i++)
+                if (fcntl(fds[i], F_GETFD) < 0)
+                        return -errno;
+        return 0;
+}
+
 _public_ int tractor_send_fds(tractor_context *c, struct json_object *value, int *fds, size_t n_fds)
 {
         _cleanup_json_ Json *given = value;
-        int r = n_fds <= MESSAGE_FDS_MAX ? task_checkpoint() : -E2BIG;
+        int r = task_checkpoint();
 
+        if (r >= 0)
+                r = check_fds(fds, n_fds);
         if (r >= 0)
                 r = check_started(c);
         if (r < 0) {

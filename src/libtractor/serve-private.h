@@ -18,8 +18,9 @@ struct Server {
         ListNode connections;
         size_t n_connections;
         bool is_stopped;
-        char *stopped; /* why; NULL: nobody said */
-        WaitQueue waiters;
+        char *stopped;           /* why; NULL: nobody said */
+        WaitQueue waiters, held; /* for the last answers; requests that came before it is ready */
+        bool is_held;
         char *watched;
         void (*watcher)(int r, void *userdata);
         void *watcher_userdata;

@@ -49,12 +49,23 @@ void served_free(Served *v)
         free(v);
 }
 
+static int await_turn(const Served *v)
+{
+        const Connection *c = v->connection;
+        int r = scope_cancelling(v->scope) ? -ECANCELED : 0;
+
+        while (r >= 0 && c->server && c->server->is_held)
+                r = task_park(&c->server->held, "the actor's on_start", USEC_INFINITY);
+        return r;
+}
+
 static int run(void *userdata)
 {
         Served *v = userdata;
 
-        v->r = scope_cancelling(v->scope) ? -ECANCELED
-                                          : v->method->handler(&v->context, v->args, &v->result);
+        v->r = await_turn(v);
+        if (v->r >= 0)
+                v->r = v->method->handler(&v->context, v->args, &v->result);
         v->error = tractor_error_ref(v->task->error);
         return 0;
 }

@@ -197,6 +197,7 @@ int server_new(Nursery *n, const tractor_method *methods, char *const *expose, S
         s->methods = methods;
         list_init(&s->connections);
         wait_queue_init(&s->waiters);
+        wait_queue_init(&s->held);
         if (expose && strv_copy(expose, &s->expose) < 0) {
                 free(s);
                 return -ENOMEM;
@@ -216,6 +217,13 @@ Server *server_free(Server *s)
         free(s->watched);
         free(s);
         return NULL;
+}
+
+void server_hold(Server *s, bool hold)
+{
+        s->is_held = hold;
+        if (!hold)
+                wait_queue_wake_all(&s->held, 0);
 }
 
 static int connection_new(Server *s, const ServedPeer *peer, Connection **ret)

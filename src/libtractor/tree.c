@@ -342,6 +342,9 @@ int tree_get(Tree **ret)
                         return r;
         }
         if (!rt->tree || rt->tree->lost) {
+                /* Else a supervisor would be started for nobody, and its end waited for. */
+                if (tractor_is_cancelled())
+                        return -ECANCELED;
                 rt->connecting = true;
                 r = connect_any(rt);
                 rt->connecting = false;
