@@ -5,6 +5,7 @@
 #include "base/io.h"
 #include "libtractor/context.h"
 #include "libtractor/error-private.h"
+#include "libtractor/options.h"
 #include "libtractor/scope.h"
 
 void context_init(tractor_context *c, bool is_opener, bool is_dialog)
@@ -136,6 +137,16 @@ void context_on_credit(void *userdata)
         (void) wait_queue_wake(c->leaving ? &c->watchers : &c->writers, 0);
 }
 
+int context_take_options(tractor_context_options *ret, const tractor_context_options *o)
+{
+        int r = OPTIONS_TAKE(ret, o, tractor_context_options, deadline_usec);
+
+        if (r >= 0 && ret->overrun > TRACTOR_OVERRUN_DROP_OLDEST)
+                return error_fail(ERROR_INVALID_PARAMS, NULL, NULL, "%u is no policy for an overrun",
+                                (unsigned) ret->overrun);
+        return r;
+}
+
 ItemOptions context_item_options(const tractor_context_options *o)
 {
         static const MessageOverrun overruns[] = {
@@ -144,9 +155,7 @@ ItemOptions context_item_options(const tractor_context_options *o)
                 [TRACTOR_OVERRUN_DROP_OLDEST] = OVERRUN_DROP_OLDEST,
         };
 
-        return (ItemOptions){ .credit = o ? o->window : 0,
-                .overrun = o ? overruns[o->overrun] : OVERRUN_WAIT,
-                .manual = true };
+        return (ItemOptions){ .credit = o->window, .overrun = overruns[o->overrun], .manual = true };
 }
 
 void context_drop_items(tractor_context *c)

@@ -58,6 +58,8 @@ void context_on_credit(void *userdata);
         {                                                                                                   \
                 .on_next = context_on_next, .on_stop = context_on_stop, .on_credit = context_on_credit      \
         }
+/* Those of a program of any version (may be NULL), raised where they are wrong. */
+int context_take_options(tractor_context_options *ret, const tractor_context_options *o);
 ItemOptions context_item_options(const tractor_context_options *o);
 
 /* The handler's half (serve.c). */
