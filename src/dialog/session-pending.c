@@ -43,8 +43,8 @@ static void finish_with(Session *s, Pending *p, int code, Json *data, const char
                 code = ERROR_OVERRUN;
                 why = session_overrun_text;
         }
-        /* Out of memory: the end is told all the same, by an error that is null. */
-        (void) message_error_object(&error, code, data, "%s", why);
+        if (message_error_object(&error, code, data, "%s", why) < 0)
+                error = session_no_memory();
         finish(s, p, NULL, error, NULL, 0);
 }
 
