@@ -28,6 +28,8 @@ static const ReplyVtable replies = {
 
 static void context_free(tractor_context *c)
 {
+        if (context_close(c, context_free))
+                return;
         context_done(c);
         answer_done(&c->answer);
         json_unref(c->first_value);
@@ -173,6 +175,7 @@ _public_ int tractor_context_close(tractor_context **cp, int r, struct json_obje
                 return r < 0 ? r : -ENOMEM;
         if (runtime_is_foreign())
                 return -ECHILD;
+        (void) context_close(c, NULL);
         if (r < 0) {
                 cancel(c, task_cancel_reason() ?: "its opener left it");
                 await_end(c);

@@ -35,10 +35,18 @@ void connection_tell_done(Connection *c, bool counted)
                 stream_pause(session_stream(c->session), false);
 }
 
+static void release(tractor_context *c)
+{
+        served_free(c->served);
+}
+
 void served_free(Served *v)
 {
         Connection *c = v->connection;
 
+        /* It is not the handler that waits there, but a task that it has given its context to. */
+        if (context_close(&v->context, release))
+                return;
         if (v->is_tell)
                 connection_tell_done(c, v->counted);
         context_done(&v->context);
