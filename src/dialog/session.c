@@ -57,19 +57,6 @@ Session *session_free(Session *s)
         return NULL;
 }
 
-/* Made with the first session, and kept. */
-static Json *no_memory;
-
-static int prepare_no_memory(void)
-{
-        return no_memory ? 0 : message_error_object(&no_memory, ERROR_INTERNAL, NULL, "out of memory");
-}
-
-Json *session_no_memory(void)
-{
-        return json_ref(no_memory);
-}
-
 static void fail_lost(Session *s)
 {
         _cleanup_json_ Json *error = NULL;
@@ -543,7 +530,7 @@ int session_new(sd_event *event, int fd, const SessionOptions *options, const Se
         list_init(&s->call_list);
         list_init(&s->pending_list);
         list_init(&s->cancelled);
-        r = prepare_no_memory();
+        r = session_prepare_no_memory();
         if (r >= 0)
                 r = copy_options(s, options);
         if (r >= 0)

@@ -78,9 +78,11 @@ static int at_sender(Waiter *w)
 
 static int at_subscription(Waiter *w)
 {
-        struct json_object *item;
+        struct json_object *item = NULL;
+        int r = tractor_subscription_receive(w->object, &item, NULL);
 
-        return tractor_subscription_receive(w->object, &item, NULL);
+        json_object_put(item);
+        return r;
 }
 
 static int frees_what_is_waited_at(void *unused)
@@ -120,6 +122,7 @@ static void of_one_process(void)
 static int frees_subscriptions(void *unused)
 {
         tractor_broadcast *b = tractor_broadcast_new(4);
+        struct json_object *item = NULL;
         tractor_subscription *s[3];
         Waiter w[4];
         TRACTOR_NURSERY(n);
@@ -137,7 +140,8 @@ static int frees_subscriptions(void *unused)
         CHECK_EQ(tractor_broadcast_publish(b, json_object_new_int(1)), 0);
         check_told(&w[2], 1);
         tractor_subscription_free(s[1]);
-        CHECK_EQ(tractor_subscription_try_receive(s[2], &(struct json_object *){ NULL }, NULL), 1);
+        CHECK_EQ(tractor_subscription_try_receive(s[2], &item, NULL), 1);
+        json_object_put(item);
         begin(n, &w[3], at_subscription, s[2]);
         tractor_subscription_free(s[2]);
         tractor_broadcast_free(b);
