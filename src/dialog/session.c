@@ -61,8 +61,8 @@ static void fail_lost(Session *s)
 {
         _cleanup_json_ Json *error = NULL;
 
-        /* Without memory the callers still learn that it is over: an error that is null. */
-        (void) message_error_object(&error, ERROR_CONNECTION_LOST, NULL, "the connection was lost");
+        if (message_error_object(&error, ERROR_CONNECTION_LOST, NULL, "the connection was lost") < 0)
+                error = session_no_memory();
         session_fail_pending(s, error);
 }
 
@@ -117,8 +117,9 @@ static void peer_died(Session *s, Json *exit, Json *backtrace, const char *messa
         if (s->freed)
                 return;
         (void) json_pack(&data, "{exit:O, backtrace:O?}", exit, backtrace);
-        (void) message_error_object(&error, ERROR_ACTOR_DIED, data, "the actor has died%s%s",
-                        message ? ": " : "", message ?: "");
+        if (message_error_object(&error, ERROR_ACTOR_DIED, data, "the actor has died%s%s",
+                            message ? ": " : "", message ?: "") < 0)
+                error = session_no_memory();
         session_pin(s);
         session_fail_pending(s, error);
         if (!s->freed && s->lingering)
@@ -531,7 +532,9 @@ int session_new(sd_event *event, int fd, const SessionOptions *options, const Se
         list_init(&s->call_list);
         list_init(&s->pending_list);
         list_init(&s->cancelled);
-        r = copy_options(s, options);
+        r = session_prepare_no_memory();
+        if (r >= 0)
+                r = copy_options(s, options);
         if (r >= 0)
                 r = open_stream(s, TAKE_FD(in), TAKE_FD(out));
         if (r < 0)

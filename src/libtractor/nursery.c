@@ -4,6 +4,7 @@
 
 #include "libtractor/error-private.h"
 #include "libtractor/nursery.h"
+#include "libtractor/options.h"
 
 static Nursery *nursery_free(Nursery *n)
 {
@@ -24,28 +25,28 @@ static Nursery *nursery_free(Nursery *n)
 }
 DEFINE_CLEANUP(Nursery *, nursery_free);
 
-static int take_options(Nursery *n, const tractor_nursery_options *o)
+static int take_options(Nursery *n, const tractor_nursery_options *given)
 {
         static const char *const strategies[] = { "one_cancels_all", "one_cancels_one", "one_for_one",
                 "one_for_all", "rest_for_one" };
-        bool known = !o || !o->strategy;
+        tractor_nursery_options o;
+        int r = OPTIONS_TAKE(&o, given, tractor_nursery_options, keys);
+        bool known;
 
-        if (!o)
-                return 0;
+        if (r < 0)
+                return r;
+        known = !o.strategy;
         for (size_t i = 0; i < ELEMENTSOF(strategies) && !known; i++)
-                known = streq(o->strategy, strategies[i]);
-        if (o->size < sizeof(*o))
-                return error_fail(
-                                ERROR_INVALID_PARAMS, NULL, NULL, "tractor_nursery_options.size is not set");
+                known = streq(o.strategy, strategies[i]);
         if (!known)
                 return error_fail(ERROR_INVALID_PARAMS, NULL, NULL, "no nursery has the strategy '%s'",
-                                strna(o->strategy));
-        n->keeps_others = o->strategy && streq(o->strategy, "one_cancels_one");
-        n->limits = o->limits ? json_ref(o->limits) : NULL;
-        n->keys = o->keys ? json_ref(o->keys) : NULL;
-        n->limits_optional = o->limits_optional;
-        if (free_and_strdup(&n->name, o->name) < 0 || free_and_strdup(&n->strategy, o->strategy) < 0 ||
-                        free_and_strdup(&n->log_level, o->log_level) < 0)
+                                strna(o.strategy));
+        n->keeps_others = o.strategy && streq(o.strategy, "one_cancels_one");
+        n->limits = o.limits ? json_ref(o.limits) : NULL;
+        n->keys = o.keys ? json_ref(o.keys) : NULL;
+        n->limits_optional = o.limits_optional;
+        if (free_and_strdup(&n->name, o.name) < 0 || free_and_strdup(&n->strategy, o.strategy) < 0 ||
+                        free_and_strdup(&n->log_level, o.log_level) < 0)
                 return -ENOMEM;
         return 0;
 }

@@ -5,6 +5,7 @@
 #include "base/error.h"
 #include "base/io.h"
 #include "libtractor/error-private.h"
+#include "libtractor/options.h"
 #include "libtractor/tree.h"
 #include "libtractor/scope.h"
 
@@ -248,20 +249,20 @@ static int call(tractor_portal *p, const char *method, Json *args, CallOptions *
         return r;
 }
 
-int portal_call_fds(tractor_portal *p, const char *method, Json *args, const tractor_call_options *o, int fd,
-                Json **ret, int *ret_fds, size_t *n_fds)
+int portal_call_fds(tractor_portal *p, const char *method, Json *args, const tractor_call_options *options,
+                int fd, Json **ret, int *ret_fds, size_t *n_fds)
 {
         CallOptions co = { .fds = &fd, .n_fds = fd >= 0 };
+        tractor_call_options o;
+        int r = OPTIONS_TAKE(&o, options, tractor_call_options, key);
 
-        if (o && o->size < sizeof(*o)) {
+        if (r < 0) {
                 json_unref(args);
                 safe_close(fd);
-                return -EINVAL;
+                return r;
         }
-        if (o) {
-                co.deadline_ms = portal_deadline_ms(o->deadline_usec);
-                co.key = o->key;
-        }
+        co.deadline_ms = portal_deadline_ms(o.deadline_usec);
+        co.key = o.key;
         return call(p, method, args, &co, ret, ret_fds, n_fds);
 }
 

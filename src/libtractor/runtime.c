@@ -10,6 +10,7 @@
 #include "libtractor/dump.h"
 #include "libtractor/error-private.h"
 #include "libtractor/nursery.h"
+#include "libtractor/options.h"
 #include "libtractor/portal.h"
 #include "libtractor/runtime.h"
 #include "libtractor/tree.h"
@@ -189,12 +190,14 @@ DEFINE_CLEANUP(Runtime *, runtime_free);
 static int runtime_new(const tractor_options *o, bool own_loop, Runtime **ret)
 {
         _cleanup_(runtime_freep) Runtime *rt = NULL;
+        tractor_options options;
         int r;
 
         if (runtime)
                 return runtime_is_foreign() ? -ECHILD : -EBUSY;
-        if (o && o->size < sizeof(*o))
-                return -EINVAL;
+        r = OPTIONS_TAKE(&options, o, tractor_options, backend);
+        if (r < 0)
+                return r;
         r = open_missing_stdio();
         if (r < 0)
                 return r;
@@ -203,7 +206,7 @@ static int runtime_new(const tractor_options *o, bool own_loop, Runtime **ret)
                 return -ENOMEM;
         runtime = runtime_of_process = rt;
         rt->forks = forks_count;
-        rt->options = o ? *o : (tractor_options){ .size = sizeof(*o) };
+        rt->options = options;
         rt->own_loop = own_loop;
         rt->timer_armed = USEC_INFINITY;
         rt->max_tasks = rt->options.max_tasks ?: TASKS_DEFAULT;

@@ -35,10 +35,18 @@ void connection_tell_done(Connection *c, bool counted)
                 stream_pause(session_stream(c->session), false);
 }
 
+static void release(tractor_context *c)
+{
+        served_free(c->served);
+}
+
 void served_free(Served *v)
 {
         Connection *c = v->connection;
 
+        /* It is not the handler that waits there, but a task that it has given its context to. */
+        if (context_close(&v->context, release))
+                return;
         if (v->is_tell)
                 connection_tell_done(c, v->counted);
         context_done(&v->context);
@@ -188,15 +196,17 @@ static int refuse_started(const tractor_context *c)
 }
 
 _public_ int tractor_context_started(
-                tractor_context *c, struct json_object *value, const tractor_context_options *o)
+                tractor_context *c, struct json_object *value, const tractor_context_options *options)
 {
-        ItemOptions items = context_item_options(o);
-        int r;
+        tractor_context_options o;
+        ItemOptions items;
+        int r = context_take_options(&o, options);
 
-        if (c->is_opener || !c->is_dialog || c->started) {
+        if (r < 0 || c->is_opener || !c->is_dialog || c->started) {
                 json_unref(value);
-                return refuse_started(c);
+                return r < 0 ? r : refuse_started(c);
         }
+        items = context_item_options(&o);
         r = call_started(context_call(c), value, &item_vtable, &items);
         if (r == -EPIPE && tractor_is_cancelled())
                 return -ECANCELED;

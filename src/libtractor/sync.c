@@ -1,19 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include <errno.h>
 #include <limits.h>
-#include <stdio.h>
 
 #include "libtractor/sync.h"
-
-void wait_queue_check_unused(const WaitQueue *q, const char *what)
-{
-        const Task *t = wait_queue_first(q);
-
-        if (!t)
-                return;
-        (void) fprintf(stderr, "tractor: a %s is freed while task %s waits at it\n", what, t->name);
-        abort();
-}
 
 /* --- event --- */
 struct tractor_event {
@@ -34,7 +23,7 @@ _public_ tractor_event *tractor_event_free(tractor_event *e)
 {
         if (!e)
                 return NULL;
-        wait_queue_check_unused(&e->waiters, "event");
+        wait_queue_close(&e->waiters);
         free(e);
         return NULL;
 }
@@ -74,7 +63,7 @@ _public_ tractor_lock *tractor_lock_free(tractor_lock *l)
 {
         if (!l)
                 return NULL;
-        wait_queue_check_unused(&l->waiters, "lock");
+        wait_queue_close(&l->waiters);
         free(l);
         return NULL;
 }
@@ -137,7 +126,7 @@ _public_ tractor_semaphore *tractor_semaphore_free(tractor_semaphore *s)
 {
         if (!s)
                 return NULL;
-        wait_queue_check_unused(&s->waiters, "semaphore");
+        wait_queue_close(&s->waiters);
         free(s);
         return NULL;
 }
