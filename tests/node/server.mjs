@@ -8,7 +8,9 @@ const say = (message) => process.stdout.write(JSON.stringify(message) + "\n");
 const peer = new JSONRPCServerAndClient(new JSONRPCServer(), new JSONRPCClient(say));
 
 peer.addMethod("add", ({ a, b }) => a + b);
-peer.addMethod("later", ({ ms, value }) => new Promise((done) => setTimeout(() => done(value), ms)));
+let release;
+peer.addMethod("hold", ({ value }) => new Promise((done) => (release = () => done(value))));
+peer.addMethod("release", () => (release(), "released"));
 peer.addMethod("fail", () => {
   throw new Error("as asked");
 });

@@ -82,10 +82,10 @@ def stock_node(backend):
         client = Client(t.path)
         first, second = client.portal("/t/js"), attached(t, "/t/js", hello=True)
         assert first.call("add", a=2, b=0.5) == 2.5
-        slow = first.request("later", {"ms": 50, "value": "slow"})
-        fast = first.request("later", {"ms": 0, "value": "fast"})
-        assert first.receive() == {"jsonrpc": "2.0", "id": fast, "result": "fast"}
-        assert first.answer(slow) == "slow"
+        slow = first.request("hold", {"value": "slow"})
+        assert first.call("add", a=1, b=1) == 2 and first.told == []
+        freed = first.request("release", {})
+        assert {m["id"]: m["result"] for m in (first.receive(), first.receive())} == {slow: "slow", freed: "released"}
         error = expect_error(0, second.call, "fail")
         assert error.message == "as asked", error
         # It asks the earliest, while another waits for what becomes of that.
