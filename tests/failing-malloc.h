@@ -17,10 +17,11 @@ void __libc_free(void *p);
 #define VISIBLE __attribute__((visibility("default")))
 
 static long countdown = -1, live;
+static bool none; /* there is none at all */
 
 static inline bool fails(void)
 {
-        return countdown > 0 && --countdown == 0;
+        return none || (countdown > 0 && --countdown == 0);
 }
 
 static inline void *counted(void *p)

@@ -1,12 +1,12 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 
 /* tractor-spawner: see spawner.h. One thread, no memory taken after the start, and nothing linked but what the child's
- * steps need. It ends with the keeper. */
+ * steps need. It ends with the keeper, or becomes whoever clears up after that. */
 
 #include <errno.h>
 #include <linux/sched.h>
+#include <poll.h>
 #include <signal.h>
-#include <sys/prctl.h>
 #include <sys/syscall.h>
 #include <unistd.h>
 
@@ -26,8 +26,7 @@ static int prepare(void)
         sigaddset(&set, SIGTERM);
         sigaddset(&set, SIGINT);
         if (fd_set_nonblock(SPAWNER_FD, false) < 0 || sigprocmask(SIG_BLOCK, &set, NULL) < 0 ||
-                        signal(SIGPIPE, SIG_IGN) == SIG_ERR || signal(SIGHUP, SIG_IGN) == SIG_ERR ||
-                        prctl(PR_SET_PDEATHSIG, SIGKILL) < 0)
+                        signal(SIGPIPE, SIG_IGN) == SIG_ERR || signal(SIGHUP, SIG_IGN) == SIG_ERR)
                 return -errno;
         return 0;
 }
@@ -44,6 +43,12 @@ static pid_t clone_sibling(int cgroup_fd)
         return pid < 0 ? -errno : (pid_t) pid;
 }
 
+/* What was cloned so far, and for whom. */
+static struct {
+        pid_t keeper;
+        bool held, in_cgroup;
+} seen;
+
 static pid_t spawn(const SpawnerRequest *m, const int *fds, size_t n_fds)
 {
         size_t skip = m->in_cgroup ? 3 : 2;
@@ -51,6 +56,9 @@ static pid_t spawn(const SpawnerRequest *m, const int *fds, size_t n_fds)
 
         if (m->version != SPAWNER_VERSION || n_fds < skip)
                 return m->version != SPAWNER_VERSION ? -EPROTO : -EINVAL;
+        seen.keeper = m->keeper;
+        seen.held |= m->held;
+        seen.in_cgroup |= m->in_cgroup;
         pid = clone_sibling(m->in_cgroup ? fds[2] : -EBADF);
         if (pid == 0)
                 child_run(&(ChildStart){ .setup_fd = fds[0],
@@ -85,7 +93,32 @@ static int serve(void)
         return n == -EPIPE ? 0 : n < 0 ? (int) n : 1;
 }
 
-int main(void)
+/* Until its children have been given to another parent, which comes after its descriptors were closed. */
+static void await_end(pid_t keeper)
+{
+        struct pollfd p = { .fd = (int) syscall(SYS_pidfd_open, keeper, 0), .events = POLLIN };
+
+        while (p.fd >= 0 && getppid() == keeper && poll(&p, 1, -1) < 0 && errno == EINTR)
+                ;
+        safe_close(p.fd);
+}
+
+/* A keeper in order ends us before it goes. This one was killed, maybe with its supervisor, and then nobody else is there
+ * to end what the main processes, which PDEATHSIG reaches, have started. Those that were held until somebody had adopted
+ * them are that one's to end. */
+static void clear_up(char **argv)
+{
+        char *backend = (char *) (seen.in_cgroup ? "cgroup" : "process");
+        char *sweep[] = { argv[0], argv[1], argv[2], backend, NULL };
+
+        if (seen.keeper == 0 || seen.held)
+                return;
+        await_end(seen.keeper);
+        (void) execv(sweep[0], sweep);
+        log_errno(errno, "%s, to clear up after the keeper", sweep[0]);
+}
+
+int main(int argc, char **argv)
 {
         int r;
 
@@ -93,6 +126,8 @@ int main(void)
         r = prepare();
         while (r >= 0 && (r = serve()) > 0)
                 ;
+        if (r == 0 && argc > 3)
+                clear_up(argv + 1);
         return r < 0        ? log_errno(r, "it is started by tractord, which it serves"),
                EXIT_FAILURE : EXIT_SUCCESS;
 }

@@ -6,6 +6,10 @@
  * nothing. It clones with CLONE_PARENT, so that the child is the keeper's and the spawner has none; what it needs
  * comes with each request, so that it holds no state a successor would lack.
  *
+ * Its arguments, if any, are a program and two of that one's: what it becomes when the keeper was killed, with "cgroup" or
+ * "process" for where the children are as the third. It is the third process of an instance, and knows no other end of
+ * the keeper: so it takes more than keeper and supervisor killed at once to leave something that runs.
+ *
  * Descriptors: the child's end of the set-up socket, spec memfd, [cgroup directory], those the spec refers to. */
 
 #include <sys/resource.h>

@@ -340,6 +340,8 @@ static void send_response(Call *c, Json *v, int *fds, size_t n_fds)
         if (r == -EMSGSIZE)
                 session_fault(s, c->talk.id, ERROR_LIMIT_EXCEEDED,
                                 "the reply is longer than the peer's max_line");
+        else if (r == -EBADMSG)
+                session_fault(s, c->talk.id, ERROR_INTERNAL, SESSION_UNFIT);
         else if (r < 0)
                 session_broken(s, r);
 }

@@ -26,8 +26,8 @@ int session_send_frame_fds(
         if (r >= 0)
                 r = s->ended ? -EPIPE : declare_fds(v, n_fds);
         if (r >= 0) {
-                text = json_print(v, &n);
-                r = !text ? -ENOMEM : n > s->peer_max_line ? -EMSGSIZE : 0;
+                text = json_print_line(v, &n);
+                r = !text ? -errno : n > s->peer_max_line ? -EMSGSIZE : 0;
         }
         if (r < 0) {
                 close_many(fds, n_fds);

@@ -166,6 +166,9 @@ void session_break_pending(Pending *p, const char *why);
 void session_refuse_held(Session *s, const Json *request, int code, const char *why);
 /* Ends all calls of ours; `error` is borrowed. */
 void session_fail_pending(Session *s, Json *error);
+/* A reference to the error that is told where there is no memory to make one: an error that is null would be a result that is. */
+Json *session_no_memory(void);
+int session_prepare_no_memory(void);
 /* The peer has had its time for a call of ours. */
 void session_expire_pending(Pending *p);
 

@@ -23,6 +23,19 @@ static void pending_take(Session *s, Pending *p)
         map_remove_u64(&s->pending, (uint64_t) p->id);
 }
 
+/* Made with the first session, and kept. */
+static Json *no_memory;
+
+int session_prepare_no_memory(void)
+{
+        return no_memory ? 0 : message_error_object(&no_memory, ERROR_INTERNAL, NULL, "out of memory");
+}
+
+Json *session_no_memory(void)
+{
+        return json_ref(no_memory);
+}
+
 static void finish(Session *s, Pending *p, Json *result, Json *error, int *fds, size_t n_fds)
 {
         const ReplyVtable *vtable = p->vtable;
@@ -43,8 +56,8 @@ static void finish_with(Session *s, Pending *p, int code, Json *data, const char
                 code = ERROR_OVERRUN;
                 why = session_overrun_text;
         }
-        /* Out of memory: the end is told all the same, by an error that is null. */
-        (void) message_error_object(&error, code, data, "%s", why);
+        if (message_error_object(&error, code, data, "%s", why) < 0)
+                error = session_no_memory();
         finish(s, p, NULL, error, NULL, 0);
 }
 

@@ -61,8 +61,8 @@ static void fail_lost(Session *s)
 {
         _cleanup_json_ Json *error = NULL;
 
-        /* Without memory the callers still learn that it is over: an error that is null. */
-        (void) message_error_object(&error, ERROR_CONNECTION_LOST, NULL, "the connection was lost");
+        if (message_error_object(&error, ERROR_CONNECTION_LOST, NULL, "the connection was lost") < 0)
+                error = session_no_memory();
         session_fail_pending(s, error);
 }
 
@@ -117,8 +117,9 @@ static void peer_died(Session *s, Json *exit, Json *backtrace, const char *messa
         if (s->freed)
                 return;
         (void) json_pack(&data, "{exit:O, backtrace:O?}", exit, backtrace);
-        (void) message_error_object(&error, ERROR_ACTOR_DIED, data, "the actor has died%s%s",
-                        message ? ": " : "", message ?: "");
+        if (message_error_object(&error, ERROR_ACTOR_DIED, data, "the actor has died%s%s",
+                            message ? ": " : "", message ?: "") < 0)
+                error = session_no_memory();
         session_pin(s);
         session_fail_pending(s, error);
         if (!s->freed && s->lingering)
@@ -146,11 +147,11 @@ static int send_as(Session *s, Json *v, int *fds, size_t n_fds, bool asked)
         size_t n = 0;
         int r = 0;
 
-        text = s->ended ? NULL : json_print(envelope, &n);
+        text = s->ended ? NULL : json_print_line(envelope, &n);
         if (s->ended)
                 r = -EPIPE;
         else if (!text)
-                r = -ENOMEM;
+                r = -errno;
         else if (n > s->peer_max_line)
                 r = -EMSGSIZE;
         if (r < 0) {
@@ -189,8 +190,8 @@ int session_post(Session *s, Json *v, bool needs_hello)
 
 void session_broken(Session *s, int r)
 {
-        /* A peer that takes no more is read to its end, which comes by itself. */
-        if (r != -EPIPE && s->stream)
+        /* A peer that takes no more is read to its end, which comes by itself. What it would have refused to read is lost. */
+        if (r != -EPIPE && r != -EBADMSG && s->stream)
                 stream_fail(s->stream, -r);
 }
 
@@ -263,6 +264,8 @@ static void release_held(Session *s)
                 if (r == -EMSGSIZE)
                         session_refuse_held(s, v, ERROR_LIMIT_EXCEEDED,
                                         "the request is longer than the peer's max_line");
+                else if (r == -EBADMSG)
+                        session_refuse_held(s, v, ERROR_INVALID_PARAMS, SESSION_UNFIT);
                 else if (r < 0)
                         session_broken(s, r);
         }
@@ -529,7 +532,9 @@ int session_new(sd_event *event, int fd, const SessionOptions *options, const Se
         list_init(&s->call_list);
         list_init(&s->pending_list);
         list_init(&s->cancelled);
-        r = copy_options(s, options);
+        r = session_prepare_no_memory();
+        if (r >= 0)
+                r = copy_options(s, options);
         if (r >= 0)
                 r = open_stream(s, TAKE_FD(in), TAKE_FD(out));
         if (r < 0)

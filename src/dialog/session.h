@@ -29,6 +29,9 @@ typedef struct Call Call;
 /* Notifications of users' methods that may be sent before the receiver gives more. */
 #define SESSION_TELLS 256
 /* After EOF: how long the word about the peer's end is waited for. */
+/* What -EBADMSG of all that sends means: json_print_line(). */
+#define SESSION_UNFIT                                                                                       \
+        "a string that is not UTF-8, nesting deeper than 64, or more than 65536 values can't be sent"
 #define SESSION_LINGER_MS 1000
 
 typedef struct SessionVtable {

@@ -2,21 +2,25 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <limits.h>
+#include <poll.h>
 #include <signal.h>
 #include <stdio.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/syscall.h>
+#include <sys/un.h>
 #include <unistd.h>
 
 #include "base/io.h"
 #include "base/socket.h"
+#include "base/usec.h"
 #include "embed/daemon.h"
 #include "tractor-config.h"
 
 /* Above what is handed down by its number. */
 #define OWNER_FD_MIN 4
 #define LISTEN_FD 3
+#define CONTINUE_MS 500
 
 extern char **environ;
 
@@ -130,7 +134,9 @@ typedef struct Start {
         const char *program;
         char **argv, **env;
         char *listen_pid; /* in env: the number is to be filled in */
-        int owner_fd, listen_fd, output_fd, error_fd;
+        int owner_fd, output_fd, error_fd;
+        int listen_fd; /* not bound yet */
+        struct sockaddr_un listen_address;
 } Start;
 
 #define LISTEN_PID "LISTEN_PID="
@@ -148,11 +154,17 @@ static void put_number(char *p, unsigned n)
         *p = 0;
 }
 
-/* As socket activation hands one down (sd_listen_fds(3)). */
+/* As socket activation hands one down (sd_listen_fds(3)). It gets its name only here: whoever of the two is killed, the
+ * other is there to remove it. */
 static int give_listener(const Start *s)
 {
+        int r;
+
         if (s->listen_fd < 0)
                 return 0;
+        r = listen_begin(s->listen_fd, &s->listen_address);
+        if (r < 0)
+                return r;
         put_number(s->listen_pid + strlen(LISTEN_PID), (unsigned) getpid());
         if (s->listen_fd == LISTEN_FD)
                 return fd_set_cloexec(LISTEN_FD, false);
@@ -314,27 +326,22 @@ static int open_owner(Daemon *d, int *ret_theirs)
         return 0;
 }
 
-static int open_listener(Daemon *d, const char *path, int *ret)
+static int open_listener(Daemon *d, const char *path, Start *s)
 {
-        int fd;
+        int fd = listen_prepare(path, 0600, &s->listen_address);
 
-        d->socket = strdup(path);
-        if (!d->socket)
-                return -ENOMEM;
-        fd = listen_at(path, 0600);
-        if (fd < 0) {
-                free(TAKE_PTR(d->socket)); /* not ours to remove */
+        if (fd < 0)
                 return fd;
-        }
-        *ret = fd;
-        return 0;
+        s->listen_fd = fd;
+        d->socket = strdup(path);
+        return d->socket ? 0 : -ENOMEM;
 }
 
 static int start(Daemon *d, const DaemonOptions *options)
 {
         _cleanup_close_ int owner = -EBADF, output = -EBADF, listener = -EBADF;
         _cleanup_free_ char *program = NULL;
-        Start s;
+        Start s = { .listen_fd = -EBADF };
         int r = daemon_find(&program);
 
         if (r >= 0)
@@ -342,14 +349,22 @@ static int start(Daemon *d, const DaemonOptions *options)
         if (r >= 0 && options->capture)
                 r = open_output(d, &output);
         if (r >= 0 && options->socket)
-                r = open_listener(d, options->socket, &listener);
-        if (r < 0)
-                return r;
-        s = (Start){ .program = program, .owner_fd = owner, .listen_fd = listener, .output_fd = output };
-        r = spawn(options, &s, &d->pid);
+                r = open_listener(d, options->socket, &s);
+        listener = s.listen_fd;
+        s.program = program;
+        s.owner_fd = owner;
+        s.output_fd = output;
+        if (r >= 0)
+                r = spawn(options, &s, &d->pid);
         strv_free(s.argv);
         strv_free(s.env);
-        return r < 0 ? r : watch(d, options->event);
+        if (r >= 0)
+                return watch(d, options->event);
+        /* What has its name is not ours to remove, unless we gave it that. */
+        if (listener >= 0)
+                (void) unlink_socket(listener);
+        free(TAKE_PTR(d->socket));
+        return r;
 }
 
 int daemon_start(const DaemonOptions *options, Daemon **ret)
@@ -364,7 +379,7 @@ int daemon_start(const DaemonOptions *options, Daemon **ret)
         d->userdata = options->userdata;
         r = start(d, options);
         if (r < 0) {
-                daemon_end(d);
+                (void) daemon_end(d);
                 return r;
         }
         *ret = d;
@@ -378,9 +393,21 @@ char *daemon_describe_failure(int r)
         return xasprintf("can't start tractord: %s; check TRACTOR_LIBEXECDIR", strerror(-r));
 }
 
+static void send_signal(Daemon *d, int signo)
+{
+        if (d->pidfd >= 0 && !d->exited)
+                (void) syscall(SYS_pidfd_send_signal, d->pidfd, signo, NULL, 0);
+}
+
+void daemon_continue(Daemon *d)
+{
+        send_signal(d, SIGCONT);
+}
+
 void daemon_release(Daemon *d)
 {
         d->owner_fd = safe_close(d->owner_fd);
+        daemon_continue(d);
 }
 
 char *daemon_describe_end(const Daemon *d)
@@ -393,17 +420,39 @@ char *daemon_describe_end(const Daemon *d)
         return xasprintf("killed by SIG%s", name ?: "?");
 }
 
-void daemon_end(Daemon *d)
+/* It has 3 s for its tree and 3 s for what is left of that; whoever stopped it may do so again. */
+static int await_end(Daemon *d)
 {
+        uint64_t until = usec_add(now_usec(CLOCK_MONOTONIC), DAEMON_END_LIMIT_USEC);
+        struct pollfd p = { .fd = d->pidfd, .events = POLLIN };
+        int r = 0;
+
+        if (d->pid <= 0 || d->exited)
+                return 0;
+        while (d->pidfd >= 0 && poll(&p, 1, CONTINUE_MS) <= 0 && r == 0) {
+                daemon_continue(d);
+                if (now_usec(CLOCK_MONOTONIC) >= until)
+                        r = -ETIMEDOUT;
+        }
+        if (r < 0)
+                send_signal(d, SIGKILL);
+        while (waitid(P_PID, (id_t) d->pid, &d->status, WEXITED) < 0)
+                if (errno != EINTR)
+                        break;
+        return r;
+}
+
+int daemon_end(Daemon *d)
+{
+        int r;
+
         if (!d)
-                return;
+                return 0;
         daemon_release(d);
         /* Unread output must not keep it: a closed pipe ends the writing at once. */
         d->output_fd = safe_close(d->output_fd);
         d->exit_source = sd_event_source_disable_unref(d->exit_source);
-        while (d->pid > 0 && !d->exited && waitid(P_PID, (id_t) d->pid, &d->status, WEXITED) < 0)
-                if (errno != EINTR)
-                        break;
+        r = await_end(d);
         (void) safe_close(d->pidfd);
         if (d->socket)
                 (void) unlink(d->socket);
@@ -417,4 +466,5 @@ void daemon_end(Daemon *d)
                 free(d->private_dir);
         }
         free(d);
+        return r;
 }

@@ -49,9 +49,13 @@ int daemon_find_beside(const char *name, const char *folder, char **ret);
 int daemon_start(const DaemonOptions *options, Daemon **ret);
 /* What to say of that; the caller frees. */
 char *daemon_describe_failure(int r);
+/* One that was stopped (SIGSTOP) goes on: while it stands still no actor's end is told. */
+void daemon_continue(Daemon *d);
 /* Lets go of the owner socket: everything is ended with every wait cut short. */
 void daemon_release(Daemon *d);
 /* "exit 1", "killed by SIGKILL". The caller frees. */
 char *daemon_describe_end(const Daemon *d);
-/* Releases, waits for its end (which has come where on_exit has) and frees. NULL is fine. */
-void daemon_end(Daemon *d);
+/* Releases, waits for its end (which has come where on_exit has) and frees. NULL is fine. -ETIMEDOUT: it did not end within
+ * DAEMON_END_LIMIT_USEC, and was killed; then its supervisor ends what is left, whom nobody waits for. */
+#define DAEMON_END_LIMIT_USEC (8U * 1000 * 1000)
+int daemon_end(Daemon *d);

@@ -126,12 +126,6 @@ void keeper_go_on(Keeper *k)
         supervisor_go_on(k);
 }
 
-static int on_sigchld(sd_event_source *s, const struct signalfd_siginfo *si, void *userdata)
-{
-        keeper_expect_orphans(userdata);
-        return 0;
-}
-
 static int on_signal(sd_event_source *s, const struct signalfd_siginfo *si, void *userdata)
 {
         Keeper *k = userdata;

@@ -128,6 +128,7 @@ int on_child_ended(sd_event_source *s, int fd, uint32_t revents, void *userdata)
 void entry_reap(Entry *e);
 void entry_acknowledge(Entry *e); /* REAP: the last use of e */
 void keeper_expect_orphans(Keeper *k);
+int on_sigchld(sd_event_source *s, const struct signalfd_siginfo *si, void *userdata);
 void keeper_reap_orphans(Keeper *k);
 int keeper_add_reap_timers(Keeper *k); /* before any child, so that no exit has to allocate them */
 

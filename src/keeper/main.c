@@ -185,18 +185,20 @@ static int add_program(char ***argv, const char *name, const char *build_dir)
 
 static int build_argv(Keeper *k, const Options *o)
 {
-        char ***v = &k->supervisor_argv;
+        char ***v = &k->supervisor_argv, ***w = &k->spawner_argv;
         int r = add_program(v, "tractor-supervisor", "../supervisor");
 
         if (r >= 0)
-                r = add_program(&k->spawner_argv, "tractor-spawner", "../keeper");
-        if (r < 0)
-                return r;
+                r = add_program(w, "tractor-spawner", "../keeper");
         r = add(v, r, "--keeper-fd=3");
         r = add(v, r, "--listen-fds=%zu", k->n_listen_fds);
         r = add(v, r, "--instance=%s", o->instance);
         for (char **s = o->passed; s && *s; s++)
                 r = add(v, r, "%s", *s);
+        if (k->embedded && r >= 0) { /* nobody starts an instance of that name again, which would clear up */
+                r = add(w, r, "%s", k->supervisor_argv[0]);
+                r = add(w, add(w, r, "--sweep"), "%s", o->instance);
+        }
         return r;
 }
 

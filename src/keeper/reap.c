@@ -2,9 +2,9 @@
 
 /* A child's end is noticed on its pidfd and looked at with WNOWAIT: the zombie keeps its pid, so that the supervisor
  * can read and log what it wants, until it acknowledges or the limit passes. An orphan adopted by us is nobody's
- * business and reaped soon, found by waitid(P_ALL), which shows the oldest zombie only: a held one hides those behind
- * it, so that the search is repeated when one goes. It walks all children: it is made once for all that happens in a
- * short while. A child whose pid the spawner has not told yet looks like an orphan: no search before it has. */
+ * business and reaped once SIGCHLD names it. Signals merge, so others are searched for by waitid(P_ALL), which walks all
+ * children, hence once for all that happens in a short while, and shows the oldest zombie only: a held one hides those
+ * behind it until it goes. A child looks like an orphan before the spawner has told its pid: then none is reaped. */
 
 #include <errno.h>
 #include <inttypes.h>
@@ -70,12 +70,9 @@ int on_child_ended(sd_event_source *s, int fd, uint32_t revents, void *userdata)
 /* Lets the zombie go; how it ended stays in the entry. */
 void entry_reap(Entry *e)
 {
-        siginfo_t si;
-
         if (!e->zombie)
                 return;
-        while (waitid(P_PIDFD, (id_t) e->pidfd, &si, WEXITED) < 0 && errno == EINTR)
-                ;
+        (void) waitid(P_PIDFD, (id_t) e->pidfd, NULL, WEXITED); /* waits for nothing: it is a zombie */
         e->zombie = false;
         list_unlink(&e->zombies);
         if (map_get_u64(&e->keeper->children, (uint64_t) e->pid) == e)
@@ -112,6 +109,21 @@ void keeper_expect_orphans(Keeper *k)
                 search_in(k, ORPHANS_DELAY_USEC);
 }
 
+static bool is_orphan(const Keeper *k, pid_t pid)
+{
+        return pid != k->supervisor.pid && !map_get_u64(&k->children, (uint64_t) pid);
+}
+
+int on_sigchld(sd_event_source *s, const struct signalfd_siginfo *si, void *userdata)
+{
+        Keeper *k = userdata;
+
+        if (k->spawner.n_asked == 0 && is_orphan(k, (pid_t) si->ssi_pid))
+                (void) waitid(P_PID, (id_t) si->ssi_pid, NULL, WEXITED | WNOHANG);
+        keeper_expect_orphans(k);
+        return 0;
+}
+
 void keeper_reap_orphans(Keeper *k)
 {
         k->orphans_due = k->spawner.n_asked > 0;
@@ -120,9 +132,8 @@ void keeper_reap_orphans(Keeper *k)
         for (int i = 0; i < ORPHANS_A_TURN; i++) {
                 siginfo_t si = { 0 };
 
-                if (waitid(P_ALL, 0, &si, WEXITED | WNOHANG | WNOWAIT) < 0 || si.si_pid == 0)
-                        return;
-                if (si.si_pid == k->supervisor.pid || map_get_u64(&k->children, (uint64_t) si.si_pid))
+                if (waitid(P_ALL, 0, &si, WEXITED | WNOHANG | WNOWAIT) < 0 || si.si_pid == 0 ||
+                                !is_orphan(k, si.si_pid))
                         return;
                 (void) waitid(P_PID, (id_t) si.si_pid, &si, WEXITED | WNOHANG);
         }

@@ -159,7 +159,9 @@ static int serve(Runtime *rt, Nursery **services)
         if (r < 0)
                 return tractor_nursery_close(services, r);
         rt->tree->server = s;
+        server_hold(s, true);
         r = start_up(rt);
+        server_hold(s, r < 0);
         if (r >= 0)
                 r = run(rt, s);
         server_stop(s, tractor_cancel_reason());
@@ -194,7 +196,7 @@ int actor_main(void *userdata)
 _public_ int tractor_become(const tractor_method *methods)
 {
         if (!runtime || !runtime->tree || !runtime->tree->server)
-                return -ENOTCONN;
+                return task_missing();
         server_become(runtime->tree->server, methods);
         return 0;
 }

@@ -1,6 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include <errno.h>
-#include <stdio.h>
 
 #include "libtractor/broadcast.h"
 #include "libtractor/error-private.h"
@@ -12,6 +11,7 @@ struct tractor_subscription {
         uint64_t at;       /* of the ring's count */
         uint64_t expected; /* the number of its next item, if it loses none */
         unsigned n_waiting;
+        bool freed; /* only waited at: the last of these frees it */
 };
 
 _public_ tractor_broadcast *tractor_broadcast_new(size_t size)
@@ -123,12 +123,13 @@ _public_ tractor_subscription *tractor_subscription_free(tractor_subscription *s
 
         if (!s)
                 return NULL;
-        if (s->n_waiting > 0) {
-                (void) fprintf(stderr, "tractor: a subscription is freed while it is waited at\n");
-                abort();
-        }
         b = s->broadcast;
-        free(s);
+        s->freed = true;
+        /* All who are there look again. */
+        if (s->n_waiting > 0)
+                wait_queue_wake_all(&b->readers, 0);
+        else
+                free(s);
         if (--b->n_subscriptions == 0) {
                 drop_items(b);
                 if (b->unused)
@@ -194,6 +195,11 @@ _public_ int tractor_subscription_receive(
                 s->n_waiting++;
                 r = task_park(&s->broadcast->readers, "a broadcast item", USEC_INFINITY);
                 s->n_waiting--;
+                if (s->freed) {
+                        if (s->n_waiting == 0)
+                                free(s);
+                        return r < 0 ? r : -EBADF;
+                }
         }
         return r < 0 ? r : take(s, ret, ret_lost);
 }

@@ -58,8 +58,8 @@ _public_ tractor_channel *tractor_channel_free(tractor_channel *c)
 {
         if (!c)
                 return NULL;
-        wait_queue_check_unused(&c->senders, "channel");
-        wait_queue_check_unused(&c->receivers, "channel");
+        wait_queue_close(&c->senders);
+        wait_queue_close(&c->receivers);
         while (c->n > 0) {
                 void *item = pop(c);
 

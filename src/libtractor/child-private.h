@@ -34,6 +34,8 @@ int family_get(Nursery *n, Family **ret);
 /* Spawns an actor into the nursery. `entry`: what it is to run, NULL for another program. `ret`: NULL: no portal is wanted. */
 int child_start(Nursery *n, const char *name, const char *entry, const tractor_actor_options *o, bool judged,
                 Child **ret_child, tractor_portal **ret);
+/* Those of a program of any version (may be NULL), raised where they are wrong. */
+int child_take_options(tractor_actor_options *ret, const tractor_actor_options *o);
 /* The params of actor.spawn, and the program's descriptor where it is ours. */
 int child_describe(const Family *f, const char *name, const char *entry, const tractor_actor_options *o,
                 bool portal, Json **ret, int *ret_exe);

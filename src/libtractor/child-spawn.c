@@ -8,6 +8,7 @@
 #include "libtractor/actor.h"
 #include "libtractor/child-private.h"
 #include "libtractor/error-private.h"
+#include "libtractor/options.h"
 
 static int array_of(const char *const *strings, Json **ret)
 {
@@ -45,8 +46,6 @@ static int add_options(Json *params, const tractor_actor_options *o)
 {
         _cleanup_json_ Json *exec = NULL, *expose = NULL;
 
-        if (!o)
-                return 0;
         if (array_of(o->exec, &exec) < 0 || array_of(o->expose, &expose) < 0)
                 return -ENOMEM;
         if (merge_keys(params, o->keys) < 0)
@@ -90,12 +89,11 @@ static int add_surroundings(Json *params, const Family *f, const tractor_actor_o
         /* Restarts are for strategies that restart; elsewhere the other half only keeps what ended. */
         if (nursery_restarts(f->nursery) && set_default_string(params, "restart", "temporary") < 0)
                 return -ENOMEM;
-        if (o && o->limits_optional &&
+        if (o->limits_optional &&
                         (json_pack(&grace, "b", 1) < 0 || json_set(params, "limits_optional", grace) < 0))
                 return -ENOMEM;
-        if (o && o->grace_usec &&
-                        (json_pack(&grace, "I", (int64_t) (o->grace_usec / USEC_PER_MSEC)) < 0 ||
-                                        json_set(params, "grace_ms", grace) < 0))
+        if (o->grace_usec && (json_pack(&grace, "I", (int64_t) (o->grace_usec / USEC_PER_MSEC)) < 0 ||
+                                             json_set(params, "grace_ms", grace) < 0))
                 return -ENOMEM;
         /* A private supervisor's actors speak where their root does; on stdio stdout has its own use. */
         if (!f->tree->is_private)
@@ -121,8 +119,6 @@ int child_describe(const Family *f, const char *name, const char *entry, const t
         Json *want = NULL;
         int r;
 
-        if (o && o->size < sizeof(*o))
-                return error_fail(ERROR_INVALID_PARAMS, NULL, NULL, "tractor_actor_options.size is not set");
         if (json_pack(&params, "{parent:s, name:s}", f->path, name) < 0)
                 return -ENOMEM;
         r = add_options(params, o);
@@ -143,12 +139,19 @@ int child_describe(const Family *f, const char *name, const char *entry, const t
         return 0;
 }
 
-_public_ int tractor_start_actor(
-                tractor_nursery *n, const char *name, const tractor_actor_options *o, tractor_portal **ret)
+int child_take_options(tractor_actor_options *ret, const tractor_actor_options *o)
 {
-        const char *entry = o && o->exec ? NULL : o && o->entry ? o->entry : ACTOR_SERVES;
+        return OPTIONS_TAKE(ret, o, tractor_actor_options, keys);
+}
 
-        return child_start(n, name, entry, o, false, NULL, ret);
+_public_ int tractor_start_actor(tractor_nursery *n, const char *name, const tractor_actor_options *options,
+                tractor_portal **ret)
+{
+        tractor_actor_options o;
+        int r = child_take_options(&o, options);
+
+        return r < 0 ? r
+                     : child_start(n, name, o.exec ? NULL : o.entry ?: ACTOR_SERVES, &o, false, NULL, ret);
 }
 
 /* --- one-shots --- */
@@ -315,8 +318,6 @@ static int one_shot(void *userdata)
 
 static int copy_options(OneShot *s, const tractor_actor_options *o)
 {
-        if (!o)
-                return 0;
         s->options = *o;
         if ((o->exec && strv_copy((char *const *) o->exec, &s->exec) < 0) ||
                         (o->expose && strv_copy((char *const *) o->expose, &s->expose) < 0))
@@ -341,7 +342,6 @@ static int one_shot_new(Nursery *n, const char *name, const char *method, Json *
         }
         s->args = args;
         s->nursery = n;
-        s->options.size = sizeof(s->options);
         s->name = strdup(name);
         s->method = method ? strdup(method) : NULL;
         s->future = calloc(1, sizeof(*s->future));
@@ -358,18 +358,20 @@ static int one_shot_new(Nursery *n, const char *name, const char *method, Json *
 }
 
 _public_ int tractor_run_actor(tractor_nursery *n, const char *name, const char *method,
-                struct json_object *args, const tractor_actor_options *o, tractor_future **ret)
+                struct json_object *args, const tractor_actor_options *options, tractor_future **ret)
 {
+        tractor_actor_options o;
         tractor_future *f;
         OneShot *s;
-        int r;
+        int r = child_take_options(&o, options);
 
-        if (!!method == (o && o->exec)) {
+        if (r >= 0 && !!method == !!o.exec)
+                r = error_fail(ERROR_INVALID_PARAMS, NULL, NULL, "%s: either a method or a program", name);
+        if (r < 0) {
                 json_unref(args);
-                return error_fail(
-                                ERROR_INVALID_PARAMS, NULL, NULL, "%s: either a method or a program", name);
+                return r;
         }
-        r = one_shot_new(n, name, method, args, o, &s);
+        r = one_shot_new(n, name, method, args, &o, &s);
         if (r < 0)
                 return r;
         f = s->future;

@@ -173,6 +173,17 @@ void children_lost(Tree *t)
                 family_gone(LIST_ENTRY(i, Family, node), true);
 }
 
+bool families_closing(const Tree *t)
+{
+        LIST_FOREACH(i, &t->families) {
+                const Family *f = LIST_ENTRY(i, Family, node);
+
+                if (f->closing && !f->gone)
+                        return true;
+        }
+        return false;
+}
+
 /* --- the nursery's other half --- */
 static void family_asked_closed(Json *result, Json *error, int *fds, size_t n_fds, void *userdata)
 {
@@ -194,6 +205,8 @@ static void family_close(Family *f)
         if (!s || json_pack(&params, "{path:s}", f->path) < 0 ||
                         session_call(s, "nursery.close", params, NULL, &close_vtable, f) < 0)
                 family_gone(f, true);
+        else
+                tree_remind(f->tree);
 }
 
 static void on_cancel(Nursery *n)

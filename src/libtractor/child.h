@@ -13,3 +13,5 @@
 void children_exited(Tree *t, Json *params);
 /* The supervisor is gone, and with it all of them. */
 void children_lost(Tree *t);
+/* Whether some nursery's actors are being ended. */
+bool families_closing(const Tree *t);

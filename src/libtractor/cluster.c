@@ -47,7 +47,7 @@ static int keys_for(const tractor_actor_options *o, int cpu, Json **ret)
 
         if (json_pack(&keys, "{cpu_affinity:[i]}", cpu) < 0)
                 return -ENOMEM;
-        if (o && merge_keys(keys, o->keys) < 0)
+        if (merge_keys(keys, o->keys) < 0)
                 return -ENOMEM;
         *ret = TAKE_PTR(keys);
         return 0;
@@ -61,7 +61,7 @@ static int start(Nursery *starters, Nursery *n, const char *name, size_t i, cons
         if (!one)
                 return -ENOMEM;
         one->nursery = n;
-        one->options = o ? *o : (tractor_actor_options){ .size = sizeof(*o) };
+        one->options = *o;
         one->options.keys = NULL;
         one->ret = ret;
         (void) snprintf(one->name, sizeof(one->name), "%s-%zu", name, i);
@@ -98,13 +98,16 @@ static int give_up(tractor_cluster *c, int r)
 }
 
 _public_ int tractor_open_cluster(tractor_nursery *n, const char *name, size_t count,
-                const tractor_actor_options *o, tractor_cluster *ret)
+                const tractor_actor_options *options, tractor_cluster *ret)
 {
+        tractor_actor_options o;
         tractor_cluster c = { 0 };
         cpu_set_t cpus;
         Nursery *starters = NULL;
-        int r;
+        int r = child_take_options(&o, options);
 
+        if (r < 0)
+                return r;
         if (sched_getaffinity(0, sizeof(cpus), &cpus) < 0)
                 return -errno;
         c.n = count ?: (size_t) CPU_COUNT(&cpus);
@@ -113,7 +116,7 @@ _public_ int tractor_open_cluster(tractor_nursery *n, const char *name, size_t c
                 return -ENOMEM;
         r = tractor_nursery_open(NULL, &starters);
         for (size_t i = 0; i < c.n && r >= 0; i++)
-                r = start(starters, n, name, i, o, &cpus, &c.portals[i]);
+                r = start(starters, n, name, i, &o, &cpus, &c.portals[i]);
         r = tractor_nursery_close(&starters, r);
         if (r < 0)
                 return give_up(&c, r);

@@ -28,6 +28,8 @@ static const ReplyVtable replies = {
 
 static void context_free(tractor_context *c)
 {
+        if (context_close(c, context_free))
+                return;
         context_done(c);
         answer_done(&c->answer);
         json_unref(c->first_value);
@@ -71,8 +73,8 @@ static int ask(tractor_context *c, const char *method, Json *args, const tractor
         tractor_portal *p = c->portal;
         int64_t id;
 
-        co.deadline_ms = o ? portal_deadline_ms(o->deadline_usec) : 0;
-        if (!p->session) {
+        co.deadline_ms = portal_deadline_ms(o->deadline_usec);
+        if (!portal_peer(p)) {
                 json_unref(args);
                 return portal_fail(p, -EPIPE);
         }
@@ -96,12 +98,16 @@ static int context_new(tractor_portal *p, tractor_context **ret)
 }
 
 _public_ int tractor_context_open(tractor_portal *p, const char *method, struct json_object *args,
-                const tractor_context_options *o, tractor_context **ret, struct json_object **ret_started)
+                const tractor_context_options *options, tractor_context **ret,
+                struct json_object **ret_started)
 {
         _cleanup_json_ Json *given = args;
+        tractor_context_options o;
         tractor_context *c = NULL;
-        int r = o && o->size < sizeof(*o) ? -EINVAL : task_checkpoint();
+        int r = context_take_options(&o, options);
 
+        if (r >= 0)
+                r = task_checkpoint();
         if (r >= 0)
                 r = context_new(p, &c);
         if (r < 0)
@@ -111,7 +117,7 @@ _public_ int tractor_context_open(tractor_portal *p, const char *method, struct 
         if (r >= 0)
                 r = portal_await_room(p);
         if (r >= 0)
-                r = ask(c, method, TAKE_PTR(given), o);
+                r = ask(c, method, TAKE_PTR(given), &o);
         if (r < 0) {
                 context_free(c);
                 return r;
@@ -167,6 +173,9 @@ _public_ int tractor_context_close(tractor_context **cp, int r, struct json_obje
 
         if (!c)
                 return r < 0 ? r : -ENOMEM;
+        if (runtime_is_foreign())
+                return -ECHILD;
+        (void) context_close(c, NULL);
         if (r < 0) {
                 cancel(c, task_cancel_reason() ?: "its opener left it");
                 await_end(c);
@@ -186,7 +195,7 @@ _public_ void tractor_context_dropp(tractor_context **c)
         Task *t = task_current();
         tractor_error *last;
 
-        if (!*c)
+        if (!*c || !t)
                 return;
         last = tractor_error_ref(t->error);
         (void) tractor_context_close(c, -ECANCELED, NULL);

@@ -1,11 +1,14 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* Items, at either end. */
 #include <errno.h>
+#include <fcntl.h>
 
 #include "base/io.h"
 #include "libtractor/context.h"
 #include "libtractor/error-private.h"
+#include "libtractor/options.h"
 #include "libtractor/scope.h"
+#include "libtractor/sync.h"
 
 void context_init(tractor_context *c, bool is_opener, bool is_dialog)
 {
@@ -49,6 +52,29 @@ void context_done(tractor_context *c)
         drop_all(c);
         free(c->items);
         c->items = NULL;
+}
+
+bool context_close(tractor_context *c, void (*release)(tractor_context *c))
+{
+        c->closed = true;
+        c->release = release;
+        wait_queue_close(&c->readers);
+        wait_queue_close(&c->writers);
+        return c->n_parked > 0;
+}
+
+int context_park(tractor_context *c, WaitQueue *q, const char *why)
+{
+        int r;
+
+        c->n_parked++;
+        r = task_park(q, why, USEC_INFINITY);
+        c->n_parked--;
+        if (!c->closed)
+                return r;
+        if (c->n_parked == 0 && c->release)
+                c->release(c);
+        return r == -ECANCELED ? r : -EBADF;
 }
 
 void context_end(tractor_context *c)
@@ -136,6 +162,16 @@ void context_on_credit(void *userdata)
         (void) wait_queue_wake(c->leaving ? &c->watchers : &c->writers, 0);
 }
 
+int context_take_options(tractor_context_options *ret, const tractor_context_options *o)
+{
+        int r = OPTIONS_TAKE(ret, o, tractor_context_options, deadline_usec);
+
+        if (r >= 0 && ret->overrun > TRACTOR_OVERRUN_DROP_OLDEST)
+                return error_fail(ERROR_INVALID_PARAMS, NULL, NULL, "%u is no policy for an overrun",
+                                (unsigned) ret->overrun);
+        return r;
+}
+
 ItemOptions context_item_options(const tractor_context_options *o)
 {
         static const MessageOverrun overruns[] = {
@@ -144,9 +180,7 @@ ItemOptions context_item_options(const tractor_context_options *o)
                 [TRACTOR_OVERRUN_DROP_OLDEST] = OVERRUN_DROP_OLDEST,
         };
 
-        return (ItemOptions){ .credit = o ? o->window : 0,
-                .overrun = o ? overruns[o->overrun] : OVERRUN_WAIT,
-                .manual = true };
+        return (ItemOptions){ .credit = o->window, .overrun = overruns[o->overrun], .manual = true };
 }
 
 void context_drop_items(tractor_context *c)
@@ -163,6 +197,8 @@ static int check_started(const tractor_context *c)
 {
         const char *method = tractor_context_method(c);
 
+        if (c->closed)
+                return -EBADF;
         if (c->started)
                 return 0;
         return error_fail(ERROR_INVALID_REQUEST, NULL, NULL,
@@ -176,7 +212,7 @@ static int look(tractor_context *c)
 {
         int r;
 
-        if (c->n_items > 0)
+        if (c->n_items > 0 && !c->closed)
                 return 1;
         r = check_started(c);
         if (r < 0)
@@ -192,7 +228,7 @@ static int await_item(tractor_context *c)
                 return r;
         do
                 r = look(c);
-        while (r == -EAGAIN && (r = task_park(&c->readers, "item", USEC_INFINITY)) >= 0);
+        while (r == -EAGAIN && (r = context_park(c, &c->readers, "item")) >= 0);
         return r;
 }
 
@@ -222,7 +258,7 @@ _public_ int tractor_receive(tractor_context *c, struct json_object **ret)
 
 _public_ int tractor_try_receive(tractor_context *c, struct json_object **ret)
 {
-        int r = task_current() ? look(c) : -ENOTCONN;
+        int r = task_current() ? look(c) : task_missing();
 
         return r > 0 ? receive(c, ret, NULL) : r;
 }
@@ -276,6 +312,8 @@ static int send_failed(int r)
         case -EMSGSIZE:
                 return error_fail(
                                 ERROR_LIMIT_EXCEEDED, NULL, NULL, "the item is longer than the peer takes");
+        case -EBADMSG:
+                return error_fail(ERROR_INVALID_PARAMS, NULL, NULL, SESSION_UNFIT);
         default:
                 return r;
         }
@@ -287,9 +325,10 @@ static int send_waiting(tractor_context *c, Json *value)
         int r = wait_queue_is_empty(&c->writers) ? next(c, value) : -EAGAIN;
 
         while (r == -EAGAIN) {
-                r = task_park(&c->writers, "room for an item", USEC_INFINITY);
-                if (r >= 0)
-                        r = next(c, value);
+                r = context_park(c, &c->writers, "room for an item");
+                if (r < 0)
+                        return r;
+                r = next(c, value);
         }
         (void) wait_queue_wake(&c->writers, 0);
         return r;
@@ -311,7 +350,7 @@ _public_ int tractor_send(tractor_context *c, struct json_object *value)
 _public_ int tractor_try_send(tractor_context *c, struct json_object *value)
 {
         _cleanup_json_ Json *given = value;
-        int r = task_current() ? check_started(c) : -ENOTCONN;
+        int r = task_current() ? check_started(c) : task_missing();
 
         if (r < 0)
                 return r;
@@ -330,7 +369,7 @@ _public_ int tractor_stop(tractor_context *c)
         /* The receiver wants the newest: those kept for it go first. */
         do
                 r = context_stop(c);
-        while (r == -EAGAIN && (r = task_park(&c->writers, "room for items", USEC_INFINITY)) >= 0);
+        while (r == -EAGAIN && (r = context_park(c, &c->writers, "room for items")) >= 0);
         return send_failed(r);
 }
 
@@ -348,11 +387,24 @@ static int next_fds(tractor_context *c, Json *value, int *fds, size_t n_fds)
                             : call_next_fds(context_call(c), value, fds, n_fds);
 }
 
+/* One that is none would only be found out by sendmsg(), which breaks the connection. */
+static int check_fds(const int *fds, size_t n_fds)
+{
+        if (n_fds > MESSAGE_FDS_MAX)
+                return -E2BIG;
+        for (size_t i = 0; i < n_fds; i++)
+                if (fcntl(fds[i], F_GETFD) < 0)
+                        return -errno;
+        return 0;
+}
+
 _public_ int tractor_send_fds(tractor_context *c, struct json_object *value, int *fds, size_t n_fds)
 {
         _cleanup_json_ Json *given = value;
-        int r = n_fds <= MESSAGE_FDS_MAX ? task_checkpoint() : -E2BIG;
+        int r = task_checkpoint();
 
+        if (r >= 0)
+                r = check_fds(fds, n_fds);
         if (r >= 0)
                 r = check_started(c);
         if (r < 0) {
@@ -362,11 +414,12 @@ _public_ int tractor_send_fds(tractor_context *c, struct json_object *value, int
         error_clear();
         r = wait_queue_is_empty(&c->writers) ? next_fds(c, given, fds, n_fds) : -EAGAIN;
         while (r == -EAGAIN) {
-                r = task_park(&c->writers, "room for an item", USEC_INFINITY);
-                if (r < 0)
+                r = context_park(c, &c->writers, "room for an item");
+                if (r < 0) {
                         close_many(fds, n_fds);
-                else
-                        r = next_fds(c, given, fds, n_fds);
+                        return r;
+                }
+                r = next_fds(c, given, fds, n_fds);
         }
         (void) wait_queue_wake(&c->writers, 0);
         return send_failed(r);

@@ -29,6 +29,10 @@ struct tractor_context {
         size_t n_fds;  /* in it */
         uint64_t lost; /* by ourselves, for want of memory */
         WaitQueue readers, writers;
+        unsigned n_parked; /* at these two */
+        bool closed;       /* another task leaves it, or its handler has ended: they get -EBADF */
+        void (*release)(tractor_context *
+                                        c); /* by the last of them, where its end did not wait for that; else NULL */
 
         /* the opener's */
         tractor_portal *portal; /* a reference */
@@ -45,6 +49,11 @@ struct tractor_context {
 /* What is in the queue and who waits; not the context itself. */
 void context_init(tractor_context *c, bool is_opener, bool is_dialog);
 void context_done(tractor_context *c);
+/* Who waits for items or room gets -EBADF. Whether there is somebody: then `release` is called when they have gone, who may be among the
+ * last to look at it. */
+bool context_close(tractor_context *c, void (*release)(tractor_context *c));
+/* Parks for an item or for room; on failure the context is not to be looked at any more. */
+int context_park(tractor_context *c, WaitQueue *q, const char *why);
 /* The conversation is over: whoever waits looks again. */
 void context_end(tractor_context *c);
 /* -EAGAIN while items are kept for a receiver that wants the newest. */
@@ -58,6 +67,8 @@ void context_on_credit(void *userdata);
         {                                                                                                   \
                 .on_next = context_on_next, .on_stop = context_on_stop, .on_credit = context_on_credit      \
         }
+/* Those of a program of any version (may be NULL), raised where they are wrong. */
+int context_take_options(tractor_context_options *ret, const tractor_context_options *o);
 ItemOptions context_item_options(const tractor_context_options *o);
 
 /* The handler's half (serve.c). */

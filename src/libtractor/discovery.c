@@ -78,32 +78,14 @@ _public_ int tractor_wait_for(const char *name, char **ret_path)
 /* How often a generation may be gone by the time it is connected to, before that is what is told. */
 #define CONNECT_TRIES 5
 
-static int ask_pid(Tree *t, const char *path, const char *id, pid_t *ret)
+/* Waits until the actor is ready, or says why that is never; `id` (NULL: any) is the generation meant: -ESRCH once there is
+ * another. */
+static int get_connection(Tree *t, const char *path, const char *id, int *ret)
 {
-        _cleanup_json_ Json *node = NULL;
-        Json *params = NULL;
-        int r;
-
-        if (json_pack(&params, "{path:s, fields:[s]}", path, "pid") < 0)
-                return -ENOMEM;
-        r = portal_call_if(t->control, "tree.get", params, id, &node, NULL, NULL);
-        if (r >= 0)
-                *ret = (pid_t) json_get_integer(node, "pid", 0);
-        /* Rules may allow the one and not the other. */
-        return r == -EACCES ? 0 : r;
-}
-
-/* To the generation `id`, whose end will be told; -ESRCH once there is another. */
-static int connect_generation(Tree *t, const char *path, const char *id, tractor_portal **ret)
-{
-        PortalOptions o = { .path = path, .id = id, .exit_told = true };
         int fds[1] = { -EBADF }, r;
         size_t n_fds = 1;
         Json *params = NULL;
 
-        r = ask_pid(t, path, id, &o.pid);
-        if (r < 0)
-                return r;
         if (json_pack(&params, "{path:s}", path) < 0)
                 return -ENOMEM;
         r = portal_call_if(t->control, "actor.connect", params, id, NULL, fds, &n_fds);
@@ -112,7 +94,44 @@ static int connect_generation(Tree *t, const char *path, const char *id, tractor
         if (n_fds == 0)
                 return error_fail(
                                 ERROR_INTERNAL, NULL, NULL, "the supervisor sent no connection to %s", path);
-        r = portal_new(t->runtime, fds[0], &o, ret);
+        *ret = fds[0];
+        return 0;
+}
+
+/* Whose generation is there and ready: an object with its id, and its pid if that may be known. 1: look again. */
+static int look_for(Tree *t, const char *path, Json **ret)
+{
+        _cleanup_close_ int fd = -EBADF;
+        Json *params = NULL;
+        bool secret;
+        int r;
+
+        if (json_pack(&params, "{path:s, fields:[s, s, s]}", path, "id", "pid", "state") < 0)
+                return -ENOMEM;
+        r = tractor_portal_call(t->control, "tree.get", params, ret);
+        if (r >= 0 && streq(json_get_string(*ret, "state", ""), "ready"))
+                return 0;
+        /* Rules may allow the one and not the other. */
+        secret = r == -EACCES;
+        if (r >= 0 || secret)
+                r = get_connection(t, path, NULL, &fd);
+        if (r < 0)
+                return r;
+        return secret ? ask("actor.wait_for", "name", path, ret) : 1;
+}
+
+/* To that generation, whose end will be told. */
+static int connect_generation(Tree *t, const char *path, const Json *generation, tractor_portal **ret)
+{
+        PortalOptions o = { .path = path,
+                .id = json_get_string(generation, "id", NULL),
+                .pid = (pid_t) json_get_integer(generation, "pid", 0),
+                .exit_told = true };
+        int fd = -EBADF, r = get_connection(t, path, o.id, &fd);
+
+        if (r < 0)
+                return r;
+        r = portal_new(t->runtime, fd, &o, ret);
         if (r >= 0)
                 tree_watch_portal(t, *ret);
         return r;
@@ -121,19 +140,22 @@ static int connect_generation(Tree *t, const char *path, const char *id, tractor
 _public_ int tractor_connect(const char *path, tractor_portal **ret)
 {
         Tree *t;
-        int r = -ESRCH;
+        int r = 1;
 
-        for (unsigned i = 0; i < CONNECT_TRIES && r == -ESRCH; i++) {
-                _cleanup_json_ Json *found = NULL;
+        error_clear();
+        for (unsigned i = 0; i < CONNECT_TRIES && r > 0; i++) {
+                _cleanup_json_ Json *generation = NULL;
 
-                r = ask("actor.wait_for", "name", path, &found);
+                r = tree_get(&t);
                 if (r >= 0)
-                        r = tree_get(&t);
-                if (r < 0)
-                        return r;
-                r = connect_generation(t, path, json_get_string(found, "id", NULL), ret);
+                        r = look_for(t, path, &generation);
+                if (r != 0)
+                        continue;
+                r = connect_generation(t, path, generation, ret);
+                if (r == -ESRCH)
+                        r = 1;
         }
-        return r;
+        return r > 0 ? -ESRCH : r;
 }
 
 _public_ int tractor_connect_name(const char *name, tractor_portal **ret)

@@ -20,8 +20,8 @@ _public_ int tractor_at_exit(void (*fn)(void *userdata), void *userdata)
 {
         AtExit *e;
 
-        if (!runtime)
-                return -ENOTCONN;
+        if (!runtime || runtime_is_foreign())
+                return task_missing();
         e = malloc(sizeof(*e));
         if (!e)
                 return -ENOMEM;
@@ -75,8 +75,8 @@ _public_ int tractor_set_title(const char *format, ...)
         va_list ap;
         int r = 0;
 
-        if (!runtime)
-                return -ENOTCONN;
+        if (!runtime || runtime_is_foreign())
+                return task_missing();
         va_start(ap, format);
         (void) vsnprintf(text, sizeof(text), format, ap);
         va_end(ap);

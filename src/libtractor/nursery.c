@@ -4,6 +4,7 @@
 
 #include "libtractor/error-private.h"
 #include "libtractor/nursery.h"
+#include "libtractor/options.h"
 
 static Nursery *nursery_free(Nursery *n)
 {
@@ -24,28 +25,28 @@ static Nursery *nursery_free(Nursery *n)
 }
 DEFINE_CLEANUP(Nursery *, nursery_free);
 
-static int take_options(Nursery *n, const tractor_nursery_options *o)
+static int take_options(Nursery *n, const tractor_nursery_options *given)
 {
         static const char *const strategies[] = { "one_cancels_all", "one_cancels_one", "one_for_one",
                 "one_for_all", "rest_for_one" };
-        bool known = !o || !o->strategy;
+        tractor_nursery_options o;
+        int r = OPTIONS_TAKE(&o, given, tractor_nursery_options, keys);
+        bool known;
 
-        if (!o)
-                return 0;
+        if (r < 0)
+                return r;
+        known = !o.strategy;
         for (size_t i = 0; i < ELEMENTSOF(strategies) && !known; i++)
-                known = streq(o->strategy, strategies[i]);
-        if (o->size < sizeof(*o))
-                return error_fail(
-                                ERROR_INVALID_PARAMS, NULL, NULL, "tractor_nursery_options.size is not set");
+                known = streq(o.strategy, strategies[i]);
         if (!known)
                 return error_fail(ERROR_INVALID_PARAMS, NULL, NULL, "no nursery has the strategy '%s'",
-                                strna(o->strategy));
-        n->keeps_others = o->strategy && streq(o->strategy, "one_cancels_one");
-        n->limits = o->limits ? json_ref(o->limits) : NULL;
-        n->keys = o->keys ? json_ref(o->keys) : NULL;
-        n->limits_optional = o->limits_optional;
-        if (free_and_strdup(&n->name, o->name) < 0 || free_and_strdup(&n->strategy, o->strategy) < 0 ||
-                        free_and_strdup(&n->log_level, o->log_level) < 0)
+                                strna(o.strategy));
+        n->keeps_others = o.strategy && streq(o.strategy, "one_cancels_one");
+        n->limits = o.limits ? json_ref(o.limits) : NULL;
+        n->keys = o.keys ? json_ref(o.keys) : NULL;
+        n->limits_optional = o.limits_optional;
+        if (free_and_strdup(&n->name, o.name) < 0 || free_and_strdup(&n->strategy, o.strategy) < 0 ||
+                        free_and_strdup(&n->log_level, o.log_level) < 0)
                 return -ENOMEM;
         return 0;
 }
@@ -65,7 +66,7 @@ _public_ int tractor_nursery_open(const tractor_nursery_options *o, tractor_nurs
         int r;
 
         if (!t)
-                return -ENOTCONN;
+                return task_missing();
         n = calloc(1, sizeof(*n));
         if (!n)
                 return -ENOMEM;
@@ -241,7 +242,7 @@ int nursery_start(Nursery *n, const char *name, tractor_task_fn fn, void *userda
 _public_ int tractor_start_task(tractor_nursery *n, const char *name, tractor_task_fn fn, void *userdata,
                 void (*destroy)(void *userdata))
 {
-        int r = task_current() ? 0 : -ENOTCONN;
+        int r = task_current() ? 0 : task_missing();
         Task *t;
 
         if (r >= 0)
@@ -274,7 +275,7 @@ _public_ int tractor_start(tractor_nursery *n, const char *name, tractor_task_fn
         if (!scope) {
                 if (destroy)
                         destroy(userdata);
-                return s.starter ? -ENOMEM : -ENOTCONN;
+                return s.starter ? -ENOMEM : task_missing();
         }
         error_clear();
         r = nursery_start(n, name, fn, userdata, destroy, scope, &t);
@@ -299,7 +300,7 @@ _public_ int tractor_task_started(struct json_object *value)
 
         if (!t || !t->start) {
                 json_unref(value);
-                return !t ? -ENOTCONN : t->is_started ? -EALREADY : -EPROTO;
+                return !t ? task_missing() : t->is_started ? -EALREADY : -EPROTO;
         }
         t->is_started = true;
         start_over(t, 0, NULL, value);
@@ -382,6 +383,10 @@ _public_ int tractor_nursery_close(tractor_nursery **np, int r)
 
         if (!n)
                 return r < 0 ? r : -ENOMEM;
+        if (runtime_is_foreign()) {
+                (void) TAKE_PTR(n);
+                return -ECHILD;
+        }
         check_nursery(n);
         r = leave(n, r);
         return report(n, r);
@@ -401,6 +406,10 @@ _public_ void tractor_nursery_dropp(tractor_nursery **np)
 
         if (!n)
                 return;
+        if (runtime_is_foreign()) {
+                (void) TAKE_PTR(n);
+                return;
+        }
         check_nursery(n);
         scope_cancel(n->scope, "its block was left early", NULL);
         (void) leave(n, 0);

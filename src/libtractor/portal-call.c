@@ -5,6 +5,7 @@
 #include "base/error.h"
 #include "base/io.h"
 #include "libtractor/error-private.h"
+#include "libtractor/options.h"
 #include "libtractor/tree.h"
 #include "libtractor/scope.h"
 
@@ -76,7 +77,7 @@ int answer_give(Answer *a, bool cancelled, Json **ret)
         if (a->of_end)
                 return fail_died(a->portal);
         if (code_of(a) == ERROR_CONNECTION_LOST && !json_get(json_get(a->error, "data"), "actor"))
-                return fail_lost(a->portal);
+                return a->portal->exited ? fail_died(a->portal) : fail_lost(a->portal);
         return error_raise(error_from_json(a->error));
 }
 
@@ -101,6 +102,8 @@ static int fail_now(tractor_portal *p, int r)
         case -EMSGSIZE:
                 return error_fail(ERROR_LIMIT_EXCEEDED, NULL, NULL, "the message is longer than %s takes",
                                 p->path ?: "the peer");
+        case -EBADMSG:
+                return error_fail(ERROR_INVALID_PARAMS, NULL, NULL, SESSION_UNFIT);
         case -EOPNOTSUPP:
                 return error_fail(ERROR_UNSUPPORTED, NULL, NULL,
                                 "%s has said no hello: it takes calls, and nothing else",
@@ -201,11 +204,12 @@ static int await_answer(Ask *a, int64_t id, Json **ret)
 static int ask(Ask *a, const char *method, Json *args, CallOptions *o, Json **ret)
 {
         tractor_portal *p = a->portal;
+        Session *s = portal_peer(p);
         int64_t id;
         int r;
 
-        id = p->session ? session_call(p->session, method, args, o, &replies, a) : -EPIPE;
-        if (!p->session) {
+        id = s ? session_call(s, method, args, o, &replies, a) : -EPIPE;
+        if (!s) {
                 json_unref(args);
                 close_many(o->fds, o->n_fds);
         }
@@ -245,20 +249,20 @@ static int call(tractor_portal *p, const char *method, Json *args, CallOptions *
         return r;
 }
 
-int portal_call_fds(tractor_portal *p, const char *method, Json *args, const tractor_call_options *o, int fd,
-                Json **ret, int *ret_fds, size_t *n_fds)
+int portal_call_fds(tractor_portal *p, const char *method, Json *args, const tractor_call_options *options,
+                int fd, Json **ret, int *ret_fds, size_t *n_fds)
 {
         CallOptions co = { .fds = &fd, .n_fds = fd >= 0 };
+        tractor_call_options o;
+        int r = OPTIONS_TAKE(&o, options, tractor_call_options, key);
 
-        if (o && o->size < sizeof(*o)) {
+        if (r < 0) {
                 json_unref(args);
                 safe_close(fd);
-                return -EINVAL;
+                return r;
         }
-        if (o) {
-                co.deadline_ms = portal_deadline_ms(o->deadline_usec);
-                co.key = o->key;
-        }
+        co.deadline_ms = portal_deadline_ms(o.deadline_usec);
+        co.key = o.key;
         return call(p, method, args, &co, ret, ret_fds, n_fds);
 }
 
@@ -292,7 +296,9 @@ _public_ int tractor_portal_methods(tractor_portal *p, struct json_object **ret)
 /* args is borrowed. */
 static int tell(tractor_portal *p, const char *method, Json *args)
 {
-        return p->session ? session_notify(p->session, method, args ? json_ref(args) : NULL) : -EPIPE;
+        Session *s = portal_peer(p);
+
+        return s ? session_notify(s, method, args ? json_ref(args) : NULL) : -EPIPE;
 }
 
 /* Who waits goes first; who has been served calls the next one. */
@@ -331,7 +337,7 @@ _public_ int tractor_portal_try_tell(tractor_portal *p, const char *method, stru
 {
         _cleanup_json_ Json *given = args;
 
-        int r = task_current() ? -EAGAIN : -ENOTCONN;
+        int r = task_current() ? -EAGAIN : task_missing();
 
         error_clear();
         if (r == -EAGAIN)

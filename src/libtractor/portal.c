@@ -65,12 +65,23 @@ static void on_request(Session *s, Call *call, const Message *m, void *userdata)
         call_fail(call, ERROR_METHOD_NOT_FOUND, NULL, "who opened the connection serves no methods on it");
 }
 
+/* On a connection that an actor was given by its supervisor (actor.attach) the latter says how the actor ended. */
+static void got_last_word(tractor_portal *p, Json *params)
+{
+        if (!p->path)
+                (void) free_and_strdup(&p->path, json_get_string(params, "path", NULL));
+        portal_peer_exited(p, json_get(params, "exit"), json_get_string(params, "message", NULL),
+                        json_get(params, "backtrace"));
+}
+
 static void on_notification(Session *s, const Message *m, void *userdata)
 {
         tractor_portal *p = userdata;
 
         if (p->hooks && p->hooks->on_notification)
                 p->hooks->on_notification(s, m, p->userdata);
+        else if (!p->hooks && streq(m->method, "$/peer_exited"))
+                got_last_word(p, m->params);
 }
 
 static void on_end(Session *s, void *userdata)
@@ -255,11 +266,11 @@ _public_ int tractor_portal_open_fds(int in, int out, tractor_portal **ret)
 {
         PortalOptions o = { .has_output = in != out, .output = out, .hello_usec = HELLO_USEC };
 
-        if (!runtime) {
+        if (!runtime || runtime_is_foreign()) {
                 safe_close(in);
                 if (in != out)
                         safe_close(out);
-                return -ENOTCONN;
+                return task_missing();
         }
         return portal_new(runtime, in, &o, ret);
 }

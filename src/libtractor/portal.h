@@ -66,6 +66,12 @@ int portal_call_if(tractor_portal *p, const char *method, Json *args, const char
 /* All that was written has left, or the connection has ended: parks until then. */
 int portal_flush(tractor_portal *p);
 Session *portal_session(tractor_portal *p); /* NULL after its end */
+/* For what is to be heard over there: NULL also when the peer's process has ended, all it said has been heard, and only its connection
+ * has not ended. */
+static inline Session *portal_peer(const tractor_portal *p)
+{
+        return p->exited && !p->drain.timers ? NULL : p->session;
+}
 /* The run is over: ends them all, whatever they still had to write. One that is still held can be let go of, and no more. */
 void portals_close(Runtime *rt);
 

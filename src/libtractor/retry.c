@@ -3,6 +3,7 @@
 #include <stdio.h>
 #include <sys/random.h>
 
+#include "libtractor/options.h"
 #include "libtractor/retry.h"
 #include "libtractor/task.h"
 
@@ -40,20 +41,21 @@ int retry_draw_key(char key[RETRY_KEY_SIZE])
 
 static bool is_tried_again(const tractor_retry_policy *p, unsigned n, int r, void *userdata)
 {
-        if (r >= 0 || r == -ECANCELED || (p && p->max_tries && n >= p->max_tries))
+        if (r >= 0 || r == -ECANCELED || (p->max_tries && n >= p->max_tries))
                 return false;
-        return p && p->again ? p->again(r, userdata) : r == -ECONNRESET;
+        return p->again ? p->again(r, userdata) : r == -ECONNRESET;
 }
 
-_public_ int tractor_retry(const tractor_retry_policy *policy, int (*fn)(const char *key, void *userdata),
+_public_ int tractor_retry(const tractor_retry_policy *given, int (*fn)(const char *key, void *userdata),
                 void *userdata)
 {
+        tractor_retry_policy policy;
         char key[RETRY_KEY_SIZE];
         uint64_t random;
-        int r;
+        int r = OPTIONS_TAKE(&policy, given, tractor_retry_policy, again);
 
-        if (policy && policy->size < sizeof(*policy))
-                return -EINVAL;
+        if (r < 0)
+                return r;
         r = retry_draw_key(key);
         if (r < 0)
                 return r;
@@ -61,11 +63,11 @@ _public_ int tractor_retry(const tractor_retry_policy *policy, int (*fn)(const c
                 int slept;
 
                 r = fn(key, userdata);
-                if (!is_tried_again(policy, n, r, userdata))
+                if (!is_tried_again(&policy, n, r, userdata))
                         return r;
                 slept = draw_random(&random, sizeof(random));
                 if (slept >= 0)
-                        slept = tractor_sleep(retry_delay(policy, n, random));
+                        slept = tractor_sleep(retry_delay(&policy, n, random));
                 if (slept < 0)
                         return slept;
         }

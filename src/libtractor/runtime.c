@@ -10,6 +10,7 @@
 #include "libtractor/dump.h"
 #include "libtractor/error-private.h"
 #include "libtractor/nursery.h"
+#include "libtractor/options.h"
 #include "libtractor/portal.h"
 #include "libtractor/runtime.h"
 #include "libtractor/tree.h"
@@ -156,10 +157,16 @@ static void report_crashes(Runtime *rt)
 
 Runtime *runtime_free(Runtime *rt)
 {
-        bool left_behind = rt && rt->main_task && !wind_up(rt);
+        bool left_behind;
 
         if (!rt)
                 return NULL;
+        /* A fork leaves all of it to its parent. */
+        if (rt->forks != forks_count) {
+                runtime = runtime_of_process = NULL;
+                return NULL;
+        }
+        left_behind = rt->main_task && !wind_up(rt);
         if (rt->reports_crashes)
                 crash_remove();
         stall_close(&rt->stall);
@@ -183,12 +190,14 @@ DEFINE_CLEANUP(Runtime *, runtime_free);
 static int runtime_new(const tractor_options *o, bool own_loop, Runtime **ret)
 {
         _cleanup_(runtime_freep) Runtime *rt = NULL;
+        tractor_options options;
         int r;
 
         if (runtime)
-                return -EBUSY;
-        if (o && o->size < sizeof(*o))
-                return -EINVAL;
+                return runtime_is_foreign() ? -ECHILD : -EBUSY;
+        r = OPTIONS_TAKE(&options, o, tractor_options, backend);
+        if (r < 0)
+                return r;
         r = open_missing_stdio();
         if (r < 0)
                 return r;
@@ -196,7 +205,8 @@ static int runtime_new(const tractor_options *o, bool own_loop, Runtime **ret)
         if (!rt)
                 return -ENOMEM;
         runtime = runtime_of_process = rt;
-        rt->options = o ? *o : (tractor_options){ .size = sizeof(*o) };
+        rt->forks = forks_count;
+        rt->options = options;
         rt->own_loop = own_loop;
         rt->timer_armed = USEC_INFINITY;
         rt->max_tasks = rt->options.max_tasks ?: TASKS_DEFAULT;
@@ -236,8 +246,19 @@ bool runtime_is_stack_guard(const void *address, const char **ret_task, size_t *
         return true;
 }
 
+/* Whoever asks twice does not want to wait: no cleanup is shielded any more, and what runs elsewhere is not asked. */
+static void hurry(Runtime *rt)
+{
+        rt->closing = true;
+        scope_break_shields(rt->main_scope);
+        if (rt->tree)
+                tree_let_go(rt->tree);
+}
+
 void runtime_interrupt(Runtime *rt, int signal)
 {
+        if (rt->interrupted != 0 && !tractor_is_actor())
+                hurry(rt);
         if (rt->interrupted == 0)
                 rt->interrupted = signal;
         scope_cancel(rt->main_scope, signal == SIGINT ? "interrupted" : "terminated", NULL);
@@ -249,7 +270,8 @@ static int main_task(void *userdata)
         Runtime *rt = userdata;
         int r = tractor_is_actor() ? actor_main(rt) : rt->main(rt->main_userdata);
 
-        run_at_exit(rt);
+        if (!runtime_is_foreign())
+                run_at_exit(rt);
         return r;
 }
 
@@ -283,6 +305,8 @@ static int conclude(Runtime *rt)
 void runtime_turn(Runtime *rt)
 {
         (void) runtime_run_ready(rt);
+        if (rt->forks != forks_count)
+                return;
         (void) runtime_arm(rt);
         if (!rt->main_task && !rt->ended) {
                 rt->ended = true;
@@ -300,6 +324,8 @@ static int loop(Runtime *rt)
 
         for (;;) {
                 runtime_turn(rt);
+                if (rt->forks != forks_count)
+                        return -ECHILD;
                 if (rt->ended)
                         return rt->result;
                 r = sd_event_run(rt->event, list_is_empty(&rt->ready) ? UINT64_MAX : 0);
@@ -326,6 +352,13 @@ static int run_all(const tractor_options *o, int (*main)(void *userdata), void *
         if (r < 0)
                 return r;
         r = loop(rt);
+        if (rt->forks != forks_count)
+                return -ECHILD;
+        if (tree_end_daemon(rt->tree) < 0 && r >= 0) {
+                rt->error = error_new(ERROR_DEADLINE_EXCEEDED, NULL, NULL,
+                                "the private supervisor did not end, and was killed");
+                r = -ETIMEDOUT;
+        }
         *ret = (Outcome){ .error = TAKE_PTR(rt->error), .signal = rt->interrupted, .told = rt->told };
         return r;
 }
@@ -392,12 +425,12 @@ _public_ int tractor_open(const tractor_options *o, int (*main)(void *userdata),
 
 _public_ int tractor_get_fd(void)
 {
-        return runtime ? sd_event_get_fd(runtime->event) : -ENOTCONN;
+        return runtime && !runtime_is_foreign() ? sd_event_get_fd(runtime->event) : task_missing();
 }
 
 _public_ int tractor_get_events(void)
 {
-        return runtime ? POLLIN : -ENOTCONN;
+        return runtime && !runtime_is_foreign() ? POLLIN : task_missing();
 }
 
 /* Whether all that may happen shows at the descriptor: the kernel's timers do, but not what the host itself has done since, such as
@@ -410,8 +443,8 @@ static bool is_armed(const Runtime *rt)
 
 _public_ int tractor_get_timeout(uint64_t *ret)
 {
-        if (!runtime)
-                return -ENOTCONN;
+        if (!runtime || runtime_is_foreign())
+                return task_missing();
         *ret = is_armed(runtime) ? TRACTOR_FOREVER : 0;
         return 0;
 }
@@ -439,8 +472,8 @@ _public_ int tractor_process(void)
         Runtime *rt = runtime;
         int r;
 
-        if (!rt)
-                return -ENOTCONN;
+        if (!rt || runtime_is_foreign())
+                return task_missing();
         if (rt->running || rt->processing)
                 return -EDEADLK;
         rt->processing = true;

@@ -181,6 +181,8 @@ _public_ int tractor_scope_close(tractor_scope *s, int r)
 
         if (!s)
                 return r < 0 ? r : -ENOMEM;
+        if (runtime_is_foreign())
+                return -ECHILD;
         check_order(s, "scope");
         if (s->nursery) {
                 (void) fprintf(stderr,
@@ -226,8 +228,8 @@ _public_ void tractor_scope_set_deadline(tractor_scope *s, uint64_t usec)
 {
         if (!s || s->cancelled)
                 return;
-        /* A deadline that can't be kept for want of memory must not be missed: it strikes at once. */
-        if (timer_set(&s->runtime->timers, &s->deadline, usec) < 0)
+        /* One that has passed needs no look of the loop. Nor must one be missed that can't be kept for want of memory. */
+        if (usec <= tractor_now() || timer_set(&s->runtime->timers, &s->deadline, usec) < 0)
                 deadline_struck(&s->deadline);
         else if (usec == USEC_INFINITY)
                 s->deadline.when = usec;

@@ -18,8 +18,9 @@ struct Server {
         ListNode connections;
         size_t n_connections;
         bool is_stopped;
-        char *stopped; /* why; NULL: nobody said */
-        WaitQueue waiters;
+        char *stopped;           /* why; NULL: nobody said */
+        WaitQueue waiters, held; /* for the last answers; requests that came before it is ready */
+        bool is_held;
         char *watched;
         void (*watcher)(int r, void *userdata);
         void *watcher_userdata;
@@ -33,6 +34,9 @@ typedef struct Connection {
         char *path, *id;
         uid_t uid;
         pid_t pid;
+        /* One that was the supervisor's before (else -EBADF): that keeps it, too, for the last word about us, so that it is by shutdown() that
+         * it ends before we do. */
+        int kept;
         unsigned n_tells;
         Drain drain;
         bool watched; /* what is watched for has been answered on it, and is to leave */

@@ -35,10 +35,18 @@ void connection_tell_done(Connection *c, bool counted)
                 stream_pause(session_stream(c->session), false);
 }
 
+static void release(tractor_context *c)
+{
+        served_free(c->served);
+}
+
 void served_free(Served *v)
 {
         Connection *c = v->connection;
 
+        /* It is not the handler that waits there, but a task that it has given its context to. */
+        if (context_close(&v->context, release))
+                return;
         if (v->is_tell)
                 connection_tell_done(c, v->counted);
         context_done(&v->context);
@@ -49,12 +57,23 @@ void served_free(Served *v)
         free(v);
 }
 
+static int await_turn(const Served *v)
+{
+        const Connection *c = v->connection;
+        int r = scope_cancelling(v->scope) ? -ECANCELED : 0;
+
+        while (r >= 0 && c->server && c->server->is_held)
+                r = task_park(&c->server->held, "the actor's on_start", USEC_INFINITY);
+        return r;
+}
+
 static int run(void *userdata)
 {
         Served *v = userdata;
 
-        v->r = scope_cancelling(v->scope) ? -ECANCELED
-                                          : v->method->handler(&v->context, v->args, &v->result);
+        v->r = await_turn(v);
+        if (v->r >= 0)
+                v->r = v->method->handler(&v->context, v->args, &v->result);
         v->error = tractor_error_ref(v->task->error);
         return 0;
 }
@@ -177,15 +196,17 @@ static int refuse_started(const tractor_context *c)
 }
 
 _public_ int tractor_context_started(
-                tractor_context *c, struct json_object *value, const tractor_context_options *o)
+                tractor_context *c, struct json_object *value, const tractor_context_options *options)
 {
-        ItemOptions items = context_item_options(o);
-        int r;
+        tractor_context_options o;
+        ItemOptions items;
+        int r = context_take_options(&o, options);
 
-        if (c->is_opener || !c->is_dialog || c->started) {
+        if (r < 0 || c->is_opener || !c->is_dialog || c->started) {
                 json_unref(value);
-                return refuse_started(c);
+                return r < 0 ? r : refuse_started(c);
         }
+        items = context_item_options(&o);
         r = call_started(context_call(c), value, &item_vtable, &items);
         if (r == -EPIPE && tractor_is_cancelled())
                 return -ECANCELED;
@@ -232,7 +253,7 @@ _public_ pid_t tractor_context_peer_pid(const tractor_context *c)
 int context_run_here(const tractor_method *m, Json *args, Json **ret_result)
 {
         char path[] = "/";
-        Connection c = { .n_ref = 1, .path = path, .uid = (uid_t) -1 };
+        Connection c = { .n_ref = 1, .path = path, .uid = (uid_t) -1, .kept = -EBADF };
         Served v = { .connection = &c, .method = m, .task = task_current() };
         int r;
 

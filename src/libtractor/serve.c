@@ -1,5 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include <errno.h>
+#include <fcntl.h>
+#include <sys/socket.h>
 
 #include "base/error.h"
 #include "base/io.h"
@@ -8,8 +10,9 @@
 
 Connection *connection_unref(Connection *c)
 {
-        if (--c->n_ref > 0)
+        if (!c || --c->n_ref > 0)
                 return NULL;
+        safe_close(c->kept);
         free(c->path);
         free(c->id);
         free(c);
@@ -33,6 +36,9 @@ static void connection_end(Connection *c)
         drain_stop(&c->drain);
         c->server = NULL;
         c->session = session_free(c->session);
+        if (c->kept >= 0 && !s->is_stopped)
+                (void) shutdown(c->kept, SHUT_RDWR);
+        c->kept = safe_close(c->kept);
         list_unlink(&c->node);
         s->n_connections--;
         wait_queue_wake_all(&s->waiters, 0);
@@ -191,6 +197,7 @@ int server_new(Nursery *n, const tractor_method *methods, char *const *expose, S
         s->methods = methods;
         list_init(&s->connections);
         wait_queue_init(&s->waiters);
+        wait_queue_init(&s->held);
         if (expose && strv_copy(expose, &s->expose) < 0) {
                 free(s);
                 return -ENOMEM;
@@ -212,6 +219,13 @@ Server *server_free(Server *s)
         return NULL;
 }
 
+void server_hold(Server *s, bool hold)
+{
+        s->is_held = hold;
+        if (!hold)
+                wait_queue_wake_all(&s->held, 0);
+}
+
 static int connection_new(Server *s, const ServedPeer *peer, Connection **ret)
 {
         Connection *c = calloc(1, sizeof(*c));
@@ -219,6 +233,7 @@ static int connection_new(Server *s, const ServedPeer *peer, Connection **ret)
         if (!c)
                 return -ENOMEM;
         c->n_ref = 1;
+        c->kept = -EBADF;
         c->uid = peer->uid;
         c->pid = peer->pid;
         list_init(&c->node);
@@ -241,17 +256,25 @@ int server_accept(Server *s, int fd, const ServedPeer *peer)
                 .output = peer->output,
                 .manual_tells = true,
                 .cork = &s->runtime->cork };
-        Connection *c;
+        Connection *c = NULL;
         int r = connection_new(s, peer, &c);
 
+        if (r >= 0 && peer->hello) {
+                c->kept = fcntl(fd, F_DUPFD_CLOEXEC, 3);
+                r = c->kept < 0 ? -errno : 0;
+        }
         if (r < 0) {
+                /* The supervisor may have it, too. */
+                if (peer->hello)
+                        (void) shutdown(fd, SHUT_RDWR);
                 safe_close(fd);
                 if (peer->has_output)
                         safe_close(peer->output);
-                return r;
-        }
-        r = session_new(s->runtime->event, fd, &so, &vtable, c, &c->session);
+        } else
+                r = session_new(s->runtime->event, fd, &so, &vtable, c, &c->session);
         if (r < 0) {
+                if (c && c->kept >= 0)
+                        (void) shutdown(c->kept, SHUT_RDWR);
                 connection_unref(c);
                 return r;
         }
@@ -300,13 +323,15 @@ static bool is_flushed(const Server *s)
 
 int server_flush(Server *s)
 {
+        int r = 0;
+
         /* Those that are closing are given up on when their peers take nothing for long. */
         LIST_FOREACH(i, &s->connections)
                 if (!session_is_flushed(LIST_ENTRY(i, Connection, node)->session))
                         session_close(LIST_ENTRY(i, Connection, node)->session);
-        while (!is_flushed(s))
-                (void) task_park_shielded(&s->waiters, "answers to leave", USEC_INFINITY);
-        return 0;
+        while (r >= 0 && !is_flushed(s))
+                r = task_park_shielded(&s->waiters, "answers to leave", USEC_INFINITY);
+        return r;
 }
 
 size_t server_n_connections(const Server *s)

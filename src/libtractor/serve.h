@@ -24,6 +24,8 @@ typedef struct ServedPeer {
 int server_new(Nursery *n, const tractor_method *methods, char *const *expose, Server **ret);
 /* Ends its connections. No task of it may be left (its nursery has been closed). */
 Server *server_free(Server *s);
+/* While it is held, handlers wait: what they need is still being set up. */
+void server_hold(Server *s, bool hold);
 int server_accept(Server *s, int fd, const ServedPeer *peer); /* consumes fd, on failure too */
 /* For calls from now on. */
 void server_become(Server *s, const tractor_method *methods);

@@ -1,19 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include <errno.h>
 #include <limits.h>
-#include <stdio.h>
 
 #include "libtractor/sync.h"
-
-void wait_queue_check_unused(const WaitQueue *q, const char *what)
-{
-        const Task *t = wait_queue_first(q);
-
-        if (!t)
-                return;
-        (void) fprintf(stderr, "tractor: a %s is freed while task %s waits at it\n", what, t->name);
-        abort();
-}
 
 /* --- event --- */
 struct tractor_event {
@@ -34,7 +23,7 @@ _public_ tractor_event *tractor_event_free(tractor_event *e)
 {
         if (!e)
                 return NULL;
-        wait_queue_check_unused(&e->waiters, "event");
+        wait_queue_close(&e->waiters);
         free(e);
         return NULL;
 }
@@ -74,7 +63,7 @@ _public_ tractor_lock *tractor_lock_free(tractor_lock *l)
 {
         if (!l)
                 return NULL;
-        wait_queue_check_unused(&l->waiters, "lock");
+        wait_queue_close(&l->waiters);
         free(l);
         return NULL;
 }
@@ -84,7 +73,7 @@ _public_ int tractor_lock_try_acquire(tractor_lock *l)
         const Task *t = task_current();
 
         if (!t)
-                return -ENOTCONN;
+                return task_missing();
         if (l->owner == t->id)
                 return -EDEADLK;
         if (l->owner != 0)
@@ -108,7 +97,7 @@ _public_ int tractor_lock_release(tractor_lock *l)
         const Task *t = task_current(), *next = wait_queue_first(&l->waiters);
 
         if (!t)
-                return -ENOTCONN;
+                return task_missing();
         if (l->owner != t->id)
                 return -EPERM;
         l->owner = next ? next->id : 0;
@@ -137,7 +126,7 @@ _public_ tractor_semaphore *tractor_semaphore_free(tractor_semaphore *s)
 {
         if (!s)
                 return NULL;
-        wait_queue_check_unused(&s->waiters, "semaphore");
+        wait_queue_close(&s->waiters);
         free(s);
         return NULL;
 }

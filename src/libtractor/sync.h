@@ -6,9 +6,13 @@
  * handed something still has it. No function looks at what it waited for after it was woken, which is
  * therefore free to go. */
 
+#include <errno.h>
+
 #include "libtractor/task.h"
 #include "tractor/sync.h"
 
-/* What is freed must not be waited at: says so and aborts, since the tasks there would wait for ever, at
- * freed memory. */
-void wait_queue_check_unused(const WaitQueue *q, const char *what);
+/* Of what is freed or closed under those who wait at it: their calls fail with -EBADF. */
+static inline void wait_queue_close(WaitQueue *q)
+{
+        wait_queue_wake_all(q, -EBADF);
+}

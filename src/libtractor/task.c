@@ -8,8 +8,10 @@
 #include "libtractor/scope.h"
 #include "libtractor/task.h"
 
-/* How many switches are made before the loop looks at descriptors and timers again, and how many calls that need not wait
- * a task may make before it gives way. */
+/* How many switches are made before the loop looks at descriptors and timers again, unless the coarse clock (which is read
+ * in a few ns, and goes on with each tick) says that time has passed: tasks that compute between two checkpoints would put
+ * deadlines and signals off 256 times as long as each of them takes. And how many calls that need not wait a task may make
+ * before it gives way. */
 #define SWITCHES_A_TURN 256U
 #define CALLS_A_YIELD 32U
 /* As deep as a dump looks into a stack. */
@@ -36,6 +38,11 @@ static const char *const state_names[] = {
 const char *task_state_to_string(TaskState s)
 {
         return s >= 0 && s < _TASK_STATE_MAX ? state_names[s] : NULL;
+}
+
+int task_missing(void)
+{
+        return runtime_is_foreign() ? -ECHILD : -ENOTCONN;
 }
 
 void wait_queue_init(WaitQueue *q)
@@ -104,9 +111,11 @@ static void task_main(void *arg)
 
         t->has_run = true;
         t->result = t->fn(t->userdata);
-        close_leftovers(t, outermost);
-        if (t->destroy)
-                t->destroy(t->userdata);
+        if (!runtime_is_foreign()) {
+                close_leftovers(t, outermost);
+                if (t->destroy)
+                        t->destroy(t->userdata);
+        }
         t->state = TASK_DONE;
 }
 
@@ -229,6 +238,8 @@ static void task_run(Task *t)
                 fiber_enter(t->fiber);
         }
         rt->running = NULL;
+        if (rt->forks != forks_count)
+                return;
         cork_release(&rt->cork);
         if (rt->stall.told)
                 stall_over(&rt->stall, t->name);
@@ -238,10 +249,16 @@ static void task_run(Task *t)
 
 bool runtime_run_ready(Runtime *rt)
 {
+        uint64_t began = now_usec(CLOCK_MONOTONIC_COARSE);
+
         if (!list_is_empty(&rt->ready))
                 stall_turn_begins(&rt->stall, rt->n_switches + 1);
-        for (unsigned n = 0; n < SWITCHES_A_TURN && !list_is_empty(&rt->ready); n++)
+        for (unsigned n = 0; n < SWITCHES_A_TURN && !list_is_empty(&rt->ready) && rt->forks == forks_count;
+                        n++) {
                 task_run(LIST_ENTRY(rt->ready.next, Task, ready_node));
+                if (now_usec(CLOCK_MONOTONIC_COARSE) != began)
+                        break;
+        }
         stall_turn_ends(&rt->stall);
         if (list_is_empty(&rt->ready)) {
                 if (rt->ready_source)
@@ -292,7 +309,7 @@ int task_park(WaitQueue *q, const char *why, uint64_t until)
         Task *t = task_current();
 
         if (!t)
-                return -ENOTCONN;
+                return task_missing();
         if (scope_cancelling(t->scope)) {
                 t->wait_detail[0] = 0;
                 return -ECANCELED;
@@ -302,7 +319,7 @@ int task_park(WaitQueue *q, const char *why, uint64_t until)
 
 int task_park_shielded(WaitQueue *q, const char *why, uint64_t until)
 {
-        return task_current() ? park(q, why, until, true) : -ENOTCONN;
+        return task_current() ? park(q, why, until, true) : task_missing();
 }
 
 void task_wait_detail(const char *format, ...)
@@ -322,7 +339,7 @@ int task_yield(void)
         Task *t = task_current();
 
         if (!t)
-                return -ENOTCONN;
+                return task_missing();
         if (scope_cancelling(t->scope))
                 return -ECANCELED;
         make_ready(t);
@@ -335,7 +352,7 @@ int task_checkpoint(void)
         Task *t = task_current();
 
         if (!t)
-                return -ENOTCONN;
+                return task_missing();
         if (++t->n_calls % CALLS_A_YIELD == 0)
                 return task_yield();
         return scope_cancelling(t->scope) ? -ECANCELED : 0;

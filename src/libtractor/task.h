@@ -12,6 +12,7 @@
 
 #include <systemd/sd-event.h>
 
+#include "base/forks.h"
 #include "base/list.h"
 #include "dialog/session.h"
 #include "libtractor/fiber.h"
@@ -77,7 +78,8 @@ struct Task {
 
 struct Runtime {
         sd_event *event;
-        bool own_loop; /* we run it, and may do without a source of our own */
+        unsigned forks; /* forks_count of the process it is of */
+        bool own_loop;  /* we run it, and may do without a source of our own */
         sd_event_source *ready_source, *timer_source;
         uint64_t timer_armed;
         Timers timers;
@@ -130,11 +132,18 @@ struct Runtime {
 
 /* Of this thread; NULL outside of tractor_run(). */
 extern _Thread_local Runtime *runtime;
+/* It is the parent's, of which this process is a fork: nothing of it is to be touched. */
+static inline bool runtime_is_foreign(void)
+{
+        return runtime && runtime->forks != forks_count;
+}
 /* The running task, NULL outside of one. */
 static inline Task *task_current(void)
 {
-        return runtime ? runtime->running : NULL;
+        return runtime && !runtime_is_foreign() ? runtime->running : NULL;
 }
+/* Why there is none: -ECHILD in a fork, else -ENOTCONN. */
+int task_missing(void);
 
 /* --- the scheduler --- */
 /* A task that is ready to run `fn`, innermost scope `scope`, member of no nursery yet. Takes userdata only on success. -EAGAIN, -ENOMEM. */

@@ -65,8 +65,8 @@ static int threads_get(Threads **ret)
         Threads *threads = runtime ? runtime->threads : NULL;
         int r;
 
-        if (!runtime)
-                return -ENOTCONN;
+        if (!runtime || runtime_is_foreign())
+                return task_missing();
         if (threads) {
                 *ret = threads;
                 return 0;

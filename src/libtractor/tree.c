@@ -10,6 +10,8 @@
 #include "libtractor/nursery.h"
 #include "libtractor/tree.h"
 
+#define REMIND_USEC USEC_PER_SEC
+
 /* --- what the supervisor says --- */
 static void on_accept(Tree *t, Session *s, const Message *m)
 {
@@ -78,15 +80,49 @@ static void on_end(tractor_portal *p, void *userdata)
 static const PortalHooks hooks = { .on_notification = on_notification, .on_end = on_end };
 
 /* --- coming and going --- */
+int tree_end_daemon(Tree *t)
+{
+        return t ? daemon_end(TAKE_PTR(t->daemon)) : 0;
+}
+
+void tree_let_go(Tree *t)
+{
+        Session *s = portal_session(t->control);
+
+        if (t->daemon)
+                daemon_release(t->daemon);
+        else if (s)
+                session_close(s);
+}
+
+static void reminder_due(Timer *timer)
+{
+        Tree *t = container_of(timer, Tree, reminder);
+
+        if (!families_closing(t) || !t->daemon)
+                return;
+        daemon_continue(t->daemon);
+        (void) timer_set(&t->runtime->timers, timer, usec_add(now_usec(CLOCK_MONOTONIC), REMIND_USEC));
+}
+
+void tree_remind(Tree *t)
+{
+        t->reminder.fire = reminder_due;
+        if (t->daemon && t->reminder.index == 0)
+                (void) timer_set(&t->runtime->timers, &t->reminder,
+                                usec_add(now_usec(CLOCK_MONOTONIC), REMIND_USEC));
+}
+
 Tree *tree_free(Tree *t)
 {
         if (!t)
                 return NULL;
         assert(list_is_empty(&t->families));
+        timer_off(&t->runtime->timers, &t->reminder);
         LIST_FOREACH_SAFE(i, &t->portals)
                 list_unlink(i);
         tractor_portal_unref(t->control);
-        daemon_end(t->daemon);
+        (void) tree_end_daemon(t);
         free(t->path);
         free(t->name);
         free(t->id);
@@ -195,6 +231,9 @@ static int start_private(Tree *t, int *ret)
         t->is_private = true;
         t->socket = TAKE_PTR(path);
         r = connect_to(t->socket);
+        /* It listened when it was started: now it is over, and its socket with it or not. */
+        if (r == -ECONNREFUSED || r == -ENOENT)
+                return -ECONNRESET;
         if (r < 0)
                 return r;
         *ret = r;
@@ -247,9 +286,8 @@ static int connect_root(Runtime *rt, Tree **ret)
         r = rt->options.flags & TRACTOR_EMBED ? 0 : connect_running(&fd, &t->socket);
         if (r == 0)
                 r = start_private(t, &fd);
-        if (r < 0)
-                return r;
-        r = open_control(t, fd);
+        if (r >= 0)
+                r = open_control(t, fd);
         if (r >= 0)
                 r = open_base(t);
         if (r == -ECONNRESET && t->daemon)
@@ -297,13 +335,16 @@ int tree_get(Tree **ret)
         int r;
 
         if (!rt)
-                return -ENOTCONN;
+                return task_missing();
         while (rt->connecting) {
                 r = task_park(&rt->connected, "connection to the supervisor", USEC_INFINITY);
                 if (r < 0)
                         return r;
         }
         if (!rt->tree || rt->tree->lost) {
+                /* Else a supervisor would be started for nobody, and its end waited for. */
+                if (tractor_is_cancelled())
+                        return -ECANCELED;
                 rt->connecting = true;
                 r = connect_any(rt);
                 rt->connecting = false;

@@ -20,11 +20,12 @@ typedef struct Tree {
         char *socket; /* a root's: where its supervisor listens, and the successor of that */
         int channel;  /* an actor's, weak: its number, for the report of a crash */
         bool is_actor;
-        bool is_private;                     /* of a root: output goes where ours goes */
-        bool lost;                           /* the supervisor has gone */
-        Server *server;                      /* weak, while there is one: what $/accept is for */
-        ListNode portals;                    /* that are told of their peer's end */
-        ListNode families;                   /* of nurseries (child.h) */
+        bool is_private;   /* of a root: output goes where ours goes */
+        bool lost;         /* the supervisor has gone */
+        Server *server;    /* weak, while there is one: what $/accept is for */
+        ListNode portals;  /* that are told of their peer's end */
+        ListNode families; /* of nurseries (child.h) */
+        Timer reminder; /* while some are being closed, and the private supervisor may have been stopped */
         unsigned n_nurseries, n_connections; /* for names */
 } Tree;
 
@@ -32,6 +33,12 @@ typedef struct Tree {
  * the predecessor is left. In a task; may wait. */
 int tree_get(Tree **ret);
 Tree *tree_free(Tree *t);
+/* Of a root whose tasks have ended: ends its private supervisor, where it has one. -ETIMEDOUT: it had to be killed. */
+int tree_end_daemon(Tree *t);
+/* Of a root in a hurry: all its actors are ended with every wait cut short, and the connection with them. */
+void tree_let_go(Tree *t);
+/* A nursery is being closed: what is to hear of it must not stand still, which nobody else would change. */
+void tree_remind(Tree *t);
 /* Takes the channel over, for an actor. */
 int tree_new_actor(Runtime *rt, int channel, Tree **ret);
 /* Portals whose peer's end the supervisor tells. */

@@ -68,10 +68,11 @@ _public_ int tractor_wait_fd(int fd, uint32_t events)
 {
         Task *t = task_current();
         sd_event_source *source = NULL;
-        int r = t ? 0 : -ENOTCONN;
+        int r;
 
-        if (r >= 0)
-                r = sd_event_add_io(t->runtime->event, &source, fd, events, on_ready, t);
+        if (!t)
+                return task_missing();
+        r = sd_event_add_io(t->runtime->event, &source, fd, events, on_ready, t);
         if (r == -EEXIST)
                 r = watch_duplicate(t, fd, events, &source);
         if (r < 0)

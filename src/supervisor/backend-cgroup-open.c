@@ -95,6 +95,14 @@ static int setup_controllers(const CgroupRoot *root, Backend *b, const char *own
         return b->controllers ? 0 : -ENOMEM;
 }
 
+static int end_instance(const CgroupRoot *root, const char *path)
+{
+        (void) cgroup_freeze(root->fd, path, false);
+        (void) cgroup_kill(root->fd, path);
+        (void) cgroup_wait_empty(root->fd, path, CGROUP_LEFTOVER_USEC);
+        return cgroup_remove(root->fd, path);
+}
+
 /* An earlier run of this very instance may have left something alive: it is ended before ours begins. */
 static int make_instance(const CgroupRoot *root, const char *path)
 {
@@ -102,10 +110,7 @@ static int make_instance(const CgroupRoot *root, const char *path)
 
         r = cgroup_make(root->fd, path);
         if (r == -EEXIST) {
-                (void) cgroup_freeze(root->fd, path, false);
-                (void) cgroup_kill(root->fd, path);
-                (void) cgroup_wait_empty(root->fd, path, CGROUP_LEFTOVER_USEC);
-                r = cgroup_remove(root->fd, path);
+                r = end_instance(root, path);
                 if (r >= 0)
                         r = cgroup_make(root->fd, path);
         }
@@ -116,6 +121,11 @@ static int make_instance(const CgroupRoot *root, const char *path)
         if (r < 0)
                 (void) cgroup_remove(root->fd, path);
         return r;
+}
+
+static char *instance_path(const char *own, const char *instance)
+{
+        return xasprintf("%s/tractor-%s", streq(own, "/") ? "" : own, instance);
 }
 
 int cgroup_instance_open(const CgroupRoot *root, const BackendOptions *options, Backend *b, char **ret_why)
@@ -136,7 +146,7 @@ int cgroup_instance_open(const CgroupRoot *root, const BackendOptions *options, 
                 return -EPERM;
         }
         slash = streq(own, "/") ? "" : own;
-        path = xasprintf("%s/tractor-%s", slash, options->instance);
+        path = instance_path(own, options->instance);
         leaf = xasprintf("%s/" LEAF_NAME, slash);
         if (!path || !leaf)
                 return -ENOMEM;
@@ -152,4 +162,17 @@ int cgroup_instance_open(const CgroupRoot *root, const BackendOptions *options, 
         *ret_why = xasprintf("cgroup v2 below %s is ours (%s)", own,
                         delegated ? "delegated" : "no systemd runs and it can be written to");
         return 0;
+}
+
+void cgroup_instance_end(const char *instance)
+{
+        _cleanup_free_ char *own = NULL, *path = NULL;
+        CgroupRoot root;
+
+        if (cgroup_root_open(&root) < 0)
+                return;
+        if (starting_cgroup(&root, &own) >= 0 && (path = instance_path(own, instance)) &&
+                        cgroup_exists(root.fd, path))
+                (void) end_instance(&root, path);
+        cgroup_root_close(&root);
 }

@@ -13,3 +13,5 @@
 /* Fills in b->cgroup and b->controllers, on failure too where it has come that far: what is filled in is the caller's
  * to remove and to free, and *ret_why may say why. */
 int cgroup_instance_open(const CgroupRoot *root, const BackendOptions *options, Backend *b, char **ret_why);
+/* Kills what is left of such an instance and removes its directory. Blocks, CGROUP_LEFTOVER_USEC at most. */
+void cgroup_instance_end(const char *instance);

@@ -61,6 +61,21 @@ static int link_enqueue(KeeperLink *l, const void *p, size_t n, const int *fds, 
         return sd_event_source_set_io_events(l->io, EPOLLIN | EPOLLOUT);
 }
 
+/* Does the error say that nobody is at the other end, or only that there is no memory or no room for descriptors
+ * just now? Taking the one for the other would end every actor. */
+static bool means_lost(ssize_t k)
+{
+        return k == -EPIPE || k == -ECONNRESET || k == -ECONNREFUSED || k == -ENOTCONN || k == -EBADF ||
+               k == -EBADMSG;
+}
+
+/* What became of a message. A keeper that has ended a moment ago is no failure of what it was asked for: that it is gone
+ * is what all are to hear, and the loop says it next. Of what is sent -EBADF says that a descriptor to go along is bad. */
+static int sent(ssize_t k)
+{
+        return k >= 0 || (means_lost(k) && k != -EBADF) ? 0 : (int) k;
+}
+
 static int link_send(KeeperLink *l, const void *p, size_t n, const int *fds, size_t n_fds)
 {
         ssize_t k;
@@ -72,7 +87,7 @@ static int link_send(KeeperLink *l, const void *p, size_t n, const int *fds, siz
         k = send_fds(l->fd, p, n, fds, n_fds, MSG_DONTWAIT);
         if (k == -EAGAIN || k == -ENOBUFS)
                 return link_enqueue(l, p, n, fds, n_fds);
-        return k < 0 ? (int) k : 0;
+        return sent(k);
 }
 
 static void pending_free(Pending *p)
@@ -80,13 +95,6 @@ static void pending_free(Pending *p)
         list_unlink(&p->queue);
         close_many(p->fds, p->n_fds);
         free(p);
-}
-
-/* Does the error say that nobody is at the other end, or only that there is no memory or no room for descriptors
- * just now? Taking the one for the other would end every actor. */
-static bool means_lost(ssize_t k)
-{
-        return k == -EPIPE || k == -ECONNRESET || k == -ENOTCONN || k == -EBADF || k == -EBADMSG;
 }
 
 static int link_flush(KeeperLink *l)
@@ -338,7 +346,7 @@ int keeper_link_store(KeeperLink *l, uint64_t key, const char *record, size_t n,
         if (l->gone || !list_is_empty(&l->queue))
                 return l->gone ? -EPIPE : -EAGAIN;
         k = send_fds(l->fd, &m, sizeof(m.store) + n, NULL, 0, MSG_DONTWAIT);
-        return (int) MIN(k, (ssize_t) 0);
+        return sent(k);
 }
 
 int keeper_link_forget(KeeperLink *l, uint64_t key)

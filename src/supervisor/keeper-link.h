@@ -3,7 +3,8 @@
 
 /* The supervisor's end of the conversation with the keeper (keeper/protocol.h). The socket is non-blocking; what
  * it does not take at once waits in a queue bounded by the number of children (each has at most a spawn, a
- * release and a reap outstanding) and of remembered answers, so the loop never stalls on a slow keeper. EOF means the keeper is gone. */
+ * release and a reap outstanding) and of remembered answers, so the loop never stalls on a slow keeper. EOF means
+ * the keeper is gone: what is sent to it before that is told by `gone` comes to nothing, without an error. */
 
 #include <systemd/sd-event.h>
 

@@ -17,6 +17,7 @@
 #include "supervisor/journal.h"
 #include "supervisor/listener.h"
 #include "supervisor/methods.h"
+#include "supervisor/process-sweep.h"
 #include "supervisor/resolve.h"
 
 #define LISTEN_FDS_MAX 16
@@ -206,6 +207,8 @@ int main(int argc, char **argv)
                 return resolve_main(argc, argv);
         if (argc > 1 && streq(argv[1], "--journal-tail"))
                 return journal_tail_main(argc, argv);
+        if (argc > 3 && streq(argv[1], "--sweep"))
+                return sweep_main(argv[2], argv[3]);
         log_setup("tractor-supervisor", LOG_INFO);
         r = parse_arguments(argc, argv, &a);
         if (r < 0)

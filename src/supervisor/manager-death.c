@@ -165,7 +165,7 @@ void life_write_obituary(Life *life, const ExitInfo *exit)
                 o->text = spawn_text(member, exit);
         else if (o->abnormal)
                 take_last_words(member, o);
-        else if (exit->cause == CAUSE_STOP && exit->signal == SIGKILL && life->killed_by_us)
+        else if (exit->cause == CAUSE_STOP && exit->signal == SIGKILL && life->killed_by_us && !life->doomed)
                 o->text = strdup("stopped: did not end when asked to, so it was killed");
 }
 

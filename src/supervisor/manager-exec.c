@@ -118,6 +118,8 @@ static void env_own(Env *e, const Member *member)
         (void) snprintf(text, sizeof(text), "%u", member->node->generation);
         env_set(e, "TRACTOR_GENERATION", text);
         env_set(e, "TRACTOR_SOCKET", m->socket_path);
+        /* An actor that crashes looks for one of our programs. */
+        env_set(e, "TRACTOR_LIBEXECDIR", getenv("TRACTOR_LIBEXECDIR"));
         env_expose(e, member->spec);
         env_log_level(e, member);
         env_set(e, "TRACTOR_ENTRY", member->spec->entry);

@@ -272,7 +272,8 @@ static void on_adopted(void *userdata, int r, const char *why)
         }
         life_take_baseline(life);
         life->phase = LIFE_SETUP;
-        member_arm(member, usec_add(now_usec(CLOCK_MONOTONIC), member->spec->node.start_timeout_usec));
+        life->started_usec = now_usec(CLOCK_MONOTONIC); /* that it waited for its room is not its own time */
+        member_arm(member, usec_add(life->started_usec, member->spec->node.start_timeout_usec));
         r = keeper_link_release(member->manager->keeper, life->key);
         if (r < 0)
                 room_failed(life, r, SPAWN_STEP_HOLD, NULL);

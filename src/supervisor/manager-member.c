@@ -140,8 +140,7 @@ static int add_node(Manager *m, Node *parent, TreeSpec *spec, Node **ret, Json *
         spec->node.depends = spec->depends;
         r = core_add(m->core, parent, &spec->node, NULL, ret);
         if (r == -EEXIST)
-                (void) message_error_object(ret_error, ERROR_ALREADY_EXISTS, NULL,
-                                "%s/%s exists; tree.unload takes away what has ended, too",
+                (void) message_error_object(ret_error, ERROR_ALREADY_EXISTS, NULL, "%s/%s exists",
                                 streq(parent->path, "/") ? "" : parent->path, spec->name);
         else if (r == -ESHUTDOWN)
                 (void) message_error_object(

@@ -9,6 +9,7 @@
 #include "base/io.h"
 #include "base/log.h"
 #include "base/usec.h"
+#include "supervisor/backend-cgroup.h"
 #include "supervisor/proc.h"
 #include "supervisor/process-search.h"
 #include "supervisor/process-sweep.h"
@@ -17,6 +18,7 @@
 /* Deeper than any machine nests processes: past it the answer is that we don't know. */
 #define ANCESTORS_MAX 1024
 #define INSTANCE_SIZE 32
+#define SWEEP_LIMIT_USEC (2 * USEC_PER_SEC)
 
 static bool is_keeper(int pid)
 {
@@ -69,20 +71,21 @@ static bool is_in_our_namespace(int pid)
                ours.st_dev == theirs.st_dev && ours.st_ino == theirs.st_ino;
 }
 
-static bool is_our_users(int pid)
+/* Root's actors may run as anybody. */
+static bool is_ours_to_end(int pid)
 {
         struct stat st;
         char path[64];
 
         (void) snprintf(path, sizeof(path), "/proc/%d", pid);
-        return stat(path, &st) >= 0 && st.st_uid == geteuid();
+        return stat(path, &st) >= 0 && (geteuid() == 0 || st.st_uid == geteuid());
 }
 
 static bool is_stray(int pid, const char *instance)
 {
         char value[INSTANCE_SIZE], id[ACTOR_ID_LIMIT];
 
-        return is_our_users(pid) && proc_environ(pid, "TRACTOR_INSTANCE", value, sizeof(value)) > 0 &&
+        return is_ours_to_end(pid) && proc_environ(pid, "TRACTOR_INSTANCE", value, sizeof(value)) > 0 &&
                streq(value, instance) && proc_environ(pid, ACTOR_ID_VARIABLE, id, sizeof(id)) > 0 &&
                is_in_our_namespace(pid) && descends_from(pid, 0) == 0 && descends_from(getpid(), pid) == 0;
 }
@@ -94,7 +97,7 @@ static bool kill_if_stray(int pid, const char *instance)
 
         if (pidfd < 0 || !is_stray(pid, instance) || pidfd_ended(pidfd))
                 return false;
-        log_warning("process %d was left by an earlier run: killed", pid);
+        log_warning("process %d was left by a keeper that is no more: killed", pid);
         return kill_descent(pid, pidfd) >= 0;
 }
 
@@ -117,4 +120,14 @@ void sweep_instance(const char *instance, uint64_t timeout_usec)
 
         while (sweep_once(instance) && now_usec(CLOCK_MONOTONIC) < deadline)
                 (void) usleep(2000); /* until those killed have ended */
+}
+
+int sweep_main(const char *instance, const char *backend)
+{
+        log_setup("tractor-sweep", LOG_INFO);
+        if (streq(backend, "cgroup"))
+                cgroup_instance_end(instance);
+        else
+                sweep_instance(instance, SWEEP_LIMIT_USEC);
+        return EXIT_SUCCESS;
 }

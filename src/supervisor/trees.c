@@ -331,7 +331,7 @@ static void loading_begin(Manager *m, bool by_peer, const char *parent, TreeSpec
         list_init(&l->queue);
         l->manager = m;
         l->spec = spec;
-        l->child = child;
+        l->child = spec->node.on_trial = child;
         l->names_only = names_only;
         l->done = done;
         l->userdata = userdata;

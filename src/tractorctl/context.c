@@ -1,8 +1,10 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include <errno.h>
+#include <poll.h>
 #include <signal.h>
 #include <unistd.h>
 
+#include "base/io.h"
 #include "base/usec.h"
 #include "tractorctl/context.h"
 #include "tractorctl/progress.h"
@@ -11,6 +13,7 @@
 /* A supervisor that ended is replaced by its keeper at once; longer than this nobody waits for one. */
 #define FOLLOW_RETRY_USEC (10 * USEC_PER_SEC)
 #define FOLLOW_INTERVAL_USEC (50 * USEC_PER_MSEC)
+#define REFUSAL_LIMIT_MS 1000
 
 void context_done(Context *c)
 {
@@ -65,9 +68,27 @@ static bool is_interrupted(void *userdata)
         return ((const Context *) userdata)->interrupts > 0;
 }
 
+/* Who refuses a connection says why before he closes it, which may be before anything was asked: what is written
+ * then fails, and what he said is lost with it. So he is listened to once more, in silence. */
+static char *why_refused(const char *socket)
+{
+        static const JsonLimits limits = { .max_depth = 8, .max_values = 64 };
+        _cleanup_close_ int fd = connect_to(socket);
+        _cleanup_json_ Json *answer = NULL;
+        struct pollfd p = { .fd = fd, .events = POLLIN };
+        const char *message;
+        char line[1024];
+        ssize_t n = fd >= 0 && poll(&p, 1, REFUSAL_LIMIT_MS) > 0 ? read(fd, line, sizeof(line)) : -1;
+
+        if (n <= 0 || json_parse(line, (size_t) n, &limits, &answer, NULL) < 0)
+                return NULL;
+        message = json_get_string(json_get(answer, "error"), "message", NULL);
+        return message ? strdup(message) : NULL;
+}
+
 int context_connect(Context *c)
 {
-        _cleanup_free_ char *error = NULL;
+        _cleanup_free_ char *error = NULL, *why = NULL;
         int r, fd = -EBADF;
 
         r = context_dial(c, &fd, &error);
@@ -85,6 +106,10 @@ int context_connect(Context *c)
                 return fail_errno(c, r);
         if (r < 0 && c->o->host)
                 return remote_failed(c);
+        if (r == -EPIPE || r == -ECONNRESET)
+                why = why_refused(c->socket);
+        if (why)
+                return fail(c, CTL_NO_SUPERVISOR, "%s: refused: %s", c->socket, why);
         if (r < 0)
                 return fail(c, CTL_NO_SUPERVISOR,
                                 "no supervisor to talk to at %s: it does not answer: %s; try 'tractorctl "

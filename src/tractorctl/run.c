@@ -401,7 +401,7 @@ static void run_done(Run *run)
         if (run->daemon)
                 drop_requests(run);
         run->c->client = client_free(run->c->client);
-        daemon_end(run->daemon);
+        (void) daemon_end(run->daemon);
         /* tractord removes what it listened at; one that was killed couldn't. */
         if (run->published)
                 (void) unlink(run->published);
@@ -434,6 +434,8 @@ int verb_run(Context *c)
         int r;
 
         run.on_terminal = c->style.moves && c->o->json == JSON_MODE_OFF && !c->o->quiet;
+        if (!run.on_terminal) /* also on one: each event is due at once */
+                (void) setvbuf(stdout, NULL, _IOLBF, 0);
         r = read_tree(&run);
         if (r == 0)
                 r = run_choose_sockets(&run);

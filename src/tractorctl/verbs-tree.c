@@ -240,7 +240,7 @@ static int validate_in_private(Context *c, Json *params)
         if (r == 0)
                 r = validate_there(c, TAKE_PTR(owned));
         c->client = client_free(c->client);
-        daemon_end(d);
+        (void) daemon_end(d);
         return r;
 }
 

@@ -6,6 +6,7 @@
 
 #include "wire/json-internal.h"
 #include "wire/json.h"
+#include "wire/scan.h"
 
 /* Compact text. json-c's own printer leaves a hole in the text where memory runs out and says nothing; the line
  * would be refused by the peer, and the call behind it would wait for ever. */
@@ -53,9 +54,16 @@ static void print_string(JsonText *p, const char *s, size_t n)
         put_char(p, '"');
         while (s < end) {
                 const char *plain = s;
+                size_t k = 1;
 
-                while (plain < end && (unsigned char) *plain >= 0x20 && *plain != '"' && *plain != '\\')
-                        plain++;
+                while (plain < end && (unsigned char) *plain >= 0x20 && *plain != '"' && *plain != '\\') {
+                        if ((unsigned char) *plain >= 0x80) {
+                                k = scan_utf8(plain, end);
+                                p->unfit |= k == 0;
+                        }
+                        plain += MAX(k, 1U);
+                        k = 1;
+                }
                 put(p, s, (size_t) (plain - s));
                 if (plain < end)
                         put_escape(p, *plain++);
@@ -113,8 +121,24 @@ static void print_object(JsonText *p, const Json *v)
         put_char(p, '}');
 }
 
+static void print_container(JsonText *p, Json *v)
+{
+        p->unfit |= p->depth >= SCAN_DEPTH_DEFAULT;
+        if (p->depth >= SCAN_DEPTH_LIMIT) {
+                p->failed = true;
+                return;
+        }
+        p->depth++;
+        if (json_type(v) == JSON_ARRAY)
+                print_array(p, v);
+        else
+                print_object(p, v);
+        p->depth--;
+}
+
 void json_text_value(JsonText *p, Json *v)
 {
+        p->unfit |= ++p->n_values > SCAN_VALUES_DEFAULT;
         switch (json_type(v)) {
         case JSON_NULL:
                 put(p, "null", 4);
@@ -132,21 +156,20 @@ void json_text_value(JsonText *p, Json *v)
                 print_string(p, json_string(v), json_string_length(v));
                 break;
         case JSON_ARRAY:
-                print_array(p, v);
-                break;
         case JSON_OBJECT:
-                print_object(p, v);
+                print_container(p, v);
                 break;
         }
 }
 
-const char *json_print(Json *v, size_t *ret_n)
+static const char *print(Json *v, bool line, size_t *ret_n)
 {
         JsonText p = { 0 };
 
         json_text_value(&p, v);
-        if (p.failed) {
+        if (p.failed || (line && p.unfit)) {
                 free(p.text);
+                errno = p.unfit ? EBADMSG : ENOMEM;
                 return NULL;
         }
         p.text[p.n] = 0;
@@ -164,6 +187,16 @@ const char *json_print(Json *v, size_t *ret_n)
                 json_object_set_userdata(v, p.text, json_object_free_userdata);
                 return p.text;
         }
+}
+
+const char *json_print(Json *v, size_t *ret_n)
+{
+        return print(v, false, ret_n);
+}
+
+const char *json_print_line(Json *v, size_t *ret_n)
+{
+        return print(v, true, ret_n);
 }
 
 char *json_print_pretty(Json *v)

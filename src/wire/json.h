@@ -90,11 +90,15 @@ Json *json_new_string(const char *s, size_t n);
 /* Serialises compactly, no newline; the text lives until the next call on the same value or its end. NULL when out of
  * memory, never a part. (It is kept as the value's user data, of which nothing else here makes use.) */
 const char *json_print(Json *v, size_t *ret_n);
+/* What a peer would refuse to read (strings that are no UTF-8, too deep, too many values) is not printed: NULL with errno
+ * EBADMSG, else ENOMEM. Sent all the same, it would be a message that nobody ever answers. */
+const char *json_print_line(Json *v, size_t *ret_n);
 /* The same, piece by piece: `text` is its owner's to free, and without a terminator; nothing of it holds once it has failed. */
 typedef struct JsonText {
         char *text;
-        size_t n, size;
-        bool failed;
+        size_t n, size, n_values;
+        unsigned depth;     /* of what it is written into, at first */
+        bool failed, unfit; /* out of memory; for a line, as json_print_line() has it */
 } JsonText;
 void json_text_put(JsonText *t, const char *s); /* as it is */
 void json_text_value(JsonText *t, Json *v);

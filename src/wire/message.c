@@ -200,7 +200,7 @@ int message_notification(Json **ret, const char *method, Json *params)
 
 int message_next(char **ret, size_t *ret_n, Json *id, Json *value, uint64_t lost)
 {
-        JsonText t = { 0 };
+        JsonText t = { .depth = 2, .n_values = lost > 0 ? 5 : 4 };
         char number[24];
 
         json_text_put(&t, "{\"jsonrpc\":\"2.0\",\"method\":\"$/next\",\"params\":{\"id\":");
@@ -213,9 +213,9 @@ int message_next(char **ret, size_t *ret_n, Json *id, Json *value, uint64_t lost
                 json_text_put(&t, number);
         }
         json_text_put(&t, "}}");
-        if (t.failed) {
+        if (t.failed || t.unfit) {
                 free(t.text);
-                return -ENOMEM;
+                return t.unfit ? -EBADMSG : -ENOMEM;
         }
         *ret = t.text;
         *ret_n = t.n;

@@ -24,6 +24,7 @@ struct Stream {
         const StreamVtable *vtable;
         void *userdata;
         unsigned pins;
+        unsigned forks;                    /* forks_count of who made it */
         Quota *quota;                      /* weak; NULL: none */
         size_t charged_bytes, charged_fds; /* to it */
         Turns *turns;                      /* weak; NULL: the loop's */

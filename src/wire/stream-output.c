@@ -2,6 +2,7 @@
 #include <errno.h>
 #include <sys/uio.h>
 
+#include "base/forks.h"
 #include "base/io.h"
 #include "base/usec.h"
 #include "wire/stream-internal.h"
@@ -59,6 +60,9 @@ static ssize_t send_some(Stream *s, struct iovec *iov, size_t n_iov, const int *
         struct msghdr msg = { .msg_iov = iov, .msg_iovlen = n_iov };
         ssize_t k;
 
+        /* The connection is the parent's: a copy of what is queued must not get between its lines. */
+        if (s->forks != forks_count)
+                return -EPIPE;
         if (n_fds > 0) {
                 memset(&control, 0, sizeof(control));
                 msg.msg_control = &control;

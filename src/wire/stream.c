@@ -6,6 +6,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include "base/forks.h"
 #include "base/io.h"
 #include "base/usec.h"
 #include "wire/stream-internal.h"
@@ -399,6 +400,7 @@ int stream_new(sd_event *event, int fd, size_t max_line, const StreamVtable *vta
         }
         *s = (Stream){
                 .event = sd_event_ref(event),
+                .forks = forks_count,
                 .fd = fd,
                 .out_fd = fd,
                 .vtable = vtable,

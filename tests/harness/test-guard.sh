@@ -37,6 +37,7 @@ expect 99 'file .*/x$' sh -c 'touch $TMPDIR/x'
 expect 99 'directory .*/d$' sh -c 'mkdir $TMPDIR/d'
 expect 0 '' sh -c 'touch $STATE_DIRECTORY/log'
 expect 99 'sanitizer reported' sh -c 'echo ==1==ERROR >$TMPDIR/sanitizer.1'
+expect 0 '' sh -c 'echo "==2==Unable to get registers from thread 1." >$TMPDIR/sanitizer.1'
 if [ "$(id -u)" = 0 ]; then
         expect 99 'file /run/tractor/sock$' sh -c 'mkdir /run/tractor; touch /run/tractor/sock'
         expect 0 '' sh -c 'mkdir /run/tractor; touch /run/tractor/sock; rm /run/tractor/sock'

@@ -260,11 +260,10 @@ class Tractor:
 
     def logger(self):
         """The pid of the process that writes the actors' output."""
-        for pid in open(f"/proc/{self.status['pid']}/task/{self.status['pid']}/children").read().split():
-            with contextlib.suppress(OSError):
-                if open(f"/proc/{pid}/comm").read() == "tractor-logger\n":
-                    return int(pid)
-        return None
+        return child_called(self.status["pid"], "tractor-logger")
+
+    def spawner(self):
+        return child_called(self.process.pid, "tractor-spawner")
 
     def stop(self):
         """Ends it as its owner would, and proves that nothing is left."""
@@ -297,6 +296,14 @@ def memory_kib(pid, limit):
         limit *= 8
     rss = int(open(f"/proc/{pid}/statm").read().split()[1]) * os.sysconf("SC_PAGE_SIZE") // 1024
     assert rss < limit, f"{rss} KiB resident, at most {limit} were due"
+
+
+def child_called(parent, name):
+    for pid in open(f"/proc/{parent}/task/{parent}/children").read().split():
+        with contextlib.suppress(OSError):
+            if open(f"/proc/{pid}/comm").read() == f"{name}\n":
+                return int(pid)
+    return None
 
 
 def survivors(instance):

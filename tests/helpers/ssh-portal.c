@@ -2,7 +2,7 @@
 /* Both ends of a portal over the pipes of a program that carries bytes, an ssh: `serve` is the far end; the others start COMMAND and talk to whoever
  * is behind it. What they find is checked; all has to be over in a while.
  *
- * usage: ssh-portal serve | ssh-portal actor | ssh-portal talk|lose-carrier|lose-peer COMMAND… */
+ * usage: ssh-portal serve | ssh-portal actor | ssh-portal talk|attach|attach-lose-peer|lose-carrier|lose-peer COMMAND… */
 #include <errno.h>
 #include <fcntl.h>
 #include <json-c/json.h>
@@ -139,33 +139,65 @@ static int talk(Far *f)
 }
 
 /* With a dialog under way. */
-static int lose(Far *f, pid_t victim)
+static int lose(Far *f, pid_t victim, int r)
 {
         tractor_context *c = open_mirror(f);
         struct json_object *item = NULL;
 
         CHECK_EQ(kill(victim, SIGKILL), 0);
         CHECK_EQ(tractor_receive(c, &item), 0); /* why, is told at the close */
-        CHECK_EQ(tractor_context_close(&c, 0, NULL), -ECONNRESET);
-        CHECK_EQ(tractor_portal_call(f->portal, "echo", NULL, NULL), -ECONNRESET);
+        CHECK_EQ(tractor_context_close(&c, 0, NULL), r);
+        CHECK_EQ(tractor_portal_call(f->portal, "echo", NULL, NULL), r);
+        return 0;
+}
+
+static int get_far_pid(Far *f)
+{
+        struct json_object *pid = NULL;
+        int r;
+
+        CHECK_EQ(tractor_portal_call(f->portal, "get_pid", NULL, &pid), 0);
+        r = json_object_get_int(pid);
+        json_object_put(pid);
+        return r;
+}
+
+/* The far end is a supervisor, which hands us over to an actor. */
+static void attach(Far *f)
+{
+        struct json_object *args = json_object_new_object();
+
+        json_object_object_add(args, "path", json_object_new_string("/t/a"));
+        CHECK_EQ(tractor_portal_call(f->portal, "actor.attach", args, NULL), 0);
+}
+
+static int attach_and_talk(Far *f)
+{
+        attach(f);
+        return talk(f);
+}
+
+static int attach_and_lose_peer(Far *f)
+{
+        struct json_object *exit;
+
+        attach(f);
+        (void) lose(f, get_far_pid(f), -EOWNERDEAD);
+        exit = tractor_error_exit(tractor_last_error());
+        CHECK_STR(json_object_get_string(json_object_object_get(exit, "signal")), "SIGKILL");
+        CHECK_STR(tractor_error_actor(tractor_last_error()), "/t/a");
         return 0;
 }
 
 static int lose_carrier(Far *f)
 {
         f->killed = true;
-        return lose(f, f->carrier);
+        return lose(f, f->carrier, -ECONNRESET);
 }
 
 static int lose_peer(Far *f)
 {
-        struct json_object *pid = NULL;
-        int r = tractor_portal_call(f->portal, "get_pid", NULL, &pid);
-
-        CHECK_EQ(r, 0);
-        r = lose(f, json_object_get_int(pid));
-        json_object_put(pid);
-        return r;
+        return lose(f, get_far_pid(f), -ECONNRESET);
 }
 
 int main(int argc, char **argv)
@@ -173,7 +205,9 @@ int main(int argc, char **argv)
         static const struct {
                 const char *name;
                 int (*talk)(Far *f);
-        } modes[] = { { "talk", talk }, { "lose-carrier", lose_carrier }, { "lose-peer", lose_peer } };
+        } modes[] = { { "talk", talk }, { "attach", attach_and_talk },
+                { "attach-lose-peer", attach_and_lose_peer }, { "lose-carrier", lose_carrier },
+                { "lose-peer", lose_peer } };
         static const tractor_options options = { .size = sizeof(options), .methods = methods };
         Far f = { .command = argv + 2 };
 

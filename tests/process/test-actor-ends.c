@@ -82,6 +82,8 @@ static void says(void *text)
 
 static int on_start(void *text)
 {
+        /* Calls wait meanwhile: else the first one would be answered, and its actor cancelled, before this is over. */
+        CHECK_EQ(tractor_sleep(20 * TRACTOR_MSEC), 0);
         says((void *) "on_start");
         CHECK_EQ(tractor_at_exit(says, (void *) "at_exit, the first"), 0);
         CHECK_EQ(tractor_at_exit(says, (void *) "at_exit, the second"), 0);

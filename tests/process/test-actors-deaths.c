@@ -7,6 +7,8 @@
 
 #include "actors-rig.h"
 
+#define GUEST "--guest"
+
 static tractor_options options;
 
 static int ponders(tractor_context *ctx, struct json_object *args, struct json_object **ret_result)
@@ -268,8 +270,134 @@ static void a_killed_root_leaves_nothing(void)
         }
 }
 
+/* --- a supervisor that stands still --- */
+/* With an actor there, and after its nursery has ended. */
+static int stop_keeper(void *unused)
+{
+        TRACTOR_NURSERY(n);
+
+        CHECK_EQ(tractor_nursery_open(NULL, &n), 0);
+        CHECK_EQ(tractor_start_actor(n, "idle", NULL, NULL), 0);
+        CHECK_EQ(kill(rig_keeper(), SIGSTOP), 0);
+        tractor_nursery_cancel(n, NULL);
+        CHECK_EQ(tractor_nursery_close(&n, 0), 0);
+        CHECK_EQ(kill(rig_keeper(), SIGSTOP), 0);
+        return 0;
+}
+
+/* Its keeper has another one for it, in a while. */
+static int stop_supervisor(void *unused)
+{
+        TRACTOR_NURSERY(n);
+
+        CHECK_EQ(tractor_nursery_open(NULL, &n), 0);
+        CHECK_EQ(tractor_start_actor(n, "idle", NULL, NULL), 0);
+        CHECK_EQ(kill(rig_supervisor(), SIGSTOP), 0);
+        tractor_nursery_cancel(n, NULL);
+        CHECK_EQ(tractor_nursery_close(&n, 0), -ECONNRESET);
+        return 0;
+}
+
+static int stop_both(void *unused)
+{
+        TRACTOR_NURSERY(n);
+
+        CHECK_EQ(tractor_nursery_open(NULL, &n), 0);
+        CHECK_EQ(tractor_start_actor(n, "idle", NULL, NULL), 0);
+        CHECK_EQ(kill(rig_supervisor(), SIGSTOP), 0);
+        CHECK_EQ(kill(rig_keeper(), SIGSTOP), 0);
+        tractor_nursery_cancel(n, NULL);
+        CHECK_EQ(tractor_nursery_close(&n, 0), -ECONNRESET);
+        return 0;
+}
+
+static void a_stopped_supervisor_holds_no_end(void)
+{
+        rig_run(&options, stop_keeper, NULL);
+        rig_run(&options, stop_supervisor, NULL);
+        rig_run(&options, stop_both, NULL);
+}
+
+/* --- a root that is interrupted twice --- */
+/* An actor that takes its time, and a cleanup that does. */
+static int lingers(void *unused)
+{
+        static const char *const stubborn[] = { "sh", "-c", "trap '' TERM INT; while :; do sleep 100; done",
+                NULL };
+        tractor_actor_options slow = {
+                .size = sizeof(slow), .exec = stubborn, .grace_usec = 2 * RIG_PATIENCE_SEC * TRACTOR_SEC
+        };
+        tractor_scope *s;
+        TRACTOR_NURSERY(n);
+
+        CHECK_EQ(tractor_nursery_open(NULL, &n), 0);
+        CHECK_EQ(tractor_start_actor(n, "stubborn", &slow, NULL), 0);
+        s = tractor_shield(TRACTOR_FOREVER);
+        CHECK_EQ(raise(SIGINT), 0);
+        while (!tractor_cancel_reason())
+                CHECK_EQ(tractor_sleep(TRACTOR_MSEC), 0);
+        CHECK_EQ(raise(SIGINT), 0);
+        CHECK_EQ(tractor_sleep_forever(), -ECANCELED);
+        return tractor_nursery_close(&n, tractor_scope_close(s, -ECANCELED));
+}
+
+static void a_second_interrupt_waits_for_nobody(void)
+{
+        int status = rig_join(rig_fork(&options, lingers, NULL));
+
+        CHECK(WIFEXITED(status));
+        CHECK_EQ(WEXITSTATUS(status), EINTR);
+}
+
+static int where(tractor_context *ctx, struct json_object *args, struct json_object **ret_result)
+{
+        *ret_result = json_object_new_string(getenv("TRACTOR_SOCKET"));
+        return 0;
+}
+
+/* The same at a supervisor that is not the root's own, but ours: which goes on with others. */
+static int hosts(void *unused)
+{
+        struct json_object *socket = NULL, *tree = NULL, *all = NULL;
+        tractor_portal *p = NULL;
+        TRACTOR_NURSERY(n);
+        siginfo_t end;
+        pid_t pid;
+
+        CHECK_EQ(tractor_nursery_open(NULL, &n), 0);
+        CHECK_EQ(tractor_start_actor(n, "host", NULL, &p), 0);
+        CHECK_EQ(tractor_portal_call(p, "where", NULL, &socket), 0);
+        pid = fork();
+        CHECK(pid >= 0);
+        if (pid == 0) {
+                CHECK_EQ(setenv("TRACTOR_SOCKET", json_object_get_string(socket), 1), 0);
+                (void) execl("/proc/self/exe", "root", GUEST, NULL);
+                _exit(1);
+        }
+        CHECK_EQ(tractor_wait_child(pid, &end), 0);
+        CHECK_EQ(end.si_code, CLD_EXITED);
+        CHECK_EQ(end.si_status, 128 + SIGINT);
+        do {
+                json_object_put(tree);
+                CHECK_EQ(tractor_query("/", &tree), 0);
+                CHECK(json_object_object_get_ex(tree, "children", &all));
+                CHECK_EQ(tractor_sleep(TRACTOR_MSEC), 0);
+        } while (json_object_array_length(all) > 1);
+        json_object_put(tree);
+        json_object_put(socket);
+        CHECK_EQ(tractor_portal_call(p, "where", NULL, NULL), 0);
+        tractor_portal_unref(p);
+        tractor_nursery_cancel(n, NULL);
+        return tractor_nursery_close(&n, 0);
+}
+
+static void a_guest_that_is_interrupted_twice_leaves_nothing(void)
+{
+        rig_run(&options, hosts, NULL);
+}
+
 static const tractor_method methods[] = { { "ponders", ponders }, { "silent", silent }, { "dies", dies },
-        { "grow", grow }, { "holds", holds }, { "owns", owns }, { NULL } };
+        { "grow", grow }, { "holds", holds }, { "owns", owns }, { "where", where }, { NULL } };
 
 static tractor_options options = { .size = sizeof(options), .methods = methods, .flags = TRACTOR_EMBED };
 
@@ -281,10 +409,16 @@ int main(int argc, char **argv)
                 { "twenty_five_killed_are_told", twenty_five_killed_are_told },
                 { "a_third_ones_doing_is_told_to_both", a_third_ones_doing_is_told_to_both },
                 { "an_owners_end_is_that_of_all_below", an_owners_end_is_that_of_all_below },
+                { "a_second_interrupt_waits_for_nobody", a_second_interrupt_waits_for_nobody },
+                { "a_guest_that_is_interrupted_twice_leaves_nothing",
+                                a_guest_that_is_interrupted_twice_leaves_nothing },
+                { "a_stopped_supervisor_holds_no_end", a_stopped_supervisor_holds_no_end },
                 { "a_killed_root_leaves_nothing", a_killed_root_leaves_nothing } };
 
         if (getenv("TRACTOR_ENTRY"))
                 return rig_main(&options);
+        if (argc == 2 && streq(argv[1], GUEST))
+                return tractor_main(NULL, lingers, NULL);
         options.backend = getenv("BACKEND");
         return test_main(argc, argv, cases, ELEMENTSOF(cases));
 }

@@ -323,6 +323,7 @@ static int names(void *unused)
         CHECK_EQ(tractor_nursery_open(NULL, &n), 0);
         CHECK_EQ(tractor_find("phoenix", &path), 0);
         CHECK_EQ(tractor_register("phoenix"), -EOPNOTSUPP);
+        CHECK_EQ(tractor_connect("/nobody", &other), -ESRCH);
         CHECK_EQ(tractor_start_actor(n, "first", NULL, &p), 0);
         CHECK_EQ(tractor_portal_call(p, "take_name", NULL, NULL), 0);
         CHECK_EQ(tractor_find("phoenix", &path), 1);

@@ -3,6 +3,7 @@
 """tractorctl as its manual tells it: every verb there is, exit codes, what a pipe and a JSON reader get, what an error
 looks like, and how `run` begins and ends. Written from the documents alone."""
 
+import glob
 import json
 import os
 import re
@@ -15,7 +16,7 @@ import time
 sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", "harness"))
 from ctl import CTL, Run, bad, columns, ctl, running  # noqa: E402
 from proxy import overheard  # noqa: E402
-from tractor import BAD_ACTOR, LIMIT, await_change, gone, kill, main, read_text, sleeper, survivors  # noqa: E402
+from tractor import BAD_ACTOR, BUILD, LIMIT, await_change, gone, kill, main, read_text, sleeper, survivors  # noqa: E402
 
 # What differs from the documents, by test: printed, and not run.
 KNOWN = {}
@@ -176,7 +177,10 @@ def service_variables_pass_through_run(backend):
     """`run` passes its environment on unchanged, what a service manager gave it included: it is no service of its."""
     with tempfile.TemporaryDirectory(prefix="tractor-test-") as folder:
         out = os.path.join(folder, "env")
-        env = {"INVOCATION_ID": "1234", "STATE_DIRECTORY": folder, "JOURNAL_STREAM": "1:2"}
+        for program in glob.glob(f"{BUILD}/src/*/tractor*"):
+            if os.access(program, os.X_OK) and not os.path.isdir(program):
+                os.symlink(program, os.path.join(folder, os.path.basename(program)))
+        env = {"INVOCATION_ID": "1234", "STATE_DIRECTORY": folder, "JOURNAL_STREAM": "1:2", "TRACTOR_LIBEXECDIR": folder}
         Run({"children": [{"name": "x", "exec": ["env"], "stdout": f"file:{out}", "ready": "exited",
                            "restart": "transient"}]}, backend, env=env, ready=False).end(0)
         with open(out) as f:

@@ -12,6 +12,7 @@
 #include <unistd.h>
 
 #include "base/io.h"
+#include "base/usec.h"
 #include "embed/daemon.h"
 #include "embed/locate.h"
 #include "test.h"
@@ -131,6 +132,31 @@ static void dies_before_it_answers(void)
         CHECK_EQ(access(path, F_OK), -1);
 }
 
+/* Not one of ours at all, and it hears nothing of its owner's. */
+static void one_that_does_not_end_is_killed(void)
+{
+        static const char dir[] = "not-ours", program[] = "not-ours/tractord",
+                          text[] = "#!/bin/sh\nexec sleep 1000\n";
+        _cleanup_free_ char *path = published(), *here = getcwd(NULL, 0),
+                            *there = xasprintf("%s/%s", here, dir);
+        uint64_t begin = now_usec(CLOCK_MONOTONIC);
+        Daemon *d = NULL;
+        int fd;
+
+        CHECK_EQ(mkdir(dir, 0700), 0);
+        fd = open(program, O_WRONLY | O_CREAT | O_CLOEXEC, 0700);
+        CHECK(fd >= 0);
+        say(fd, text);
+        (void) close(fd);
+        CHECK_EQ(setenv("TRACTOR_LIBEXECDIR", there, 1), 0);
+        d = start(path, NULL, NULL);
+        CHECK_EQ(unsetenv("TRACTOR_LIBEXECDIR"), 0);
+        CHECK_EQ(daemon_end(d), -ETIMEDOUT);
+        CHECK(now_usec(CLOCK_MONOTONIC) - begin >= DAEMON_END_LIMIT_USEC);
+        CHECK_EQ(unlink(program), 0);
+        CHECK_EQ(rmdir(dir), 0);
+}
+
 /* The owner can't clean up: what it started does. */
 static void owner_is_killed(void)
 {
@@ -204,6 +230,11 @@ static void test_dies_before_it_answers(void)
         with_event(dies_before_it_answers);
 }
 
+static void test_one_that_does_not_end_is_killed(void)
+{
+        with_event(one_that_does_not_end_is_killed);
+}
+
 static void test_owner_is_killed(void)
 {
         with_event(owner_is_killed);
@@ -216,4 +247,5 @@ static void test_refusals(void)
 
 TEST_MAIN({ "connects_at_once", test_connects_at_once }, { "end_is_told", test_end_is_told },
                 { "dies_before_it_answers", test_dies_before_it_answers },
+                { "one_that_does_not_end_is_killed", test_one_that_does_not_end_is_killed },
                 { "owner_is_killed", test_owner_is_killed }, { "refusals", test_refusals });

@@ -207,6 +207,8 @@ def no_descriptors_for_connections(backend):
             refused = answer if "error" in answer else None
         assert refused and refused["error"]["code"] == -32011, refused
         assert "descriptor" in refused["error"]["message"], refused
+        told = subprocess.run([harness.program("tractorctl"), "--socket", t.path, "tree"], capture_output=True, text=True)
+        assert told.returncode == 5 and "out of descriptors" in told.stderr, told
         prompt(t, 10)
         # What runs is restarted and stopped, or told to be out of descriptors: nothing else.
         try:
@@ -383,6 +385,7 @@ def cannot_exec_never_spins(backend):
             starts.append(e["time_us"])
         gaps = [(b - a) // 1000 for a, b in zip(starts, starts[1:])]
         assert gaps[7] >= 395 and gaps[8] >= 395, gaps
+        assert all(gap >= 95 for gap in gaps[1:]), gaps  # whatever the backoff
         idle([t.status["pid"], t.status["keeper_pid"]])
         c = t.connect()
         assert c.call("tree.get", path="/t/x")["state"] in ("backoff", "starting")
@@ -455,18 +458,33 @@ def keeper_killed(backend):
         left_by(t, [], *pids)
 
 
+def kill_at_once(t, doomed):
+    for signo in signal.SIGSTOP, signal.SIGKILL:
+        for pid in doomed:
+            kill(pid, signo)
+    t.process.wait()
+
+
 def both_killed(backend):
-    """Nobody is left to look: PDEATHSIG ends main processes, what it does not reach stays. The next start of the same
-    instance finds it where there are cgroups to find it by; what a service finds without: test-sweep.py."""
+    """The spawner sees to what PDEATHSIG does not reach, and is gone then."""
+    with tempfile.TemporaryDirectory() as d:
+        t = harness.Tractor(backend)
+        t.load(children=awkward(d))
+        pids = [t.spawner(), int(open(f"{d}/daemon").read()), *processes_of(t.status["instance"])]
+        assert len(pids) >= 9, pids
+        kill_at_once(t, [t.process.pid, t.status["pid"]])
+        left_by(t, [], *pids)
+
+
+def all_three_killed(backend):
+    """Nobody is left to look. The next start of the same instance finds what stays where there are cgroups to find it by; what a
+    service finds without: test-sweep.py."""
     with tempfile.TemporaryDirectory() as d:
         t = harness.Tractor(backend, args=["--instance=faults1"])
         t.load(children=awkward(d))
         main_pids = [t.pid("/t/a"), t.pid("/t/b"), t.pid("/t/c")]
         daemon = int(open(f"{d}/daemon").read())
-        kill(t.status["pid"], signal.SIGSTOP)
-        t.process.kill()
-        t.process.wait()
-        kill(t.status["pid"])
+        kill_at_once(t, [t.process.pid, t.status["pid"], t.spawner()])
         try:
             for pid in main_pids:
                 assert gone(pid), pid
@@ -485,4 +503,5 @@ def both_killed(backend):
 if __name__ == "__main__":
     main([nobody_drains, user_database_hangs, journal_missing, journal_deaf,
           no_descriptors_for_connections, no_descriptors_for_actors, nothing_left_at_all, keeper_without_descriptors,
-          no_processes, cannot_exec_never_spins, supervisor_stopped, actor_stopped, keeper_killed, both_killed])
+          no_processes, cannot_exec_never_spins, supervisor_stopped, actor_stopped, keeper_killed, both_killed,
+          all_three_killed])

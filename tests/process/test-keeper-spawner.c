@@ -76,14 +76,18 @@ static void test_killed_between(void)
         Rig r = { 0 };
         uint64_t key = 0;
         pid_t spawner, next;
+        int fd;
 
         rig_up(&r, service);
         spawner = find_spawner(&r);
         for (int i = 0; i < 10; i++) {
                 rig_spawn_sh(&r, ++key, 0, "exit 0");
                 expect_run(&r, key);
+                fd = (int) syscall(SYS_pidfd_open, spawner, 0);
+                CHECK(fd >= 0);
                 CHECK(kill(spawner, SIGKILL) >= 0);
-                wait_state(spawner, 'Z'); /* till then, a request may still reach it */
+                wait_readable(fd); /* till then, a request may still reach it */
+                fd = safe_close(fd);
                 rig_spawn_sh(&r, ++key, 0, "exit 0");
                 expect_run(&r, key);
                 wait_state(spawner, 0); /* it is reaped like an orphan */

@@ -164,16 +164,37 @@ static void test_keeper_killed(void)
         rig_expect_nothing_left(&r);
 }
 
-/* An adopted orphan is reaped, also when the zombie of a child hides it from waitid(P_ALL) for a while. */
+static void read_line(int fd, char *text, size_t size)
+{
+        ssize_t n = read(fd, text, size - 1);
+
+        CHECK(n > 0);
+        text[n] = 0;
+}
+
+/* While the keeper is stopped, so that it has one signal of the two, which names the first. */
+static void kill_both(pid_t keeper, const pid_t orphans[2])
+{
+        CHECK(kill(keeper, SIGSTOP) >= 0);
+        while (process_state(keeper) != 'T')
+                ;
+        for (int i = 0; i < 2; i++) {
+                CHECK(kill(orphans[i], SIGKILL) >= 0);
+                while (process_state(orphans[i]) != 'Z')
+                        ;
+        }
+        CHECK(kill(keeper, SIGCONT) >= 0);
+}
+
+/* Adopted orphans are reaped: whom SIGCHLD names at once, though the zombie of a child hides him from waitid(P_ALL), and
+ * whose signal merged into that when nothing hides him any more. */
 static void test_orphans(void)
 {
         Rig r = { 0 };
         int out[2];
         SpawnSpec *spec;
-        _cleanup_close_ int orphan_fd = -EBADF;
         char text[32];
-        pid_t orphan, zombie;
-        ssize_t n;
+        pid_t orphans[2], zombie;
 
         rig_up(&r, service);
         for (int hidden = 0; hidden < 2; hidden++) {
@@ -187,7 +208,7 @@ static void test_orphans(void)
                         rig_expect_setup(&r, key, SPAWN_STEP_EXEC, 0);
                         rig_expect_exited(&r, key, CLD_EXITED, 0);
                 }
-                spec = rig_sh("sleep 1000 & echo $!");
+                spec = rig_sh("sleep 1000 & a=$!; sleep 1000 & echo $a $!");
                 spec->stdio[1] = (StdioSpec){ .kind = STDIO_FD, .fd_index = 0 };
                 rig_spawn(&r, key + 1, 0, spec, &out[1], 1);
                 rig_expect_spawned(&r, key + 1, NULL);
@@ -195,24 +216,19 @@ static void test_orphans(void)
                 rig_expect_exited(&r, key + 1, CLD_EXITED, 0);
                 rig_simple(&r, KEEPER_REAP, key + 1);
                 rig_barrier(&r);
-                n = read(out[0], text, sizeof(text) - 1);
-                CHECK(n > 0);
-                text[n] = 0;
-                orphan = (pid_t) atoi(text);
-                orphan_fd = (int) syscall(SYS_pidfd_open, orphan, 0);
-                CHECK(orphan_fd >= 0);
-                CHECK(kill(orphan, SIGKILL) >= 0);
-                wait_readable(orphan_fd);
-                if (hidden) {
+                read_line(out[0], text, sizeof(text));
+                CHECK_EQ(sscanf(text, "%d %d", &orphans[0], &orphans[1]), 2);
+                kill_both(r.keeper, orphans);
+                /* Nothing tells of a reap; bounded by the test's own time-out. */
+                while (process_state(orphans[0]))
                         rig_barrier(&r);
-                        CHECK_EQ(process_state(orphan), 'Z');
+                if (hidden) {
+                        CHECK_EQ(process_state(orphans[1]), 'Z');
                         CHECK_EQ(process_state(zombie), 'Z');
                         rig_simple(&r, KEEPER_REAP, key);
                 }
-                /* Nothing tells of a reap; bounded by the test's own time-out. */
-                while (process_state(orphan))
+                while (process_state(orphans[1]))
                         rig_barrier(&r);
-                orphan_fd = safe_close(orphan_fd);
                 close_many(out, 2);
         }
         rig_down(&r);

@@ -434,8 +434,33 @@ def on_a_terminal(backend):
         os.close(tty)
 
 
+def lines_on_a_terminal(backend):
+    """Where nothing can move, or JSON is wanted: lines, as in a pipe, and each as soon as it is due."""
+    with tempfile.TemporaryDirectory(prefix="tractor-test-") as folder:
+        file = os.path.join(folder, "t.json")
+        with open(file, "w") as f:
+            json.dump({"tractor": 1, "name": "t", "children": [sleeper("a")]}, f)
+        for term, mode, due in (("dumb", "off", b"/t state starting -> ready"),
+                                ("xterm", "short", b'"path":"/t","event":"state","from":"starting","to":"ready"')):
+            pid, tty = pty.fork()
+            if pid == 0:
+                os.environ.update(TERM=term, STATE_DIRECTORY=os.path.join(folder, "state"))
+                os.execv(CTL, [CTL, f"--json={mode}", "run", file, f"--backend={backend}"])
+            screen = b""
+            while due not in screen or not screen.endswith(b"\n"):
+                assert select.select([tty], [], [], LIMIT)[0], screen
+                screen += os.read(tty, 4096)
+            assert b"\033" not in screen, screen
+            os.write(tty, b"\003")
+            with contextlib.suppress(OSError):
+                while os.read(tty, 4096):
+                    pass
+            assert os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) == 0
+            os.close(tty)
+
+
 if __name__ == "__main__":
     main([run_and_stop, killed_member_comes_back, verbs_wait, spawn, freeze_and_limits, load_unload, events_follow,
           ends_by_itself, gives_up, wrong_files, validate, environment_is_unchanged, killed_front_leaves_nothing,
           second_signal_hurries, stopped_while_loading, killed_supervisor_or_keeper, several, socket_in_the_way,
-          exit_codes, on_a_terminal])
+          exit_codes, on_a_terminal, lines_on_a_terminal])

@@ -28,6 +28,16 @@ def a_program_is_talked_to(backend):
         portal(ssh, "talk", *SERVE)
 
 
+def an_actor_is_attached_to(backend):
+    with over_ssh({"children": [ACTOR]}, backend) as (_, ssh):
+        portal(ssh, "attach", "tractorctl", "bridge")
+
+
+def an_attached_actor_that_is_killed_is_told(backend):
+    with over_ssh({"children": [ACTOR]}, backend) as (_, ssh):
+        portal(ssh, "attach-lose-peer", "tractorctl", "bridge")
+
+
 def a_killed_ssh_is_told(backend):
     with over_ssh({"children": [ACTOR]}, backend) as (_, ssh):
         portal(ssh, "lose-carrier", *SERVE)
@@ -39,4 +49,5 @@ def a_killed_program_is_told(backend):
 
 
 if __name__ == "__main__":
-    main([a_program_is_talked_to, a_killed_ssh_is_told, a_killed_program_is_told])
+    main([a_program_is_talked_to, an_actor_is_attached_to, an_attached_actor_that_is_killed_is_told, a_killed_ssh_is_told,
+          a_killed_program_is_told])

@@ -108,6 +108,20 @@ def cannot_exec(backend):
         expect_error(-32004, t.get, "/t")
 
 
+def spawn_that_cannot_exec(backend):
+    """Who asked hears of it, and nobody else: also with an intensity of 0, and where one goes for all."""
+    with tractor(backend) as t:
+        for strategy in ("one_for_one", "one_for_all", "rest_for_one", "one_cancels_all"):
+            t.load(strategy, strategy=strategy, intensity={"max_restarts": 0}, children=[sleeper("a")])
+            before = t.pid(f"/{strategy}/a")
+            error = expect_error(-32012, t.call, "actor.spawn", parent=f"/{strategy}", name="b", exec=["/nonexistent"])
+            assert error.data["step"] == "exec", error.data
+            node = t.get(f"/{strategy}")
+            assert node["state"] == "ready" and node["restarts"] == 0, node
+            assert [c["path"] for c in node["children"]] == [f"/{strategy}/a"], node
+            assert t.pid(f"/{strategy}/a") == before
+
+
 def isolate(backend):
     with tractor(backend) as t:
         events = t.events()
@@ -313,6 +327,6 @@ def significant(backend):
 
 
 if __name__ == "__main__":
-    main([one_for_one, one_for_all, rest_for_one, restart_types, cannot_exec, isolate, why_given_up, one_cancels_all,
+    main([one_for_one, one_for_all, rest_for_one, restart_types, cannot_exec, spawn_that_cannot_exec, isolate, why_given_up, one_cancels_all,
           double_fork, main_gone_rest_populated, background_is_hinted_at, ignores_term, depends, stop_order, failed_dependency, escalate_two_levels,
           start_timeout, watchdog, owner_killed, significant])

@@ -1,6 +1,6 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: Apache-2.0
-"""Without cgroups: what keeper and supervisor left when they were killed at once is ended by the next start of the same
+"""Without cgroups: what keeper, supervisor and spawner left when they were killed at once is ended by the next start of the same
 service, and nothing else is, however much it looks like it."""
 
 import contextlib
@@ -60,10 +60,11 @@ def strays_end(backend):
             {"name": "daemon", "exec": [BAD_ACTOR, f"double-fork={d}/daemon", "notify-ready", "hang"], "ready": "notify"},
             {"name": "nest", "exec": ["setsid", "-w", "sh", "-c", script],
              "ready": {"command": ["sh", "-c", f"test $(wc -l < {d}/started) = 2"], "interval_ms": 20}}])
-        kill(t.status["pid"], signal.SIGSTOP)
-        t.process.kill()
+        doomed = [t.process.pid, t.status["pid"], t.spawner()]
+        for signo in signal.SIGSTOP, signal.SIGKILL:
+            for pid in doomed:
+                kill(pid, signo)
         t.process.wait()
-        kill(t.status["pid"])
         strays = [int(open(f"{d}/daemon").read()), *(int(line.split()[1]) for line in open(f"{d}/started"))]
         for pid in strays:
             os.kill(pid, 0)
@@ -83,15 +84,14 @@ def nobody_else_does(backend):
         actor = alive.pid("/t/a")
         without_actor = decoy(stack, env={"TRACTOR_INSTANCE": INSTANCE})
         others = decoy(stack, env={**MARKS, "TRACTOR_INSTANCE": f"{INSTANCE}x"})
-        spared = [without_actor, others]
+        spared, meant = [without_actor, others], [decoy(stack)]
         if os.geteuid() == 0:
-            spared.append(decoy(stack, user=65534))
+            meant.append(decoy(stack, user=65534))
             marks = [f"{name}={value}" for name, value in MARKS.items()]
             spared.append(decoy(stack, "unshare", "--pid", "--fork", "--kill-child", "env", *marks, env={}))
-        meant = decoy(stack)
         # Whoever starts it came by way of a stray: a login that was somebody's actor.
         with service(prefix=["sh", "-c", '"$0" "$@"; exit $?'], env=MARKS):
-            assert meant.wait(LIMIT) == -signal.SIGKILL
+            assert [p.wait(LIMIT) for p in meant] == [-signal.SIGKILL] * len(meant)
             assert [p.args for p in spared if p.poll() is not None] == []
             assert alive.pid("/t/a") == actor
 

@@ -205,10 +205,16 @@ def bus_hangs(backend):
             prompt(t)
         finally:
             run("systemctl", "kill", "-s", "CONT", "dbus.service")
-        assert connection.answer(ident)["pid"] > 0
+        thawed = time.monotonic()
+        pid = connection.answer(ident)["pid"]
         assert t.get("/t/c")["generation"] == 1
         agree(t)
         assert t.pid("/t/a") != a
+        events = t.events("/t/c")
+        kill(pid)
+        exited = events.wait(lambda e: e["event"] == "exited")
+        lived = 1000 * (time.monotonic() - thawed)
+        assert exited["exit"]["runtime_ms"] < lived + 1000, (exited, lived)  # and not the two seconds it waited before
         works_again(t)
 
 

@@ -49,6 +49,7 @@ static NodeSpec draw_actor(void)
                 .grace_usec = draw(4) * 500000,
                 .watchdog_usec = chance(20) ? USEC_PER_SEC : 0,
                 .stop_is_term = chance(30),
+                .on_trial = chance(15),
                 .significant = chance(30) };
 }
 
@@ -116,6 +117,7 @@ static void make_flat(void)
                 n = add_node(t, a, targets);
                 *c = (OracleChild){ .type = a.restart,
                         .job = a.ready_exited,
+                        .trial = a.on_trial,
                         .significant = a.significant,
                         .cap = s.on_give_up == GIVE_UP_ISOLATE ? s.intensity.max_restarts : 0,
                         .backoff = a.backoff };

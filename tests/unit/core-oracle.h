@@ -17,8 +17,8 @@ typedef struct OracleChild {
         Change change;            /* to come with the next EVENT_CHANGE */
         struct OracleChild *next; /* weak: what it becomes once nothing of it is left */
         RestartType type;
-        bool job, significant; /* job: ready means ended with 0 */
-        unsigned depends;      /* bit a sibling */
+        bool job, significant, trial; /* job: ready means ended with 0 */
+        unsigned depends;             /* bit a sibling */
         Backoff backoff;
 
         NodeState state;
@@ -87,6 +87,11 @@ static bool o_open(const Oracle *o)
         return (o->state == NODE_STARTING || o->state == NODE_READY) && !o->stop && !o->closing;
 }
 
+static bool o_never_ran(const OracleChild *c)
+{
+        return c->trial && c->generation == 1 && c->cause == CAUSE_SPAWN;
+}
+
 static void o_stop_child(Oracle *o, OracleChild *c, bool again)
 {
         if (o_over(c))
@@ -138,9 +143,9 @@ static void o_final(Oracle *o, OracleChild *c, bool failure)
 
         c->state = failure ? NODE_FAILED : NODE_DEAD;
         o->someone_over = true;
-        if (failure && o->strategy == STRATEGY_ONE_CANCELS_ALL)
+        if (failure && o->strategy == STRATEGY_ONE_CANCELS_ALL && !o_never_ran(c))
                 o_close(o, true);
-        if (!c->significant || c->off || o->shutdown == AUTO_SHUTDOWN_NEVER)
+        if (!c->significant || c->off || o_never_ran(c) || o->shutdown == AUTO_SHUTDOWN_NEVER)
                 return;
         for (int i = 0; i < o->n; i++)
                 others |= o->child[i].significant && o_active(&o->child[i]);
@@ -163,15 +168,15 @@ static bool o_admits(const Oracle *o, uint64_t *times, unsigned *n)
 
 static uint64_t o_delay(const Oracle *o, OracleChild *c)
 {
-        double d = (double) c->backoff.initial_usec;
+        double max = (double) c->backoff.max_usec, d = MIN((double) c->backoff.initial_usec, max);
 
         if (o->now - c->born >= c->backoff.reset_after_usec)
                 c->row = 0;
         if (++c->row == 1)
                 return 0;
         for (unsigned i = 2; i < c->row; i++)
-                d = d * c->backoff.factor;
-        return d > (double) c->backoff.max_usec ? c->backoff.max_usec : (uint64_t) d;
+                d = MIN(d * c->backoff.factor, max);
+        return (uint64_t) (c->cause == CAUSE_SPAWN ? MAX(d, 1e5) : d);
 }
 
 static void o_regroup(Oracle *o, int culprit)
@@ -239,6 +244,7 @@ static void o_become(OracleChild *c)
         c->type = next->type;
         c->job = next->job;
         c->significant = next->significant;
+        c->trial = next->trial;
         c->depends = next->depends;
         c->backoff = next->backoff;
         c->next = NULL;
@@ -262,7 +268,7 @@ static void o_gone(Oracle *o, int i)
         }
         c->off = c->cause == CAUSE_STOP;
         wants = c->type == RESTART_PERMANENT || (c->type == RESTART_TRANSIENT && c->bad);
-        if (o_nursery(o) || c->off || !wants || (c->job && !c->bad))
+        if (o_nursery(o) || c->off || o_never_ran(c) || !wants || (c->job && !c->bad))
                 return o_final(o, c, c->bad);
         if (o_admits(o, one ? c->times : o->times, one ? &c->n_times : &o->n_times))
                 return o_restart(o, i);
@@ -384,7 +390,7 @@ static bool o_try_supervisor(Oracle *o)
         for (int i = 0; i < o->n; i++) {
                 active += o_active(&o->child[i]);
                 pending += o_active(&o->child[i]) && (o->child[i].state != NODE_READY || o->child[i].stop);
-                failed += o->child[i].state == NODE_FAILED;
+                failed += o->child[i].state == NODE_FAILED && !o_never_ran(&o->child[i]);
         }
         if ((o->stop || o->closing) && active == 0) {
                 o->state = !o->stop && o->closing_bad ? NODE_FAILED : NODE_DEAD;

@@ -249,9 +249,39 @@ static void frozen_with_its_owner(void)
         finish();
 }
 
-TEST_MAIN({ "who-may-be-below", who_may_be_below }, { "stays-without-children", stays_without_children },
-                { "fails-alone", fails_alone }, { "does-not-restart", does_not_restart },
-                { "nothing-left-to-hurry", nothing_left_to_hurry }, { "owner-dies", owner_dies },
-                { "owner-leaves-more", owner_leaves_more }, { "stopped-from-above", stopped_from_above },
-                { "group-and-removal", group_and_removal }, { "dies-before-its-turn", dies_before_its_turn },
+/* A command that can't be run is its asker's mistake: whoever lives there goes on, nothing is counted. */
+static void on_trial(void)
+{
+        for (Strategy strategy = 0; strategy < _STRATEGY_MAX; strategy++) {
+                NodeSpec s = supervisor(strategy), a = actor(RESTART_PERMANENT);
+
+                s.intensity.max_restarts = 0;
+                begin();
+                add("/", "t", s);
+                add("/t", "other", actor(RESTART_PERMANENT));
+                start("/t");
+                ready("/t/other");
+                a.on_trial = true;
+                add("/t", "a", a);
+                start("/t/a");
+                forget();
+                ended("/t/a", CAUSE_SPAWN, 0, false);
+                CHECK_NOTES("");
+                CHECK_STATE("/t/a", "failed");
+                CHECK_STATE("/t/other", "ready");
+                CHECK_STATE("/t", "ready");
+
+                start("/t/a"); /* once it was heard of it is a child like all others */
+                ended("/t/a", CAUSE_SPAWN, 0, false);
+                CHECK_STATE("/t", strategy == STRATEGY_ONE_CANCELS_ONE ? "ready" : "stopping");
+                finish();
+        }
+}
+
+TEST_MAIN({ "on-trial", on_trial }, { "who-may-be-below", who_may_be_below },
+                { "stays-without-children", stays_without_children }, { "fails-alone", fails_alone },
+                { "does-not-restart", does_not_restart }, { "nothing-left-to-hurry", nothing_left_to_hurry },
+                { "owner-dies", owner_dies }, { "owner-leaves-more", owner_leaves_more },
+                { "stopped-from-above", stopped_from_above }, { "group-and-removal", group_and_removal },
+                { "dies-before-its-turn", dies_before_its_turn },
                 { "frozen-with-its-owner", frozen_with_its_owner });

@@ -4,6 +4,7 @@
 
 #include "test.h"
 #include "wire/json.h"
+#include "wire/scan.h"
 
 #define T(text) text, sizeof(text) - 1
 
@@ -260,8 +261,56 @@ static void pretty(void)
         CHECK(json_equal(v, again));
 }
 
+/* json-c's own, whose headers clash with ours: it takes any bytes. */
+Json *json_object_new_string_len(const char *s, int n);
+
+static Json *nested(unsigned depth)
+{
+        Json *v = NULL;
+
+        while (depth-- > 0) {
+                Json *outer = NULL;
+
+                CHECK_EQ(json_pack(&outer, "[o?]", v), 0);
+                v = outer;
+        }
+        return v;
+}
+
+static Json *wide(unsigned n_values)
+{
+        Json *v = NULL;
+
+        CHECK_EQ(json_pack(&v, "[]"), 0);
+        while (--n_values > 0)
+                CHECK_EQ(json_append(v, NULL), 0);
+        return v;
+}
+
+/* A line is printed just if it could be read again. */
+static void lines(void)
+{
+        Json *fit[] = { nested(64), wide(65536), json_new_string("\xc3\xa4", 2) },
+             *unfit[] = { nested(65), wide(65537), json_object_new_string_len("a\xc3", 2) };
+
+        for (size_t i = 0; i < 3; i++) {
+                JsonError e;
+                size_t n;
+                const char *text = json_print_line(fit[i], &n);
+
+                CHECK(text && scan_json(text, n, NULL, &e) == 0);
+                errno = 0;
+                CHECK(!json_print_line(unfit[i], &n));
+                CHECK_EQ(errno, EBADMSG);
+                text = json_print(unfit[i], &n);
+                CHECK(text && scan_json(text, n, NULL, &e) == -EBADMSG);
+                json_unref(fit[i]);
+                json_unref(unfit[i]);
+        }
+}
+
 TEST_MAIN({ "round_trips", round_trips }, { "escapes", escapes }, { "long_keys", long_keys },
                 { "numbers", numbers }, { "duplicate_keys", duplicate_keys }, { "hostile", hostile },
                 { "accessors", accessors }, { "iterates_in_order", iterates_in_order }, { "packs", packs },
                 { "replaces", replaces }, { "repairs_strings", repairs_strings }, { "positions", positions },
-                { "equality", equality }, { "pretty", pretty });
+                { "equality", equality }, { "pretty", pretty }, { "lines", lines });

@@ -4,6 +4,7 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
+#include "base/io.h"
 #include "dialog/session.h"
 #include "failing-malloc.h"
 #include "test.h"
@@ -139,10 +140,26 @@ static bool fail_at(long n)
         return failed;
 }
 
+/* What is made with the first session is. */
+static void keep(void)
+{
+        sd_event *event = NULL;
+        Session *s = NULL;
+        int pair[2];
+
+        CHECK(sd_event_new(&event) >= 0);
+        CHECK(socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, pair) >= 0);
+        CHECK_EQ(session_new(event, pair[0], &(SessionOptions){ 0 }, &vtable, NULL, &s), 0);
+        session_free(s);
+        close(pair[1]);
+        sd_event_unref(event);
+}
+
 static void every_allocation(void)
 {
         long n = 1;
 
+        keep();
         (void) fail_at(LONG_MAX); /* what libraries keep for good they take now */
         while (fail_at(n))
                 n++;
@@ -324,6 +341,7 @@ static void every_allocation_of_items(void)
 {
         long n = 1;
 
+        keep();
         (void) fail_items_at(LONG_MAX);
         while (fail_items_at(n))
                 n++;
@@ -331,5 +349,50 @@ static void every_allocation_of_items(void)
         CHECK(n > 500);
 }
 
+static int told_code;
+
+static void on_told(Json *result, Json *error, int *fds, size_t n_fds, void *userdata)
+{
+        CHECK(!result && error);
+        told_code = (int) json_get_integer(error, "code", 0);
+        ((Run *) userdata)->replies++;
+}
+
+/* A loss, a death, a cancel that nobody heard: never a result that is null. */
+static void an_end_is_told_without_memory(void)
+{
+        static const ReplyVtable told = { .on_reply = on_told };
+
+        for (int how = 0; how < 3; how++) {
+                Run run = { 0 };
+                int pair[2];
+                int64_t id;
+
+                CHECK(sd_event_new(&run.event) >= 0);
+                CHECK(socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, pair) >= 0);
+                CHECK_EQ(session_new(run.event, pair[0], &(SessionOptions){ .connector = true }, &vtable,
+                                         &run, &run.client),
+                                0);
+                id = session_call(run.client, "hold", NULL, NULL, &told, &run);
+                CHECK(id > 0);
+                turn(&run);
+                if (how == 1)
+                        CHECK_EQ(session_cancel(run.client, id, NULL), 0);
+                if (how == 0)
+                        close(TAKE_FD(pair[1]));
+                none = true;
+                if (how == 2)
+                        session_peer_exited(run.client, NULL);
+                while (run.replies == 0)
+                        (void) sd_event_run(run.event, UINT64_MAX);
+                none = false;
+                CHECK_EQ(told_code, -32603);
+                session_free(run.client);
+                safe_close(pair[1]);
+                sd_event_unref(run.event);
+        }
+}
+
 TEST_MAIN({ "every_allocation", every_allocation },
-                { "every_allocation_of_items", every_allocation_of_items }, { "parsing", parsing });
+                { "every_allocation_of_items", every_allocation_of_items },
+                { "an_end_is_told_without_memory", an_end_is_told_without_memory }, { "parsing", parsing });

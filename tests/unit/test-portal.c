@@ -229,6 +229,35 @@ static void what_is_too_long_is_refused(void)
         run(too_long);
 }
 
+/* json-c's own, whose headers clash with ours: it takes any bytes. */
+Json *json_object_new_string_len(const char *s, int n);
+
+static int binary(tractor_context *c, Json *args, Json **ret)
+{
+        *ret = json_object_new_string_len("\xff", 1);
+        return 0;
+}
+
+static const tractor_method odd_methods[] = { { .name = "binary", .handler = binary }, { .name = NULL } };
+
+static int sends_binary(tractor_portal *p, Nursery *unused)
+{
+        Json *args = list(1);
+
+        CHECK_EQ(tractor_portal_call(p, "binary", NULL, NULL), -ENOTRECOVERABLE);
+        CHECK_EQ(json_append(args, json_object_new_string_len("\xff", 1)), 0);
+        CHECK_EQ(tractor_portal_call(p, "binary", json_ref(args), NULL), -EINVAL);
+        CHECK(strstr(tractor_error_message(tractor_last_error()), "UTF-8"));
+        CHECK_EQ(tractor_portal_tell(p, "binary", args), -EINVAL);
+        return 0;
+}
+
+/* Sent all the same, nobody would ever answer it. */
+static void what_is_no_json_is_refused(void)
+{
+        run_beside(odd_methods, sends_binary);
+}
+
 static int lists_methods(tractor_portal *p, Nursery *n)
 {
         _cleanup_json_ Json *names = NULL;
@@ -279,6 +308,7 @@ static void a_cancelled_task_asks_nothing(void)
 TEST_MAIN({ "tells_wait_for_credit", tells_wait_for_credit },
                 { "many_tasks_share_a_portal", many_tasks_share_a_portal },
                 { "what_is_too_long_is_refused", what_is_too_long_is_refused },
+                { "what_is_no_json_is_refused", what_is_no_json_is_refused },
                 { "methods_are_listed", methods_are_listed },
                 { "a_cancelled_task_asks_nothing", a_cancelled_task_asks_nothing },
                 { "a_call_is_answered", a_call_is_answered },

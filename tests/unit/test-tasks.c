@@ -472,6 +472,33 @@ static void a_nursery_is_waited_for_and_used_again(void)
         run(waits_for_all, 0);
 }
 
+static void compute(uint64_t usec)
+{
+        for (uint64_t until = tractor_now() + usec; tractor_now() < until;)
+                ;
+}
+
+static int computes(void *unused)
+{
+        unsigned n = 0;
+        tractor_scope *s = tractor_move_on_after(10 * TRACTOR_MSEC);
+
+        for (; tractor_checkpoint() >= 0; n++)
+                compute(5 * TRACTOR_MSEC);
+        CHECK(n <= 3); /* the piece in which it struck, and what lies before it */
+        CHECK_EQ(tractor_scope_close(s, -ECANCELED), 0);
+
+        s = tractor_move_on_after(0);
+        CHECK_EQ(tractor_checkpoint(), -ECANCELED);
+        CHECK_EQ(tractor_scope_close(s, -ECANCELED), 0);
+        return 0;
+}
+
+static void a_computation_meets_its_deadline(void)
+{
+        run(computes, 0);
+}
+
 static int interrupted(void *unused)
 {
         CHECK_EQ(raise(SIGINT), 0);
@@ -490,6 +517,7 @@ TEST_MAIN({ "tasks_take_turns", tasks_take_turns }, { "sleep_lasts", sleep_lasts
                 { "one_descriptor_has_several_waiters", one_descriptor_has_several_waiters },
                 { "a_nursery_is_waited_for_and_used_again", a_nursery_is_waited_for_and_used_again },
                 { "the_nearest_deadline_holds", the_nearest_deadline_holds },
+                { "a_computation_meets_its_deadline", a_computation_meets_its_deadline },
                 { "a_shield_holds_until_it_is_lifted", a_shield_holds_until_it_is_lifted },
                 { "a_failure_beats_a_cancel", a_failure_beats_a_cancel },
                 { "the_first_failure_cancels_the_rest", the_first_failure_cancels_the_rest },

@@ -36,7 +36,7 @@ size_t tractor_broadcast_n_subscriptions(const tractor_broadcast *b);
 
 /* From the next item on. -ENOMEM. */
 int tractor_broadcast_subscribe(tractor_broadcast *b, tractor_subscription **ret);
-/* Freeing one that is waited at is a bug of the program and answered by abort(). */
+/* Who waits at it gets -EBADF. */
 tractor_subscription *tractor_subscription_free(tractor_subscription *s);
 /* 1 and an item; 0: the source has ended; or its error. *ret_lost (may be NULL): how many were lost right
  * before that. A checkpoint; several tasks may share a subscription, and each item goes to one of them. */

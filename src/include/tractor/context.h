@@ -43,7 +43,8 @@ typedef struct tractor_context_options {
 int tractor_context_open(tractor_portal *p, const char *method, struct json_object *args,
                 const tractor_context_options *o, tractor_context **ret, struct json_object **ret_started);
 /* Leaves it: `r` below zero, and the handler is cancelled; else it is awaited (its items are dropped meanwhile). Frees it; *c is NULL then.
- * The handler's result, or its error; after a cancel of our own 0 or `r`, unless the handler failed by itself. */
+ * The handler's result, or its error; after a cancel of our own 0 or `r`, unless the handler failed by itself. Other tasks that wait
+ * at it get -EBADF at once, as those do to which a handler that has returned gave its end. */
 int tractor_context_close(tractor_context **c, int r, struct json_object **ret_result);
 /* Asks the handler to end. Closing is 0 then, where the handler has ended by that. */
 void tractor_context_cancel(tractor_context *c, const char *reason);

@@ -16,6 +16,7 @@
  *   ETIMEDOUT      DeadlineExceeded     ENOBUFS: Overrun            EAGAIN: MailboxFull          EOPNOTSUPP: Unsupported
  *   EDQUOT         LimitExceeded        ECHILD: SpawnFailed         ELOOP: RestartLimit          ECONNRESET: ConnectionLost
  *   EPROTO         InvalidRequest       EBADMSG: ParseError         EINVAL: InvalidParams        ENOTRECOVERABLE: InternalError
+ *   EBADF          -                    another task has closed or freed what the call was waiting at
  *   ETOOMANYREFS   ErrorGroup           several tasks or actors of a nursery failed: tractor_error_cause() */
 
 #include <tractor/macros.h>

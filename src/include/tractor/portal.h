@@ -38,7 +38,8 @@ tractor_portal *tractor_portal_unref(tractor_portal *p); /* NULL */
 
 /* --- over any descriptors --- */
 /* A portal to whoever speaks the protocol at the other end: a socket, or a pipe for each direction (the ends of an ssh, too). Consumes
- * both, on failure too; `out` may be the same as `in`. */
+ * both, on failure too; `out` may be the same as `in`. To a supervisor ("ssh HOST tractorctl bridge") it becomes one to the actor that
+ * is named in a call of actor.attach. */
 int tractor_portal_open_fds(int in, int out, tractor_portal **ret);
 /* The other end: serves `methods` (NULL: the program's own) on it, from a task of `n`, until the peer leaves. */
 struct tractor_method;

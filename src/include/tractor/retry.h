@@ -10,7 +10,7 @@
  *         {
  *                 tractor_call_options o = { .size = sizeof(o), .key = key };
  *
- *                 return tractor_portal_call_with(portal, "actor.stop", args(), &o, NULL);
+ *                 return tractor_portal_call_with(portal, "actor.cancel", args(), &o, NULL);
  *         }
  *
  *         r = tractor_retry(NULL, stop, portal);

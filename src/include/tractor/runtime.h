@@ -52,7 +52,7 @@ typedef struct tractor_options {
 } tractor_options;
 
 /* Runs all of it, and returns when everything has ended: what `main` returned, or 0 where it was cancelled by tractor_cancel_all(); -EINTR
- * after SIGINT or SIGTERM. In an actor `main` is called only where it was started for nothing in particular (by a tree file). Not within
+ * after SIGINT or SIGTERM; a second one breaks all shields and has the actors killed. In an actor `main` is called only where it was started for nothing in particular (by a tree file). Not within
  * another; one thread of a process at a time. `o` may be NULL. */
 int tractor_run(const tractor_options *o, int (*main)(void *userdata), void *userdata);
 /* The same for main(): prints the error to stderr, and returns an exit status: 0, 1, or 128 + the signal that interrupted it. */

@@ -4,7 +4,7 @@
 /* What tasks of one process tell and leave each other (after trio's). Waiters are served in the order
  * they came, and whoever is cancelled after it was served keeps what it has: nothing gets lost. Only what
  * may wait is a checkpoint; the rest may also be called from callbacks of the loop, but for a lock's,
- * which belongs to a task. Freeing one that is waited at is a bug of the program and answered by abort(). */
+ * which belongs to a task. Who waits at one that is freed gets -EBADF. */
 
 #include <tractor/macros.h>
 

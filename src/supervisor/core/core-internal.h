@@ -19,6 +19,7 @@
 #include "supervisor/core/core.h"
 
 #define LADDER_TERM_USEC (1500 * USEC_PER_MSEC)
+#define BACKOFF_SPAWN_MIN_USEC (100 * USEC_PER_MSEC)
 #define LADDER_FAST_USEC (300 * USEC_PER_MSEC)
 #define LADDER_KILL_AGAIN_USEC (5 * USEC_PER_SEC)
 /* Room in the queue a node reserves: between one generation's SPAWN being taken and the next one's being queued no

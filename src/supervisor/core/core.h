@@ -150,6 +150,7 @@ typedef struct NodeSpec {
         uint64_t grace_usec;
         uint64_t watchdog_usec; /* 0: none */
         bool stop_is_term;      /* the ask rung sends SIGTERM already: the TERM rung is skipped */
+        bool on_trial; /* asked for at run time: that its first generation can't be run is its asker's alone to know */
         /* both */
         bool significant;
         char *const *depends;

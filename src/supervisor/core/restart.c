@@ -60,7 +60,7 @@ static double jitter(const Backoff *b, uint64_t *random)
 }
 
 /* delay(1) = 0, delay(2) = initial, then × factor up to max; jitter comes on top of the cap. A generation that lived
- * for reset_after begins the count anew. */
+ * for reset_after begins the count anew. What can't even be run is not tried without a pause, whatever was asked for. */
 uint64_t backoff_delay(Node *n)
 {
         static const Backoff supervisor_backoff = BACKOFF_DEFAULT;
@@ -81,5 +81,7 @@ uint64_t backoff_delay(Node *n)
         for (uint32_t i = 2; i < MIN(p->failures, (uint32_t) 1000) && delay < max; i++)
                 delay *= b->factor;
         delay = MIN(delay, max) * jitter(b, &n->core->random);
+        if (n->exit.cause == CAUSE_SPAWN)
+                delay = MAX(delay, (double) BACKOFF_SPAWN_MIN_USEC);
         return delay < 9e18 ? (uint64_t) delay : USEC_INFINITY / 2;
 }

@@ -48,12 +48,18 @@ static void supervisor_gone(Node *s)
         node_stopped(s);
 }
 
+/* Who asked for it is told, and takes it out again: neither its supervisor nor its siblings are concerned. */
+static bool never_ran(const Node *n)
+{
+        return n->spec.on_trial && n->generation == 1 && n->exit.cause == CAUSE_SPAWN;
+}
+
 static void nursery_finished(Node *s)
 {
         const Node *culprit = NULL;
 
         CORE_CHILD_FOREACH(c, s)
-                if (c->state == NODE_FAILED && !culprit)
+                if (c->state == NODE_FAILED && !never_ran(c) && !culprit)
                         culprit = c;
         s->exit = supervisor_exit(s, culprit);
         child_ended(s, culprit != NULL);
@@ -190,7 +196,7 @@ void group_leave(Node *n)
  * root are trees, which fail alone, and those opened at run time are their owner's to judge. */
 static bool wants_restart(const Node *n, bool failure)
 {
-        if (is_nursery(n->parent) || priv(n)->cancelled || n->spec.stays)
+        if (is_nursery(n->parent) || priv(n)->cancelled || n->spec.stays || never_ran(n))
                 return false;
         if (is_supervisor(n))
                 return failure && n->parent->parent && is_supervisor(n->parent);
@@ -259,6 +265,8 @@ void child_given_up(Node *n, bool failure)
 
         node_set_state(n, failure ? NODE_FAILED : NODE_DEAD);
         node_over(n);
+        if (never_ran(n))
+                return;
         if (failure && is_supervisor(s) && s->spec.strategy == STRATEGY_ONE_CANCELS_ALL)
                 supervisor_close(s, true, n);
         check_auto_shutdown(n, failure);
