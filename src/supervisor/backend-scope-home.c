@@ -133,11 +133,11 @@ static void verify(ScopeHome *h)
                 backend_of(h)->n_asking++;
 }
 
-/* A scope stands in its own slice and those above: without one of them, limits would be missing. */
+/* A scope stands in its supervisors' slices: without one of them, limits would be missing. */
 static ScopeHome *slice_without(ScopeHome *h, bool (*is)(JobPhase phase))
 {
-        for (ScopeHome *p = h; p; p = p->parent)
-                if (is(p->slice_job.phase))
+        for (ScopeHome *p = h->parent; p; p = p->parent)
+                if (!p->actor && is(p->slice_job.phase))
                         return p;
         return NULL;
 }
@@ -179,8 +179,8 @@ void home_progress(ScopeHome *h)
         ScopeBackend *b = backend_of(h);
         ScopeHome *ready;
 
-        if (h->actor) {
-                if (h->adopting && (h->scope_job.phase == JOB_DONE || h->scope_job.phase == JOB_FAILED))
+        if (h->scope_job.phase == JOB_DONE || h->scope_job.phase == JOB_FAILED) {
+                if (h->adopting)
                         try_adopt(h);
                 return;
         }
@@ -334,18 +334,12 @@ static int scope_home_new(Backend *backend, Home *parent, const char *name, cons
         return 0;
 }
 
-/* A slice that could not be made is tried again with the next spawn that needs it. An actor's own is made along with its
- * scope; but a systemd that has nothing else to do for us makes it while the child is cloned, half of the work. */
+/* A slice that could not be made is tried again with the next spawn that needs it. */
 static void want_slices(ScopeHome *h)
 {
-        ScopeBackend *b = backend_of(h);
-
         for (ScopeHome *p = h->parent; p; p = p->parent)
-                if (p->slice_job.phase == JOB_FAILED)
+                if (!p->actor && p->slice_job.phase == JOB_FAILED)
                         job_want(&p->slice_job);
-        job_cancel(&h->slice_job);
-        if (!h->slice_made && b->n_open == 0 && bus_is_up(b->bus))
-                job_want(&h->slice_job);
 }
 
 static int scope_home_prepare(Home *home, uint32_t generation, const char *actor_id, int stop_signal,

@@ -215,7 +215,7 @@ static void job_call(Job *j)
         if (j->deadline == 0)
                 j->deadline = usec_add(now_usec(CLOCK_MONOTONIC), JOB_LIMIT_USEC);
         /* Also when it was made: someone may have stopped it, and systemd would bring it back without its limits. */
-        j->alone = j->alone || job_is_open(&j->home->slice_job) ||
+        j->alone = j->alone ||
                    (j->home->slice_made && cgroup_exists(backend_of(j)->root.fd, j->home->cgroup));
         j->home->slice_sent = true;
         job_set_phase(j, JOB_CALLED);
