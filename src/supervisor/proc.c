@@ -15,6 +15,7 @@
 /* Environments are as large as the stack allows; nobody's is searched beyond this. */
 #define ENVIRON_MAX (2U * 1024 * 1024)
 #define CHILDREN_MAX (16U * 1024 * 1024)
+#define CHILD_TEXT_MAX sizeof("2147483647 ")
 
 void pid_list_done(PidList *l)
 {
@@ -103,23 +104,23 @@ int proc_list(PidList *l)
         return r;
 }
 
-/* A read of any size stops at 4 KiB boundaries where it likes, so a number may be cut in two. */
+/* A read of any size stops at 4 KiB boundaries where it likes, so a number may be cut in two. Each begins with a walk
+ * along the list to where it goes on, the one that finds nothing along all of it: so one that stops for want of
+ * children, not of room, is the last. */
 static int read_children(const char *path, PidList *l)
 {
         _cleanup_close_ int fd = open(path, O_RDONLY | O_CLOEXEC);
         char buf[4096];
+        ssize_t n = sizeof(buf);
         size_t total = 0;
         int pid = 0, r = 0;
 
         if (fd < 0)
                 return -errno;
-        while (total < CHILDREN_MAX) {
-                ssize_t n = read(fd, buf, sizeof(buf));
-
+        while (total < CHILDREN_MAX && n > (ssize_t) (sizeof(buf) - CHILD_TEXT_MAX)) {
+                n = read(fd, buf, sizeof(buf));
                 if (n < 0)
                         return -errno;
-                if (n == 0)
-                        break;
                 total += (size_t) n;
                 for (ssize_t i = 0; i < n; i++) {
                         if (isdigit((unsigned char) buf[i])) {

@@ -201,6 +201,28 @@ static void test_keepers_own(void)
         map_clear(&mains);
 }
 
+/* The kernel's list of children comes in pieces: complete whatever their number, zombies among them. */
+static void test_children(void)
+{
+        enum { N = 900 }; /* more than 4 KiB */
+        static int pids[N];
+        PidList l = { 0 };
+
+        for (size_t n = 0; n < N; n++) {
+                pids[n] = fork();
+                CHECK(pids[n] >= 0);
+                if (pids[n] == 0)
+                        _exit(0);
+                l.n = 0;
+                CHECK_EQ(proc_children(getpid(), &l), 0);
+                CHECK_EQ(l.n, n + 1);
+                CHECK_EQ(memcmp(l.pids, pids, l.n * sizeof(int)), 0);
+        }
+        for (size_t n = 0; n < N; n++)
+                CHECK_EQ(waitpid(pids[n], NULL, 0), pids[n]);
+        pid_list_done(&l);
+}
+
 static void test_stragglers(void)
 {
         both(stragglers);
@@ -223,6 +245,7 @@ int main(int argc, char **argv)
                 { "many-ended", test_many_ended },
                 { "ended-later", test_ended_later },
                 { "keepers-own", test_keepers_own },
+                { "children", test_children },
         };
 
         if (argc == 3 && streq(argv[1], "--child"))
