@@ -338,6 +338,9 @@ def group_d(table, backends):
             small, large = sized
             for what, aim in (("spawn → reply", 1.2), ("spawn → main", 1.2), ("cancel → reply", None)):
                 table.ratio("d", what, f"{backend} {large}", f"{backend} {small}", aim)
+            # An owner's end gives them three seconds, which two thousand units may exceed.
+            for t, _ in sized.values():
+                t.call("tree.unload", path="/t")
 
 
 # --- e: a change among many -------------------------------------------------------------------------------------
