@@ -204,7 +204,7 @@ static void test_keepers_own(void)
 /* The kernel's list of children comes in pieces: complete whatever their number, zombies among them. */
 static void test_children(void)
 {
-        enum { N = 1400 };
+        enum { N = 900 }; /* more than 4 KiB */
         static int pids[N];
         PidList l = { 0 };
 
