@@ -90,8 +90,9 @@ void error_describe_end(Json *exit, const char *message, char *text, size_t size
                 (void) snprintf(text, size, "killed by %s (%s)%s%s", signal, cause, message ? ": " : "",
                                 message ?: "");
         else
-                (void) snprintf(text, size, "ended with code %d (%s)",
-                                (int) json_get_integer(exit, "code", -1), cause);
+                (void) snprintf(text, size, "ended with code %d (%s)%s%s",
+                                (int) json_get_integer(exit, "code", -1), cause, message ? ": " : "",
+                                message ?: "");
 }
 
 static void format_one(FILE *f, const tractor_error *e, unsigned depth)

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include <errno.h>
+#include <stdio.h>
 #include <sys/socket.h>
 
 #include "base/error.h"
@@ -85,6 +86,20 @@ static int hear_all(Adapter *a)
         return r < 0 ? r : sd_event_source_set_priority(a->last, SD_EVENT_PRIORITY_IDLE);
 }
 
+/* People read the text alone. */
+static void describe_death(Adapter *a, const Json *exit)
+{
+        const char *signal = json_get_string(exit, "signal", NULL),
+                   *cause = json_get_string(exit, "cause", "unknown");
+
+        if (signal)
+                (void) snprintf(a->death_text, sizeof(a->death_text), "%.400s killed by %s (%s)", a->path,
+                                signal, cause);
+        else
+                (void) snprintf(a->death_text, sizeof(a->death_text), "%.400s ended with code %d (%s)",
+                                a->path, (int) json_get_integer(exit, "code", -1), cause);
+}
+
 static void leave(Adapter *a, const Json *params)
 {
         if (a->leaving)
@@ -92,12 +107,13 @@ static void leave(Adapter *a, const Json *params)
         /* What it said before it died counts. Others may still hold its stdout: it is not waited for. */
         lines_drain(a->program, DRAIN_MAX);
         a->leaving = true;
+        describe_death(a, json_get(params, "exit"));
         if (json_pack(&a->death, "{actor:s, exit:O}", a->path, json_get(params, "exit")) < 0 ||
                         arm(a, LEAVE_USEC, on_left) < 0 || hear_all(a) < 0) {
                 adapter_broken(a);
                 return;
         }
-        program_fail_all(a, ERROR_ACTOR_DIED, a->death, "the actor has died");
+        program_fail_all(a, ERROR_ACTOR_DIED, a->death, a->death_text);
 }
 
 /* --- the channel --- */

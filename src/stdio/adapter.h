@@ -39,12 +39,13 @@ typedef struct Adapter {
         ListNode asked;       /* of the program, the oldest first */
         ListNode connections; /* the earliest first */
         unsigned n_questions;
-        bool full;     /* the program has PROGRAM_QUEUE_MAX to read */
-        bool paused;   /* and does not read at all */
-        bool stopping; /* it was asked to stop */
-        bool deaf;     /* it has closed its stdin or stdout and did not end */
-        bool leaving;  /* it has ended, and soon we shall */
-        Json *death;   /* once it has ended: the data of the error that says how */
+        bool full;            /* the program has PROGRAM_QUEUE_MAX to read */
+        bool paused;          /* and does not read at all */
+        bool stopping;        /* it was asked to stop */
+        bool deaf;            /* it has closed its stdin or stdout and did not end */
+        bool leaving;         /* it has ended, and soon we shall */
+        Json *death;          /* once it has ended: the data of the error that says how */
+        char death_text[512]; /* the same for people */
         sd_event_source *timer, *last;
         uint64_t logged_at; /* see program.c */
         unsigned log_tokens;

@@ -105,7 +105,7 @@ static void on_request(Session *s, Call *call, const Message *m, void *userdata)
                 call_fail(call, ERROR_UNSUPPORTED, NULL,
                                 "a program on stdin and stdout has neither dialogs nor descriptors");
         else if (a->death && !a->stopping)
-                call_fail(call, ERROR_ACTOR_DIED, json_ref(a->death), "the actor has died");
+                call_fail(call, ERROR_ACTOR_DIED, json_ref(a->death), "%s", a->death_text);
         else if (a->stopping || a->leaving)
                 call_fail(call, ERROR_ACTOR_STOPPED, NULL, "%s is stopping", a->path);
         else if (a->deaf)

@@ -67,6 +67,20 @@ int exit_to_json(const ExitInfo *e, Json **ret)
         return 0;
 }
 
+/* What `exit` alone does not say: a program on stdio may end well just because it was cut off. */
+static const char *explanation(const Node *node)
+{
+        const CrashReport *crash = node_crash(node);
+        const Member *member = node_member(node);
+
+        if (crash)
+                return crash->message;
+        return member && member->spec->channel == CHANNEL_STDIO && node->exit.cause == CAUSE_UNKNOWN &&
+                                               node->exit.code == 0 && node->exit.signal == 0
+                               ? "its adapter has died"
+                               : NULL;
+}
+
 int exited_to_json(const Node *node, const char *id, Json **ret)
 {
         const CrashReport *crash = node_crash(node);
@@ -75,7 +89,7 @@ int exited_to_json(const Node *node, const char *id, Json **ret)
 
         return r < 0 ? r
                      : json_pack(ret, "{path:s, id:s, exit:o, message:s?, backtrace:O?}", node->path, id,
-                                       exit, crash ? crash->message : NULL, crash ? crash->backtrace : NULL);
+                                       exit, explanation(node), crash ? crash->backtrace : NULL);
 }
 
 static bool process_lives(const Member *member)

@@ -23,7 +23,7 @@ NAMES = sorted(n for n in os.listdir(FOLDER) if os.access(os.path.join(FOLDER, n
 USUAL = {"we_are_processes": (1, "ProcessesAreReal: failing "), "remote_error": (1, "DivisionByZero: 1 "),
          "quick_cluster": (130, "Interrupted: interrupted by SIGINT")}
 # {path}: the actor's.
-ACTOR = r"ActorDied: ({path} killed by SIGKILL \(signal\)|{path} ended with code \d+|the actor has died, in {path}$)|SpawnFailed: {path}"
+ACTOR = r"ActorDied: ({path} killed by SIGKILL \(signal\)|{path} ended with code \d+)|SpawnFailed: {path}"
 SUPERVISOR = r"ConnectionLost: (the supervisor has gone|the connection to /\S* was lost)|Cancelled: cancelled: the supervisor has gone"
 # … before the first word was heard from it.
 EARLY = "SpawnFailed: a private supervisor was started and ended at once"

@@ -184,6 +184,7 @@ static int overtaken(void *unused)
         _cleanup_json_ Json *exit = killed(), *answer = NULL;
         PortalOptions o = { .path = "/a", .exit_told = true };
         static const char said[] = "{\"jsonrpc\":\"2.0\",\"id\":1,\"result\":\"last words\"}\n{\"jsonrpc";
+        tractor_context *c = NULL;
         tractor_portal *p = NULL;
         int fds[2];
 
@@ -195,6 +196,11 @@ static int overtaken(void *unused)
         CHECK_STR(json_string(answer), "last words");
         /* Somebody still holds the other end, and half a line is there. */
         CHECK_EQ(tractor_portal_call(p, "ask", NULL, NULL), -EOWNERDEAD);
+        /* What is begun after that is told so, too, though the connection has not ended. */
+        CHECK_EQ(tractor_portal_call(p, "ask", NULL, NULL), -EOWNERDEAD);
+        CHECK_EQ(tractor_portal_tell(p, "ask", NULL), -EOWNERDEAD);
+        CHECK_EQ(tractor_context_open(p, "ask", NULL, NULL, &c, NULL), -EOWNERDEAD);
+        CHECK_STR(json_get_string(tractor_error_exit(tractor_last_error()), "signal", NULL), "SIGKILL");
         safe_close(fds[1]);
         tractor_portal_unref(p);
         return 0;
