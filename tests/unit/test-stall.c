@@ -109,10 +109,12 @@ static int hangs(void *unused)
                 }
                 _exit(0);
         }
+        /* Time begins anew: named before the child listens, it would hang for good. */
+        CHECK_EQ(tractor_checkpoint(), 0);
         CHECK(dup2(said[1], STDERR_FILENO) >= 0);
+        CHECK_EQ(read(fds[0], &c, 1), 1); /* no EINTR */
         (void) close(said[1]);
         (void) close(fds[1]);
-        CHECK_EQ(read(fds[0], &c, 1), 1); /* no EINTR */
         CHECK_EQ(tractor_checkpoint(), 0);
         CHECK(dup2(saved, STDERR_FILENO) >= 0);
         CHECK_EQ(waitpid(pid, NULL, 0), pid);
