@@ -7,6 +7,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/resource.h>
 
 #include "base/macro.h"
 
@@ -49,6 +50,16 @@ typedef struct TestCase {
         const char *name;
         void (*run)(void);
 } TestCase;
+
+/* For who needs more descriptors than the 1024 of a login. */
+static inline void test_raise_nofile(void)
+{
+        struct rlimit limit;
+
+        CHECK_EQ(getrlimit(RLIMIT_NOFILE, &limit), 0);
+        limit.rlim_cur = limit.rlim_max;
+        CHECK_EQ(setrlimit(RLIMIT_NOFILE, &limit), 0);
+}
 
 /* Runs all cases, or those named on the command line. */
 static inline int test_main(int argc, char **argv, const TestCase *cases, size_t n)

@@ -247,8 +247,7 @@ const char *hint_of_error(const Json *error)
         case ERROR_NO_SUCH_ACTOR:
                 return "see 'tractorctl list'";
         case ERROR_ALREADY_EXISTS:
-                return "'tractorctl apply' changes a tree, 'tractorctl unload' takes away what is there, "
-                       "ended or not";
+                return "try 'tractorctl apply' to change a tree, or 'tractorctl unload' first";
         case ERROR_PERMISSION_DENIED:
                 return "try it as root or as the user the supervisor runs as";
         case ERROR_ACTOR_STOPPED:

@@ -511,11 +511,11 @@ static void descriptors_go_out(void)
 /* A peer that takes none has few of ours under way, however short their lines are. */
 static void descriptors_are_bounded(void)
 {
-        unsigned sent = 0;
         char buf[4096];
         Fixture f;
-        int r;
+        int sent = 0, r;
 
+        test_raise_nofile();
         set_up(&f, 0);
         do {
                 int fd = new_fd();
