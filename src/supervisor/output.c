@@ -215,6 +215,8 @@ static void logger_answers(OutputDir *d, const LoggerAnswer *m, size_t n)
                 break;
         case LOGGER_DONE:
                 pipes_free(p);
+                if (d->limit) /* it gets on: what so many wrote last takes its time on a busy machine */
+                        (void) sd_event_source_set_time_relative(d->limit, FINISH_TIMEOUT);
                 break;
         case LOGGER_FULL:
                 log_warning("the logger has no descriptor free for %s: asked again", p->name);
