@@ -433,6 +433,8 @@ bool output_dir_finish(OutputDir *d, void (*done)(void *userdata), void *userdat
                         d->event, &d->limit, CLOCK_MONOTONIC, FINISH_TIMEOUT, 0, on_finish_limit, d);
         if (r < 0)
                 return false;
+        /* After its answers: if it is us who were late, they are there. */
+        (void) sd_event_source_set_priority(d->limit, SD_EVENT_PRIORITY_IDLE);
         d->done = done;
         d->userdata = userdata;
         flush(d);
