@@ -240,7 +240,8 @@ static void finish(Access *a, int r)
                 log_info("access.d: %zu rules", a->rules.n);
 }
 
-static void on_resolved(int r, const Resolved *resolved, const char *why, void *userdata)
+static void on_resolved(
+                int r, const Resolved *resolved, const Unresolved *problems, size_t n, void *userdata)
 {
         Access *a = userdata;
         AccessName *name = &a->next.items[a->rule].names[a->name];
@@ -249,7 +250,8 @@ static void on_resolved(int r, const Resolved *resolved, const char *why, void *
                 name->id = name->is_group ? resolved->gid : resolved->uid;
                 name->resolved = true;
         } else {
-                r = config_problem_add(&a->problems, name->pointer, false, "%s", why ?: strerror(-r));
+                r = config_problem_add(&a->problems, name->pointer, false, "%s",
+                                n > 0 ? problems[0].why : strerror(-r));
         }
         a->resolve = resolve_free(a->resolve);
         a->name++;

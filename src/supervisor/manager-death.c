@@ -16,6 +16,8 @@
 /* What is to be written of an end, copied while its member is sure to be there: the member may be gone, or at its next
  * generation, when the last words have been found. */
 struct Obituary {
+        ListNode open; /* in manager->obituaries, until its record is written */
+        uint64_t number;
         Life *life; /* weak: the obituary is the life's */
         char *path, *unit, *text, *last_words, *backtrace;
         JournalTail *tail;
@@ -26,10 +28,79 @@ struct Obituary {
         bool abnormal, ask;
 };
 
+/* What followed from ends: a record that waits for theirs, so that a reader comes upon the reason first. */
+typedef struct Verdict {
+        ListNode queue; /* in manager->verdicts */
+        uint64_t after; /* the last of the obituaries it waits for */
+        LifecycleRecord record;
+        char *path, *text, *unit, *actor_id;
+} Verdict;
+
+static Verdict *verdict_free(Verdict *v)
+{
+        if (!v)
+                return NULL;
+        list_unlink(&v->queue);
+        free(v->path);
+        free(v->text);
+        free(v->unit);
+        free(v->actor_id);
+        free(v);
+        return NULL;
+}
+DEFINE_CLEANUP(Verdict *, verdict_free);
+
+static bool copied(const char *s, char **ret)
+{
+        *ret = s ? strdup(s) : NULL;
+        return !s || *ret;
+}
+
+/* False: is to be written at once, for want of memory if for nothing else. */
+static bool verdict_waits(Manager *m, const LifecycleRecord *r)
+{
+        _cleanup_(verdict_freep) Verdict *v = NULL;
+
+        if (list_is_empty(&m->obituaries) || (r->kind != LIFECYCLE_FAILED && r->kind != LIFECYCLE_GAVE_UP &&
+                                                             r->kind != LIFECYCLE_TREE_UNLOADED))
+                return false;
+        v = calloc(1, sizeof(Verdict));
+        if (!v || !copied(r->path, &v->path) || !copied(r->text, &v->text) || !copied(r->unit, &v->unit) ||
+                        !copied(r->actor_id, &v->actor_id))
+                return false;
+        v->after = m->n_obituaries;
+        v->record = *r;
+        v->record.path = v->path;
+        v->record.text = v->text;
+        v->record.unit = v->unit;
+        v->record.actor_id = v->actor_id;
+        list_append(&m->verdicts, &v->queue);
+        TAKE_PTR(v);
+        return true;
+}
+
+void manager_log_verdicts(Manager *m)
+{
+        uint64_t oldest = UINT64_MAX;
+
+        if (!list_is_empty(&m->obituaries))
+                oldest = LIST_ENTRY(m->obituaries.next, Obituary, open)->number;
+        while (!list_is_empty(&m->verdicts)) {
+                Verdict *v = LIST_ENTRY(m->verdicts.next, Verdict, queue);
+
+                if (v->after >= oldest)
+                        return;
+                lifecycle_log(m->journal, &v->record);
+                verdict_free(v);
+        }
+}
+
 Obituary *obituary_free(Obituary *o)
 {
         if (!o)
                 return NULL;
+        list_unlink(&o->open);
+        manager_log_verdicts(o->life->manager);
         o->tail = journal_tail_free(o->tail);
         o->output_tail = output_tail_free(o->output_tail);
         free(o->path);
@@ -152,6 +223,8 @@ void life_write_obituary(Life *life, const ExitInfo *exit)
                 return;
         life->obituary = o;
         o->life = life;
+        o->number = ++life->manager->n_obituaries;
+        list_append(&life->manager->obituaries, &o->open);
         o->exit = *exit;
         o->path = strdup(member->node->path);
         o->unit = life->unit ? strdup(life->unit) : NULL;
@@ -276,7 +349,8 @@ static void log_node(Manager *m, LifecycleKind kind, const Node *node, const cha
                         r.unit = member->life->unit;
                 }
         }
-        lifecycle_log(m->journal, &r);
+        if (!verdict_waits(m, &r))
+                lifecycle_log(m->journal, &r);
 }
 
 void manager_log_started(Manager *m, const Node *node)

@@ -250,6 +250,8 @@ int manager_new(const ManagerOptions *options, Manager **ret)
                 return -ENOMEM;
         }
         list_init(&m->loadings);
+        list_init(&m->obituaries);
+        list_init(&m->verdicts);
         m->event = sd_event_ref(options->event);
         m->embedded = options->embedded;
         m->owner_pid = options->owner_pid;
@@ -314,6 +316,9 @@ Manager *manager_free(Manager *m)
         if (m->backend)
                 m->backend->vtable->free(m->backend);
         m->access = access_free(m->access);
+        while (!list_is_empty(&m->obituaries)) /* of lives that nobody has seen the end of */
+                list_unlink(m->obituaries.next);
+        manager_log_verdicts(m);
         m->journal = journal_free(m->journal);
         m->output = output_dir_free(m->output, m->embedded);
         sd_event_unref(m->event);

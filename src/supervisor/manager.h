@@ -149,7 +149,10 @@ struct Manager {
         uint64_t id_base; /* random: ids of two runs never meet */
         uint64_t id_next;
         uint64_t next_mark;
-        Map lives;         /* key → Life */
+        Map lives; /* key → Life */
+        ListNode obituaries,
+                        verdicts; /* records of ends, in order, and of what followed (manager-death.c) */
+        uint64_t n_obituaries;
         ListNode loadings; /* trees and children whose user names are being looked up */
         size_t n_lookups;  /* those of them that somebody else has asked for */
         size_t n_actors, n_supervisors, n_leftovers;
@@ -320,6 +323,8 @@ void life_write_obituary(Life *life, const ExitInfo *exit);
 /* Logs it, an abnormal end with its last words, then lets the keeper reap and frees the life. */
 void life_bury(Life *life);
 Obituary *obituary_free(Obituary *o);
+/* Writes what waits for no record of an end any more. */
+void manager_log_verdicts(Manager *m);
 const char *obituary_path(const Obituary *o);
 void manager_log_spawn_failure(Manager *m, const Member *member, const ExitInfo *exit);
 void manager_log_started(Manager *m, const Node *node);

@@ -76,19 +76,28 @@ static void on_load_cancel(Call *call, void *userdata)
                 loading_cancel(load->loading);
 }
 
-void method_tree_load(Request *q)
+static Load *load_new(Request *q, void (*on_cancel)(Call *call, void *userdata))
 {
         Load *load;
 
         if (!request_check(q, "tree", JSON_OBJECT, true))
-                return;
+                return NULL;
         load = calloc(1, sizeof(Load));
         if (!load) {
                 request_fail_memory(q);
-                return;
+                return NULL;
         }
         load->call = q->call;
-        call_set_userdata(q->call, load, on_load_cancel);
+        call_set_userdata(q->call, load, on_cancel);
+        return load;
+}
+
+void method_tree_load(Request *q)
+{
+        Load *load = load_new(q, on_load_cancel);
+
+        if (!load)
+                return;
         manager_load_tree(q->manager, q->peer, json_get(q->params, "tree"), on_loaded, load, &load->loading);
 }
 
@@ -134,24 +143,31 @@ void method_tree_apply(Request *q)
                         json_get_boolean(q->params, "dry_run", false), on_applied, apply, &apply->applying);
 }
 
+static void on_checked(Node *top, Json *error, void *userdata)
+{
+        Load *load = userdata;
+
+        if (top)
+                request_done(load->call);
+        else
+                call_fail_loading(load->call, error);
+        free(load);
+}
+
+static void on_check_cancel(Call *call, void *userdata)
+{
+        Load *load = userdata;
+
+        loading_cancel(load->loading);
+}
+
 void method_tree_validate(Request *q)
 {
-        ConfigProblems problems = { 0 };
-        TreeSpec *spec = NULL;
-        Json *error = NULL;
-        int r;
+        Load *load = load_new(q, on_check_cancel);
 
-        if (!request_check(q, "tree", JSON_OBJECT, true))
-                return;
-        r = config_parse_tree(json_get(q->params, "tree"), &spec, &problems);
-        if (r >= 0)
-                request_done(q->call);
-        else if (r == -EINVAL && problems_to_error(&problems, 0, "the tree", &error) >= 0)
-                call_fail_object(q->call, error);
-        else
-                request_fail_memory(q);
-        tree_spec_unref(spec);
-        config_problems_done(&problems);
+        if (load)
+                manager_check_tree(q->manager, q->peer, json_get(q->params, "tree"), on_checked, load,
+                                &load->loading);
 }
 
 static bool check_unloaded(Waiter *w, bool removed)

@@ -105,6 +105,9 @@ void manager_load_spec(
                 Manager *m, bool by_peer, TreeSpec *spec, tree_done_t done, void *userdata, Loading **ret);
 void manager_resolve_names(
                 Manager *m, bool by_peer, TreeSpec *spec, tree_done_t done, void *userdata, Loading **ret);
+/* Whether a file is right: parses it and looks its names up, on behalf of `peer`; done() with the root if so. */
+void manager_check_tree(
+                Manager *m, const Peer *peer, Json *tree, tree_done_t done, void *userdata, Loading **ret);
 /* Applies every *.json in the configuration directory of a service; errors are logged. */
 void manager_apply_directory(Manager *m);
 

@@ -10,10 +10,13 @@
 #include "supervisor/resolve.h"
 
 #define NAME_MAX_LENGTH 256
-#define ANSWER_MAX (16U * 1024)
+/* A sentence about each name. */
+#define ANSWER_MAX ((2 + RESOLVE_GROUPS_MAX) * (NAME_MAX_LENGTH + 128U))
 
 struct Resolve {
         Resolved resolved;
+        Unresolved problems[2 + RESOLVE_GROUPS_MAX];
+        size_t n_problems, first; /* first: of the names that were given */
         Helper *helper;
         resolve_handler_t handler;
         void *userdata;
@@ -69,19 +72,46 @@ int resolve_numbers(const char *user, const char *group, char *const *groups, Re
         return 0;
 }
 
-/* "UID GID GID…\n", "-" for what is not to be set, or "!ERRNO SENTENCE\n". */
-static int parse_answer(const char *text, Resolved *ret, char **reterr)
+static int add_problem(Resolve *resolve, size_t which, const char *why, size_t n)
+{
+        Unresolved *u = &resolve->problems[resolve->n_problems];
+
+        if (which >= ELEMENTSOF(resolve->problems) || resolve->n_problems >= ELEMENTSOF(resolve->problems))
+                return -EPROTO;
+        *u = (Unresolved){ .which = which, .why = strndup(why, n) };
+        if (!u->why)
+                return -ENOMEM;
+        resolve->n_problems++;
+        return 0;
+}
+
+/* The errno of the first. What does not begin with '!' is the rest of a name with a newline in it. */
+static int parse_problems(Resolve *resolve, const char *text)
+{
+        int first = 0, r = 0;
+
+        for (; *text && r >= 0; text += strcspn(text, "\n"), text += *text == '\n') {
+                unsigned long which;
+                char *p;
+                int error;
+
+                if (*text != '!')
+                        continue;
+                error = (int) strtol(text + 1, &p, 10);
+                which = strtoul(p, &p, 10);
+                first = first ?: error;
+                p += *p == ' ';
+                r = error > 0 ? add_problem(resolve, which, p, strcspn(p, "\n")) : -EPROTO;
+        }
+        return r < 0 ? r : -first;
+}
+
+/* "UID GID GID…\n", "-" for what is not to be set, or a line "!ERRNO WHICH SENTENCE\n" for each name at fault. */
+static int parse_answer(const char *text, Resolved *ret)
 {
         Resolved found = { 0 };
         char *p;
 
-        if (text[0] == '!') {
-                int r = (int) strtol(text + 1, &p, 10);
-
-                p += strspn(p, " ");
-                *reterr = xasprintf("%.*s", (int) strcspn(p, "\n"), p);
-                return r > 0 ? -r : -EPROTO;
-        }
         for (size_t i = 0; *text && *text != '\n'; i++) {
                 bool given = *text != '-';
                 unsigned long v = given ? strtoul(text, &p, 10) : 0;
@@ -109,23 +139,21 @@ static int parse_answer(const char *text, Resolved *ret, char **reterr)
 
 static void on_answer(int r, const char *text, size_t n, void *userdata)
 {
-        _cleanup_free_ char *why = NULL;
         Resolve *resolve = userdata;
+        const char *why;
 
         if (r >= 0 && (n == 0 || text[n - 1] != '\n'))
                 r = -EPROTO;
         if (r >= 0)
-                r = parse_answer(text, &resolve->resolved, &why);
-        if (r >= 0)
-                resolve->handler(0, &resolve->resolved, NULL, resolve->userdata);
-        else
-                resolve->handler(r, NULL,
-                                why
-                                                ?: (r == -ETIMEDOUT ? "the user database did not answer "
-                                                                      "within 10 s"
-                                                                    : "the look-up in the user database "
-                                                                      "failed"),
-                                resolve->userdata);
+                r = text[0] == '!' ? parse_problems(resolve, text) : parse_answer(text, &resolve->resolved);
+        if (r < 0 && r != -ENOMEM && resolve->n_problems == 0) {
+                why = r == -ETIMEDOUT ? "the user database did not answer within 10 s"
+                                      : "the look-up in the user database failed";
+                if (add_problem(resolve, resolve->first, why, strlen(why)) < 0)
+                        r = -ENOMEM;
+        }
+        resolve->handler(r, r < 0 ? NULL : &resolve->resolved, resolve->problems, resolve->n_problems,
+                        resolve->userdata);
 }
 
 static int start_helper(
@@ -165,6 +193,7 @@ int resolve_user(sd_event *event, const char *user, const char *group, char *con
                 return -ENOMEM;
         resolve->handler = handler;
         resolve->userdata = userdata;
+        resolve->first = user ? RESOLVE_USER : group ? RESOLVE_GROUP : RESOLVE_GROUPS;
         r = start_helper(resolve, event, user, group, groups);
         if (r < 0)
                 return r;
@@ -177,87 +206,92 @@ Resolve *resolve_free(Resolve *r)
         if (!r)
                 return NULL;
         r->helper = helper_free(r->helper);
+        for (size_t i = 0; i < r->n_problems; i++)
+                free(r->problems[i].why);
         free(r);
         return NULL;
 }
 
 /* --- in the helper process --- */
 
-static int refuse(int error, const char *kind, const char *name)
+static int refuse(size_t which, int error, const char *kind, const char *name)
 {
         if (error == 0 || error == ENOENT || error == ESRCH)
-                (void) printf("!%d no %s is called %s\n", ENOENT, kind, name);
+                (void) printf("!%d %zu no %s is called %s\n", ENOENT, which, kind, name);
         else
-                (void) printf("!%d looking up %s %s: %s\n", error, kind, name, strerror(error));
+                (void) printf("!%d %zu looking up %s %s: %s\n", error, which, kind, name, strerror(error));
+        return -1;
+}
+
+static int refuse_many(size_t which)
+{
+        (void) printf("!%d %zu makes more than %d groups\n", E2BIG, which, RESOLVE_GROUPS_MAX);
         return -1;
 }
 
 static int look_up_user(const char *name, Resolved *r)
 {
         gid_t gids[RESOLVE_GROUPS_MAX];
-        int n = RESOLVE_GROUPS_MAX;
+        int n = RESOLVE_GROUPS_MAX, k = parse_id(name, &r->uid);
         struct passwd *pw;
 
+        r->gid = r->uid;
+        if (k == -EINVAL)
+                return refuse(RESOLVE_USER, EINVAL, "user", name);
+        if (k >= 0)
+                return 0;
         errno = 0;
         pw = getpwnam(name);
         if (!pw)
-                return refuse(errno, "user", name);
+                return refuse(RESOLVE_USER, errno, "user", name);
         r->uid = pw->pw_uid;
         r->gid = pw->pw_gid;
-        if (getgrouplist(name, pw->pw_gid, gids, &n) < 0) {
-                (void) printf("!%d user %s is in more than %d groups\n", E2BIG, name, RESOLVE_GROUPS_MAX);
-                return -1;
-        }
+        if (getgrouplist(name, pw->pw_gid, gids, &n) < 0)
+                return refuse_many(RESOLVE_USER);
         for (int i = 0; i < n; i++)
                 (void) add_gid(r, gids[i]);
         return 0;
 }
 
-static int look_up_group(const char *name, gid_t *ret)
+static int look_up_group(size_t which, const char *name, gid_t *ret)
 {
         struct group *gr;
         int r = parse_id(name, ret);
 
         if (r == -EINVAL)
-                return refuse(EINVAL, "group", name);
+                return refuse(which, EINVAL, "group", name);
         if (r >= 0)
                 return 0;
         errno = 0;
         gr = getgrnam(name);
         if (!gr)
-                return refuse(errno, "group", name);
+                return refuse(which, errno, "group", name);
         *ret = gr->gr_gid;
         return 0;
 }
 
+/* All of them, so that all that is wrong is told. */
 static int look_up(int argc, char **argv, Resolved *r)
 {
         const char *user = argv[2], *group = argv[3];
+        int result = 0;
 
         r->has_uid = user[0];
         r->has_gid = user[0] || group[0];
-        if (user[0]) {
-                int k = parse_id(user, &r->uid);
-
-                r->gid = r->uid;
-                if (k == -EINVAL)
-                        return refuse(EINVAL, "user", user);
-                if (k == -EAGAIN && look_up_user(user, r) < 0)
-                        return -1;
-        }
-        if (group[0] && look_up_group(group, &r->gid) < 0)
-                return -1;
+        if (user[0] && look_up_user(user, r) < 0)
+                result = -1;
+        if (group[0] && look_up_group(RESOLVE_GROUP, group, &r->gid) < 0)
+                result = -1;
         for (int i = 4; i < argc; i++) {
+                size_t which = RESOLVE_GROUPS + (size_t) (i - 4);
                 gid_t gid = 0;
 
-                if (look_up_group(argv[i], &gid) < 0)
-                        return -1;
-                if (add_gid(r, gid) < 0) {
-                        (void) printf("!%d more than %d groups\n", E2BIG, RESOLVE_GROUPS_MAX);
-                        return -1;
-                }
+                if (look_up_group(which, argv[i], &gid) < 0)
+                        result = -1;
+                else if (add_gid(r, gid) < 0)
+                        return refuse_many(which);
         }
-        return 0;
+        return result;
 }
 
 static void print_id(bool given, unsigned id)

@@ -9,6 +9,7 @@
  * looked up, and its group is then the one of the same number. The supplementary groups are those of the user
  * database (for a user given by name) and `groups` beside. */
 
+#include <errno.h>
 #include <sys/types.h>
 #include <systemd/sd-event.h>
 
@@ -25,9 +26,22 @@ typedef struct Resolved {
         size_t n_gids;
 } Resolved;
 
+/* What is wrong with one of the names that were asked about: "no user is called shop". */
+typedef struct Unresolved {
+        size_t which; /* RESOLVE_USER, RESOLVE_GROUP, or RESOLVE_GROUPS and the index in `groups` */
+        char *why;
+} Unresolved;
+enum {
+        RESOLVE_USER,
+        RESOLVE_GROUP,
+        RESOLVE_GROUPS,
+};
+
 typedef struct Resolve Resolve;
-/* r: 0 with what was found (borrowed); -ENOENT, -ETIMEDOUT … with a sentence such as "no user is called shop". */
-typedef void (*resolve_handler_t)(int r, const Resolved *resolved, const char *why, void *userdata);
+/* r: 0 with what was found; -ENOENT … with each name there is something against, -ETIMEDOUT or another failure of the
+ * look-up itself as one about the first name. -ENOMEM without any. Both are borrowed. */
+typedef void (*resolve_handler_t)(
+                int r, const Resolved *resolved, const Unresolved *problems, size_t n, void *userdata);
 
 /* Without any name: the answer at once, 0. -EAGAIN when a name is among them, -EINVAL for a number out of range,
  * -E2BIG past RESOLVE_GROUPS_MAX. Each of user, group and groups may be NULL. */
@@ -38,6 +52,12 @@ int resolve_user(sd_event *event, const char *user, const char *group, char *con
                 resolve_handler_t handler, void *userdata, Resolve **ret);
 Resolve *resolve_free(Resolve *r);
 DEFINE_CLEANUP(Resolve *, resolve_free);
+
+/* Has the database itself failed, so that another question is not worth its wait? */
+static inline bool resolve_is_broken(int r)
+{
+        return r == -ETIMEDOUT || r == -EPROTO;
+}
 
 /* The helper process: `--resolve USER GROUP GROUPS…`, "" for none. */
 int resolve_main(int argc, char **argv);

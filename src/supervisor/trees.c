@@ -20,6 +20,13 @@
 #include "supervisor/resolve.h"
 #include "wire/message.h"
 
+typedef enum LoadKind {
+        LOAD_TREE,
+        LOAD_CHILD,
+        LOAD_NAMES, /* they are resolved, and that is all */
+        LOAD_CHECK, /* the same, also where we are nobody who may change user */
+} LoadKind;
+
 /* A tree or a child on its way in: parsed, then its user names resolved one by one, then added and started, then
  * awaited. Exactly one call of done() ends it. */
 struct Loading {
@@ -28,8 +35,10 @@ struct Loading {
         Node *top;        /* weak; once it is added and awaited */
         TreeSpec *spec;
         char *parent; /* by path: it may go while names are being resolved */
-        bool child, by_peer, names_only;
-        Resolve *resolve; /* the look-up under way */
+        LoadKind kind;
+        bool by_peer;
+        Resolve *resolve;        /* the look-up under way */
+        ConfigProblems problems; /* names that stand for nobody */
         tree_done_t done;
         void *userdata;
         Json *error; /* known already, told once everything is gone again */
@@ -45,12 +54,13 @@ static void loading_unlist(Loading *l)
 
 static void loading_end(Loading *l, Node *top, Json *error)
 {
-        if (l->top && !l->child)
+        if (l->top && l->kind != LOAD_CHILD)
                 node_member(l->top)->busy = false;
         l->done(top, error, l->userdata);
         loading_unlist(l);
         l->resolve = resolve_free(l->resolve);
         tree_spec_unref(l->spec);
+        config_problems_done(&l->problems);
         json_unref(l->error);
         free(l->parent);
         free(l);
@@ -179,10 +189,6 @@ static void loading_start(Loading *l)
         Json *error = NULL;
 
         loading_unlist(l);
-        if (l->names_only) {
-                loading_end(l, core_root(m->core), NULL);
-                return;
-        }
         /* Under one that has ended nothing would ever start. */
         if (!parent || m->stopping || parent->state == NODE_DEAD || parent->state == NODE_FAILED) {
                 loading_fail(l, NULL, ERROR_ACTOR_STOPPED, "its supervisor is not running");
@@ -193,16 +199,32 @@ static void loading_start(Loading *l)
                 json_unref(error);
                 return;
         }
-        if (!member_wait(node_member(top), l->child ? check_child : check_tree, l)) {
+        if (!member_wait(node_member(top), l->kind == LOAD_CHILD ? check_child : check_tree, l)) {
                 manager_event(m, EVENT_REMOVE, top);
                 loading_fail(l, NULL, ERROR_INTERNAL, "out of memory");
                 return;
         }
         l->top = top;
-        node_member(top)->spawned = l->child;
-        node_member(top)->busy = !l->child;
-        events_simple(m->events, top, l->child ? "added" : "loaded");
+        node_member(top)->spawned = l->kind == LOAD_CHILD;
+        node_member(top)->busy = l->kind != LOAD_CHILD;
+        events_simple(m->events, top, l->kind == LOAD_CHILD ? "added" : "loaded");
         manager_event(m, EVENT_START, top);
+}
+
+/* Every name is a number now, or there is a problem with it. */
+static void loading_resolved(Loading *l)
+{
+        Json *error = NULL;
+
+        if (l->problems.n == 0 && (l->kind == LOAD_TREE || l->kind == LOAD_CHILD)) {
+                loading_start(l);
+                return;
+        }
+        if (l->problems.n > 0)
+                (void) problems_to_error(
+                                &l->problems, 0, l->kind == LOAD_CHILD ? "the child" : "the tree", &error);
+        loading_end(l, l->problems.n > 0 ? NULL : core_root(l->manager->core), error);
+        json_unref(error);
 }
 
 static void loading_next(Loading *l);
@@ -223,19 +245,55 @@ static int take_resolved(TreeSpec *spec, const Resolved *resolved)
         return 0;
 }
 
-static void on_resolved(int r, const Resolved *resolved, const char *why, void *userdata)
+/* Where a node of the file stands in it; NULL: not in `spec`, or no memory. */
+static char *pointer_of(const TreeSpec *spec, const TreeSpec *sought, const char *pointer)
+{
+        char *found = spec == sought ? strdup(pointer) : NULL;
+
+        for (size_t i = 0; !found && i < spec->n_children; i++) {
+                _cleanup_free_ char *below = xasprintf("%s/children/%zu", pointer, i);
+
+                if (below)
+                        found = pointer_of(spec->children[i], sought, below);
+        }
+        return found;
+}
+
+static int add_unresolved(Loading *l, const TreeSpec *spec, const Unresolved *u)
+{
+        _cleanup_free_ char *node = pointer_of(l->spec, spec, ""), *pointer = NULL;
+
+        if (node && u->which >= RESOLVE_GROUPS)
+                pointer = xasprintf("%s/supplementary_groups/%zu", node, u->which - RESOLVE_GROUPS);
+        else if (node)
+                pointer = xasprintf("%s/%s", node, u->which == RESOLVE_USER ? "user" : "group");
+        return pointer ? config_problem_add(&l->problems, pointer, false, "%s", u->why) : -ENOMEM;
+}
+
+/* All that is wrong is to be told at once: the look-ups go on, unless there is nobody to answer them. */
+static void on_resolved(
+                int r, const Resolved *resolved, const Unresolved *problems, size_t n, void *userdata)
 {
         Loading *l = userdata;
+        TreeSpec *spec = first_unresolved(l->spec);
+        bool broken = resolve_is_broken(r);
 
         if (r >= 0)
-                r = take_resolved(first_unresolved(l->spec), resolved);
+                r = take_resolved(spec, resolved);
+        else if (n > 0)
+                r = 0;
+        for (size_t i = 0; i < n && r >= 0; i++)
+                r = add_unresolved(l, spec, &problems[i]);
         if (r < 0) {
-                loading_fail(l, NULL, r == -ENOMEM ? ERROR_INTERNAL : ERROR_INVALID_PARAMS,
-                                why ?: strerror(-r));
+                loading_fail(l, NULL, ERROR_INTERNAL, strerror(-r));
                 return;
         }
         l->resolve = resolve_free(l->resolve); /* only now: it owns what was found */
-        loading_next(l);
+        spec->resolved = true;
+        if (broken || l->problems.full)
+                loading_resolved(l);
+        else
+                loading_next(l);
 }
 
 /* -EDQUOT past what is looked up for others at a time; what our owner has put among the service's trees is not
@@ -267,11 +325,11 @@ static void loading_next(Loading *l)
         int r = 0;
 
         while (r >= 0 && (spec = first_unresolved(l->spec)))
-                r = geteuid() != 0 ? -EPERM : take_numbers(spec);
+                r = geteuid() != 0 && l->kind != LOAD_CHECK ? -EPERM : take_numbers(spec);
         if (r == -EAGAIN)
                 r = look_up(l, spec);
         else if (r >= 0)
-                loading_start(l);
+                loading_resolved(l);
         if (r == -EPERM)
                 loading_fail(l, NULL, ERROR_PERMISSION_DENIED, "only a privileged supervisor changes user");
         else if (r == -EDQUOT)
@@ -293,7 +351,7 @@ int problems_to_error(const ConfigProblems *problems, int code, const char *what
 {
         Json *list = NULL, *data = NULL;
         bool later = true;
-        const char *first = NULL;
+        const ConfigProblem *first = NULL;
 
         for (size_t i = 0; i < problems->n; i++) {
                 const ConfigProblem *p = &problems->items[i];
@@ -301,19 +359,20 @@ int problems_to_error(const ConfigProblems *problems, int code, const char *what
                 if (p->warning)
                         continue;
                 later &= p->unsupported;
-                first = first ?: p->message;
+                first = first ?: p;
         }
         if (config_problems_to_json(problems, &list) < 0 || json_pack(&data, "{problems:o}", list) < 0)
                 return -ENOMEM;
         if (code == 0)
                 code = later ? ERROR_UNSUPPORTED : ERROR_INVALID_PARAMS;
-        return message_error_object(ret, code, data, "%s: %zu problem%s, the first: %s", what,
+        return message_error_object(ret, code, data, "%s: %zu problem%s, the first%s%s: %s", what,
                         config_problems_errors(problems), config_problems_errors(problems) == 1 ? "" : "s",
-                        strna(first));
+                        first && first->pointer[0] ? " at " : "", first ? first->pointer : "",
+                        first ? first->message : "n/a");
 }
 
-static void loading_begin(Manager *m, bool by_peer, const char *parent, TreeSpec *spec, bool child,
-                bool names_only, tree_done_t done, void *userdata, Loading **ret)
+static void loading_begin(Manager *m, bool by_peer, const char *parent, TreeSpec *spec, LoadKind kind,
+                tree_done_t done, void *userdata, Loading **ret)
 {
         Loading *l = calloc(1, sizeof(Loading));
         Json *error = NULL;
@@ -331,8 +390,8 @@ static void loading_begin(Manager *m, bool by_peer, const char *parent, TreeSpec
         list_init(&l->queue);
         l->manager = m;
         l->spec = spec;
-        l->child = spec->node.on_trial = child;
-        l->names_only = names_only;
+        l->kind = kind;
+        spec->node.on_trial = kind == LOAD_CHILD;
         l->done = done;
         l->userdata = userdata;
         l->by_peer = by_peer;
@@ -362,26 +421,33 @@ bool peer_may_start(const Peer *peer, TreeSpec *spec, const char *what, Json **r
         return r >= 0;
 }
 
+static void refuse_parsed(
+                int r, const ConfigProblems *problems, const char *what, tree_done_t done, void *userdata)
+{
+        Json *error = NULL;
+
+        if (r == -EINVAL)
+                (void) problems_to_error(problems, 0, what, &error);
+        else
+                (void) message_error_object(&error, ERROR_INTERNAL, NULL, "%s", strerror(-r));
+        done(NULL, error, userdata);
+        json_unref(error);
+}
+
 static void parsed(Manager *m, const Peer *peer, const char *parent, int r, TreeSpec *spec,
                 ConfigProblems *problems, bool child, tree_done_t done, void *userdata, Loading **ret)
 {
-        const char *what = child ? "the child" : "the tree";
         Json *error = NULL;
 
         if (r < 0) {
-                if (r == -EINVAL)
-                        (void) problems_to_error(problems, 0, what, &error);
-                else
-                        (void) message_error_object(&error, ERROR_INTERNAL, NULL, "%s", strerror(-r));
-                done(NULL, error, userdata);
-                json_unref(error);
+                refuse_parsed(r, problems, child ? "the child" : "the tree", done, userdata);
         } else if (!peer_may_start(peer, spec, CONFINE_RULE, &error)) {
                 tree_spec_unref(spec);
                 done(NULL, error, userdata);
                 json_unref(error);
         } else {
                 config_log_warnings(problems, spec->name);
-                loading_begin(m, peer, parent, spec, child, false, done, userdata, ret);
+                loading_begin(m, peer, parent, spec, child ? LOAD_CHILD : LOAD_TREE, done, userdata, ret);
         }
         config_problems_done(problems);
 }
@@ -399,13 +465,30 @@ void manager_load_tree(
 void manager_load_spec(
                 Manager *m, bool by_peer, TreeSpec *spec, tree_done_t done, void *userdata, Loading **ret)
 {
-        loading_begin(m, by_peer, "/", spec, false, false, done, userdata, ret);
+        loading_begin(m, by_peer, "/", spec, LOAD_TREE, done, userdata, ret);
 }
 
 void manager_resolve_names(
                 Manager *m, bool by_peer, TreeSpec *spec, tree_done_t done, void *userdata, Loading **ret)
 {
-        loading_begin(m, by_peer, "/", spec, false, true, done, userdata, ret);
+        loading_begin(m, by_peer, "/", spec, LOAD_NAMES, done, userdata, ret);
+}
+
+void manager_check_tree(
+                Manager *m, const Peer *peer, Json *tree, tree_done_t done, void *userdata, Loading **ret)
+{
+        ConfigProblems problems = { 0 };
+        TreeSpec *spec = NULL;
+        int r = config_parse_tree(tree, &spec, &problems);
+
+        if (r < 0)
+                refuse_parsed(r, &problems, "the tree", done, userdata);
+        else if (peer_is_confined(peer)) { /* may give no names, so we work for none of theirs */
+                tree_spec_unref(spec);
+                done(core_root(m->core), NULL, userdata);
+        } else
+                loading_begin(m, peer, "/", spec, LOAD_CHECK, done, userdata, ret);
+        config_problems_done(&problems);
 }
 
 void manager_spawn_child(Manager *m, const Peer *peer, Node *parent, Json *child, Entry *entry,

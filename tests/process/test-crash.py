@@ -56,6 +56,36 @@ def crashed_record(t, backend, told, *due):
     return record
 
 
+def records(t, backend, pattern):
+    """The messages of the supervisor about its trees, as they were written, once one fits."""
+    if backend != "scope":
+        def said():
+            return re.findall(r": (/\S*: .*)", read_text(t.log_path))
+        t.await_log(pattern)
+        return said()
+    match = f"_PID={t.status['pid']}"
+    subprocess.run(["timeout", "20", "sh", "-c", f"journalctl -f -n all -ocat {match} | grep -q -m1 -F '{pattern}'"],
+                   check=False)
+    out = subprocess.run(["journalctl", "-ocat", "--no-pager", match], check=True, capture_output=True, text=True).stdout
+    return [x for x in out.splitlines() if x.startswith("/")]
+
+
+def reason_before_verdict(backend):
+    """What an end led to is on record after that end, however long its last words are looked for."""
+    with tractor(backend) as t:
+        os.mkfifo(f"{t.dir}/go")
+        never = {"intensity": {"max_restarts": 0, "within_ms": 1000}}
+        t.load(**never, children=[{"name": "other", "exec": ["sleep", "1000"]}, {"name": "g", **never, "children": [
+            {"name": "bad", "exec": ["sh", "-c", "echo why >&2; read x <go; exit 3"], "cwd": t.dir}]}])
+        os.close(os.open(f"{t.dir}/go", os.O_WRONLY))
+        said = records(t, backend, "/t: failed")
+        due = ["/t/g/bad: exited with code 3", "/t/g: gave up on /t/g/bad", "/t/g/bad: failed",
+               "/t: gave up on /t/g", "/t/g: failed", "/t: failed"]
+        places = [[x.startswith(text) for x in said].index(True) for text in due]
+        assert places[-1] == len(said) - 1 and any(x.startswith("/t/other: stopped") for x in said), said
+        assert places == sorted(places) and said[places[0]].endswith("; last words: why"), said
+
+
 def told_to_the_owner(backend):
     with tractor(backend) as t:
         client = owner_of(t)
@@ -174,5 +204,5 @@ def hostile(backend):
 
 
 if __name__ == "__main__":
-    main([told_to_the_owner, told_to_peers, told_by_load, overflow_is_named, under_a_filter, after_a_broken_line,
-          only_of_the_dead, hostile])
+    main([reason_before_verdict, told_to_the_owner, told_to_peers, told_by_load, overflow_is_named, under_a_filter,
+          after_a_broken_line, only_of_the_dead, hostile])

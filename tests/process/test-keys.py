@@ -152,14 +152,33 @@ def users(backend):
 
 
 def unknown_users(backend):
-    """Every error says where: the path of the child, whatever the way it came."""
+    """Each name that nobody has is a problem of its own, wherever the file or the child is given; nothing starts."""
     with tractor(backend) as t:
-        for key, value in (("user", "nobody-is-called-so"), ("group", "nobody-is-called-so"),
-                           ("supplementary_groups", ["nobody-is-called-so"])):
-            for name, keys in (("u", {"children": [{"name": "deep", "children": [sleeper("x", **{key: value})]}]}),):
-                error = expect_error(-32602, t.load, name=name, **keys)
-                assert "nobody-is-called-so" in error.message and "/u/deep/x" in error.message, error.message
-                assert t.get("/")["children"] == []
+        deep = {"name": "deep", "children": [sleeper("x", user="no-user", group="no-group",
+                                                     supplementary_groups=["adm", "no-team", 4711, "no-crew"])]}
+        tree = {"tractor": 1, "name": "u", "children": [
+            sleeper("good", user="www-data"), deep, sleeper("y", user=12345, group="no-group")]}
+        there = "/children/1/children/0/"
+        due = {there + "user": "no user is called no-user", there + "group": "no group is called no-group",
+               there + "supplementary_groups/1": "no group is called no-team",
+               there + "supplementary_groups/3": "no group is called no-crew",
+               "/children/2/group": "no group is called no-group"}
+        for method in ("tree.validate", "tree.load", "tree.apply"):
+            error = expect_error(-32602, t.call, method, tree=tree)
+            assert {p["pointer"]: p["message"] for p in error.data["problems"]} == due, error.data
+            assert len(error.data["problems"]) == len(due) and there + "user: no user" in error.message, error.message
+            assert t.get("/")["children"] == []
+        tree["children"] = [sleeper("good", user="www-data", supplementary_groups=["adm"])]
+        assert t.call("tree.validate", tree=tree) == {} and t.get("/")["children"] == []
+        t.call("tree.load", tree=tree)
+        pid = t.pid("/u/good")
+        tree["children"] = [sleeper("good", user="no-user"), sleeper("y", group="no-group")]
+        for extra in ({}, {"dry_run": True}):
+            assert problems(t, tree, method="tree.apply", **extra) == ["/children/0/user", "/children/1/group"]
+        error = expect_error(-32602, t.call, "actor.spawn", parent="/u", **deep["children"][0])
+        assert sorted(p["pointer"] for p in error.data["problems"]) == [
+            "/group", "/supplementary_groups/1", "/supplementary_groups/3", "/user"], error.data
+        assert t.pid("/u/good") == pid and len(t.get("/u")["children"]) == 1
 
 
 def capabilities(backend):
@@ -521,8 +540,8 @@ WRONG_TREE = [
 ]
 
 
-def problems(t, tree, code=-32602, method="tree.validate"):
-    error = expect_error(code, t.call, method, tree=tree)
+def problems(t, tree, code=-32602, method="tree.validate", **extra):
+    error = expect_error(code, t.call, method, tree=tree, **extra)
     for problem in error.data["problems"]:
         assert set(problem) == {"pointer", "message"} and problem["message"], problem
     return sorted(p["pointer"] for p in error.data["problems"])

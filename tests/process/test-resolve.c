@@ -28,17 +28,24 @@ static struct Answer {
         unsigned calls;
         int r;
         Resolved resolved;
-        char text[512];
+        size_t n, which;
+        char text[512]; /* of the last */
         Helper *helper;
 } answer;
 
-static void on_resolved(int r, const Resolved *resolved, const char *why, void *userdata)
+static void on_resolved(
+                int r, const Resolved *resolved, const Unresolved *problems, size_t n, void *userdata)
 {
         answer.calls++;
         answer.r = r;
         if (resolved)
                 answer.resolved = *resolved;
-        (void) snprintf(answer.text, sizeof(answer.text), "%s", why ?: "");
+        CHECK_EQ(n > 0, r < 0);
+        answer.n = n;
+        if (n > 0) {
+                answer.which = problems[n - 1].which;
+                (void) snprintf(answer.text, sizeof(answer.text), "%s", problems[n - 1].why);
+        }
 }
 
 static void turn_until_answered(void)
@@ -136,6 +143,12 @@ static void unknown_names_are_named(void)
         CHECK_STR(answer.text, "no user is called no-such-user");
         CHECK_EQ(ask("nobody", NULL, groups), -ENOENT);
         CHECK_STR(answer.text, "no group is called no-such-group");
+        CHECK(answer.n == 1 && answer.which == RESOLVE_GROUPS);
+        CHECK_EQ(ask("no-such-user", "no-such-team", groups), -ENOENT);
+        CHECK(answer.n == 3 && answer.which == RESOLVE_GROUPS);
+        CHECK_EQ(ask("no-such-user", "no-such-team", NULL), -ENOENT);
+        CHECK(answer.n == 2 && answer.which == RESOLVE_GROUP);
+        CHECK_STR(answer.text, "no group is called no-such-team");
         CHECK_EQ(ask("--help", NULL, NULL), -ENOENT);
         CHECK_EQ(ask("nobody", "4294967295", NULL), -EINVAL);
         CHECK_EQ(ask("no\nbody", NULL, NULL), -ENOENT);
