@@ -244,7 +244,6 @@ static void o_become(OracleChild *c)
         c->type = next->type;
         c->job = next->job;
         c->significant = next->significant;
-        c->trial = next->trial;
         c->depends = next->depends;
         c->backoff = next->backoff;
         c->next = NULL;

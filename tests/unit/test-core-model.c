@@ -231,7 +231,6 @@ static void change_flat_child(int i)
                 a.ready_exited = c->job;
         *next = (OracleChild){ .type = a.restart,
                 .job = a.ready_exited,
-                .trial = a.on_trial,
                 .significant = a.significant,
                 .depends = live ? c->depends : 0,
                 .backoff = a.backoff };

@@ -14,7 +14,7 @@ NodeSpec *future_spec(Node *n)
         return priv(n)->becoming ? &priv(n)->becoming->spec : &n->spec;
 }
 
-/* A name is the node's own, whoever asks. */
+/* Name, kind and how it came to be are the node's own, whoever asks. */
 static int pending_new(Node *n, bool restart, const NodeSpec *spec, NodeChange **ret)
 {
         NodeChange *c = calloc(1, sizeof(*c));
@@ -26,6 +26,7 @@ static int pending_new(Node *n, bool restart, const NodeSpec *spec, NodeChange *
         c->spec = *spec;
         c->spec.name = n->name;
         c->spec.kind = n->spec.kind;
+        c->spec.on_trial = n->spec.on_trial;
         c->spec.depends = n->spec.depends;
         if (restart && spec->depends)
                 r = strv_copy(spec->depends, &depends);
