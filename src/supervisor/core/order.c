@@ -307,7 +307,7 @@ void node_over(Node *n)
         if (priv(n)->removing)
                 kick(n);
         if (n->parent) {
-                priv(n->parent)->check_finished |= !node_never_ran(n);
+                priv(n->parent)->check_finished = true;
                 kick(n->parent);
         }
 }
