@@ -314,6 +314,7 @@ static bool o_try_lose(Oracle *o, const Oracle *before, int i)
         if (!lost)
                 return false;
         c->waits = c->good = false;
+        c->cause = CAUSE_NONE;
         o_final(o, c, true);
         return true;
 }
