@@ -142,7 +142,7 @@ static void o_final(Oracle *o, OracleChild *c, bool failure)
         bool others = false;
 
         c->state = failure ? NODE_FAILED : NODE_DEAD;
-        o->someone_over = true;
+        o->someone_over |= !o_never_ran(c);
         if (failure && o->strategy == STRATEGY_ONE_CANCELS_ALL && !o_never_ran(c))
                 o_close(o, true);
         if (!c->significant || c->off || o_never_ran(c) || o->shutdown == AUTO_SHUTDOWN_NEVER)
@@ -386,12 +386,12 @@ static bool o_try_supervisor(Oracle *o)
         int active = 0, pending = 0, failed = 0;
         bool someone_over = o->someone_over;
 
-        o->someone_over = false;
         for (int i = 0; i < o->n; i++) {
                 active += o_active(&o->child[i]);
                 pending += o_active(&o->child[i]) && (o->child[i].state != NODE_READY || o->child[i].stop);
                 failed += o->child[i].state == NODE_FAILED && !o_never_ran(&o->child[i]);
         }
+        o->someone_over &= o_open(o) && o_nursery(o) && active > 0;
         if ((o->stop || o->closing) && active == 0) {
                 o->state = !o->stop && o->closing_bad ? NODE_FAILED : NODE_DEAD;
                 if (o->stop && o->again)

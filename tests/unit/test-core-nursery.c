@@ -278,7 +278,42 @@ static void on_trial(void)
         }
 }
 
-TEST_MAIN({ "on-trial", on_trial }, { "who-may-be-below", who_may_be_below },
+/* It leaves its supervisor as it was: empty, or ended by the end before it. */
+static void on_trial_alone(void)
+{
+        for (Strategy strategy = 0; strategy < _STRATEGY_MAX; strategy++) {
+                bool nursery = strategy == STRATEGY_ONE_CANCELS_ALL || strategy == STRATEGY_ONE_CANCELS_ONE;
+                NodeSpec a = actor(RESTART_PERMANENT);
+
+                begin();
+                add("/", "t", supervisor(strategy));
+                start("/t");
+                CHECK_STATE("/t", "ready");
+                a.on_trial = true;
+                add("/t", "a", a);
+                start("/t/a");
+                ended("/t/a", CAUSE_SPAWN, 0, false);
+                CHECK_STATE("/t/a", "failed");
+                CHECK_STATE("/t", "ready");
+                ask(EVENT_REMOVE, "/t/a");
+                CHECK(!core_find(core, "/t/a"));
+                CHECK_STATE("/t", "ready");
+
+                add("/t", "b", actor(RESTART_TEMPORARY));
+                start("/t/b");
+                ready("/t/b");
+                add("/t", "a", a);
+                start("/t/a");
+                exited("/t/b", 0);
+                CHECK_STATE("/t", "ready");
+                ended("/t/a", CAUSE_SPAWN, 0, false);
+                CHECK_STATE("/t", nursery ? "dead" : "ready");
+                finish();
+        }
+}
+
+TEST_MAIN({ "on-trial", on_trial }, { "on-trial-alone", on_trial_alone },
+                { "who-may-be-below", who_may_be_below },
                 { "stays-without-children", stays_without_children }, { "fails-alone", fails_alone },
                 { "does-not-restart", does_not_restart }, { "nothing-left-to-hurry", nothing_left_to_hurry },
                 { "owner-dies", owner_dies }, { "owner-leaves-more", owner_leaves_more },

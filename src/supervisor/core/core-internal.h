@@ -250,6 +250,7 @@ void node_stopped(Node *n);
 void node_over(Node *n);
 
 /* strategy.c */
+bool node_never_ran(const Node *n); /* on trial, and not to be run: its asker alone hears of that */
 void child_ended(Node *n, bool failure);
 void child_given_up(Node *n, bool failure); /* over for good, by itself */
 void supervisor_advance(Node *s);

@@ -307,7 +307,7 @@ void node_over(Node *n)
         if (priv(n)->removing)
                 kick(n);
         if (n->parent) {
-                priv(n->parent)->check_finished = true;
+                priv(n->parent)->check_finished |= !node_never_ran(n);
                 kick(n->parent);
         }
 }

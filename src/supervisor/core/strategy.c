@@ -49,7 +49,7 @@ static void supervisor_gone(Node *s)
 }
 
 /* Who asked for it is told, and takes it out again: neither its supervisor nor its siblings are concerned. */
-static bool never_ran(const Node *n)
+bool node_never_ran(const Node *n)
 {
         return n->spec.on_trial && n->generation == 1 && n->exit.cause == CAUSE_SPAWN;
 }
@@ -59,7 +59,7 @@ static void nursery_finished(Node *s)
         const Node *culprit = NULL;
 
         CORE_CHILD_FOREACH(c, s)
-                if (c->state == NODE_FAILED && !never_ran(c) && !culprit)
+                if (c->state == NODE_FAILED && !node_never_ran(c) && !culprit)
                         culprit = c;
         s->exit = supervisor_exit(s, culprit);
         child_ended(s, culprit != NULL);
@@ -73,7 +73,9 @@ void supervisor_advance(Node *s)
         NodePriv *p = priv(s);
         bool check_finished = p->check_finished;
 
-        p->check_finished = false;
+        /* An end is remembered while others are active: the last of them may be one that nobody is to hear of. */
+        if (!is_running(s) || !is_nursery(s) || p->active == 0)
+                p->check_finished = false;
         if (p->stop_wanted || p->closing) {
                 if (p->active == 0)
                         supervisor_gone(s);
@@ -196,7 +198,7 @@ void group_leave(Node *n)
  * root are trees, which fail alone, and those opened at run time are their owner's to judge. */
 static bool wants_restart(const Node *n, bool failure)
 {
-        if (is_nursery(n->parent) || priv(n)->cancelled || n->spec.stays || never_ran(n))
+        if (is_nursery(n->parent) || priv(n)->cancelled || n->spec.stays || node_never_ran(n))
                 return false;
         if (is_supervisor(n))
                 return failure && n->parent->parent && is_supervisor(n->parent);
@@ -265,7 +267,7 @@ void child_given_up(Node *n, bool failure)
 
         node_set_state(n, failure ? NODE_FAILED : NODE_DEAD);
         node_over(n);
-        if (never_ran(n))
+        if (node_never_ran(n))
                 return;
         if (failure && is_supervisor(s) && s->spec.strategy == STRATEGY_ONE_CANCELS_ALL)
                 supervisor_close(s, true, n);
