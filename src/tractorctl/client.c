@@ -27,6 +27,7 @@ struct Client {
         ClientAbort aborted;
         int (*reconnect)(bool first, void *userdata);
         void *userdata;
+        char **refusal; /* weak; while it is asked for */
         void (*on_notification)(const Message *m, void *userdata);
         void *notified;
 };
@@ -307,6 +308,15 @@ int client_subscribe(Client *c, const char *path, void (*on_item)(Json *item, ui
         return 0;
 }
 
+static int turned_away(Client *c, const Json *error)
+{
+        const char *message = json_get_string(error, "message", NULL);
+
+        if (c->refusal && !*c->refusal && message)
+                *c->refusal = strdup(message);
+        return -EBUSY;
+}
+
 /* The ping makes sure that the peer's hello has come (dialogs and keys need it) and that somebody is there at all: the
  * listening socket may be the keeper's, with no supervisor behind it yet. */
 static int greet(Client *c, uint64_t timeout)
@@ -319,6 +329,8 @@ static int greet(Client *c, uint64_t timeout)
         r = client_wait(c, p, timeout);
         if (r < 0)
                 return r;
+        if (json_get_integer(p->error, "code", 0) == ERROR_LIMIT_EXCEEDED)
+                return turned_away(c, p->error);
         return is_lost(p->error) ? -ECONNRESET : 0;
 }
 
@@ -353,7 +365,9 @@ int client_new(const ClientOptions *options, Client **ret)
         c->aborted = options->aborted;
         c->reconnect = options->reconnect;
         c->userdata = options->userdata;
+        c->refusal = options->refusal;
         r = connect_session(c, TAKE_FD(fd), options->hello_timeout ?: HELLO_TIMEOUT_USEC);
+        c->refusal = NULL;
         if (r < 0)
                 return r;
         *ret = TAKE_PTR(c);

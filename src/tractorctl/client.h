@@ -45,9 +45,11 @@ typedef struct ClientOptions {
         int (*reconnect)(bool first, void *userdata);
         void *userdata;
         uint64_t hello_timeout; /* microseconds; 0: ten seconds */
+        char **refusal; /* may be NULL. Set with -EBUSY: what the supervisor said; the caller's to free */
 } ClientOptions;
 
-/* Says hello and returns once the supervisor has answered a ping: -ETIMEDOUT, -ECONNRESET otherwise. */
+/* Says hello and returns once the supervisor has answered a ping: -ETIMEDOUT, -ECONNRESET otherwise, -EBUSY where it
+ * serves nobody else for the moment. */
 int client_new(const ClientOptions *options, Client **ret);
 Client *client_free(Client *c);
 DEFINE_CLEANUP(Client *, client_free);

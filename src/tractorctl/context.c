@@ -100,13 +100,14 @@ int context_connect(Context *c)
                                        .hello_timeout = c->o->host ? USEC_INFINITY : 0,
                                        .aborted = is_interrupted,
                                        .reconnect = c->o->host ? NULL : reconnect,
-                                       .userdata = c },
+                                       .userdata = c,
+                                       .refusal = &why },
                         &c->client);
         if (r == -ENOMEM || (r == -ECANCELED && c->interrupts > 0))
                 return fail_errno(c, r);
         if (r < 0 && c->o->host)
                 return remote_failed(c);
-        if (r == -EPIPE || r == -ECONNRESET)
+        if (!why && (r == -EPIPE || r == -ECONNRESET))
                 why = why_refused(c->socket);
         if (why)
                 return fail(c, CTL_NO_SUPERVISOR, "%s: refused: %s", c->socket, why);
