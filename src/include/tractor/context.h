@@ -39,7 +39,7 @@ typedef struct tractor_context_options {
 
 /* --- the opener --- */
 /* Returns when the handler has said started, with its value (`ret_started` may be NULL). Fails with the handler's own error, where it ended
- * before. `args` consumed, `o` may be NULL. */
+ * before; a result without started is that of one that is no dialog: the value is NULL then, and the result follows. `args` consumed, `o` may be NULL. */
 int tractor_context_open(tractor_portal *p, const char *method, struct json_object *args,
                 const tractor_context_options *o, tractor_context **ret, struct json_object **ret_started);
 /* Leaves it: `r` below zero, and the handler is cancelled; else it is awaited (its items are dropped meanwhile). Frees it; *c is NULL then.
