@@ -126,16 +126,6 @@ static int unaware(tractor_context *c, Json *args, Json **ret)
         return 0;
 }
 
-/* In ms; -1: for ever. */
-static int time_left(tractor_context *c, Json *args, Json **ret)
-{
-        tractor_scope *s = tractor_move_on_after(TRACTOR_FOREVER);
-        uint64_t at = tractor_current_deadline();
-
-        *ret = integer(at == TRACTOR_FOREVER ? -1 : (int) ((at - tractor_now()) / TRACTOR_MSEC));
-        return tractor_scope_close(s, 0);
-}
-
 static const tractor_method methods[] = {
         { "simple", simple, NULL, NULL },
         { "started_twice", started_twice, NULL, NULL },
@@ -149,7 +139,6 @@ static const tractor_method methods[] = {
         { "deep_failure", deep_failure, NULL, NULL },
         { "plain", plain, NULL, NULL },
         { "unaware", unaware, NULL, NULL },
-        { "time_left", time_left, NULL, NULL },
         { NULL },
 };
 
@@ -511,34 +500,6 @@ static void a_deadline_is_kept_over_there(void)
         run_beside(methods, passes_deadline);
 }
 
-static int64_t time_of(tractor_portal *p, uint64_t usec)
-{
-        tractor_context_options o = { .size = sizeof(o), .deadline_usec = usec };
-        tractor_call_options co = { .size = sizeof(co), .deadline_usec = usec };
-        _cleanup_json_ Json *called = NULL, *opened = NULL;
-        tractor_context *c = NULL;
-
-        CHECK_EQ(tractor_portal_call_with(p, "time_left", NULL, &co, &called), 0);
-        CHECK_EQ(tractor_context_open(p, "time_left", NULL, &o, &c, NULL), 0);
-        CHECK_EQ(tractor_context_close(&c, 0, &opened), 0);
-        CHECK((json_integer(called) < 0) == (json_integer(opened) < 0));
-        return json_integer(opened);
-}
-
-static int knows_deadline(tractor_portal *p, Nursery *unused)
-{
-        int64_t left = time_of(p, 3600 * TRACTOR_SEC);
-
-        CHECK(left > 0 && left <= 3600 * 1000);
-        CHECK_EQ(time_of(p, 0), -1);
-        return 0;
-}
-
-static void a_handler_knows_its_deadline(void)
-{
-        run_beside(methods, knows_deadline);
-}
-
 TEST_MAIN({ "the_opener_gets_started_and_result", the_opener_gets_started_and_result },
                 { "what_is_out_of_turn_is_named", what_is_out_of_turn_is_named },
                 { "an_opener_that_cancels_leaves_without_error",
@@ -551,5 +512,4 @@ TEST_MAIN({ "the_opener_gets_started_and_result", the_opener_gets_started_and_re
                 { "a_small_window_holds_the_sender_back", a_small_window_holds_the_sender_back },
                 { "who_is_slow_is_told_what_it_lost", who_is_slow_is_told_what_it_lost },
                 { "a_failure_climbs_two_hops", a_failure_climbs_two_hops },
-                { "a_deadline_is_kept_over_there", a_deadline_is_kept_over_there },
-                { "a_handler_knows_its_deadline", a_handler_knows_its_deadline });
+                { "a_deadline_is_kept_over_there", a_deadline_is_kept_over_there });
