@@ -389,6 +389,9 @@ static void climbs(tractor_portal *p)
         CHECK_EQ(tractor_error_n_relay(e), 2);
         CHECK_STR(tractor_error_relay(e, 0), tractor_error_actor(e));
         CHECK_STR(tractor_error_relay(e, 1), tractor_portal_path(p));
+        CHECK(tractor_error_n_backtrace(e) > 0);
+        CHECK(startswith(strna(tractor_error_backtrace(e, 0)), "#0 ") &&
+                        strstr(tractor_error_backtrace(e, 0), "test-dialogs"));
         text = tractor_error_format(e);
         CHECK(strstr(text, "by way of /"));
         free(text);
