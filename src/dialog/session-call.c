@@ -235,6 +235,11 @@ int call_set_deadline(Call *c, int64_t ms)
         return talk_session(&c->talk) ? session_arm_deadlines(c->talk.session, c->deadline) : -EPIPE;
 }
 
+uint64_t call_deadline(const Call *c)
+{
+        return c->deadline;
+}
+
 const char *call_canceller(const Call *c)
 {
         return c->canceller;

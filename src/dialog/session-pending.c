@@ -89,7 +89,7 @@ static int on_grace(sd_event_source *source, uint64_t usec, void *userdata)
                 if (p->grace > now_usec(CLOCK_MONOTONIC))
                         break;
                 (void) dialog_step(&p->talk.dialog, DIALOG_EXPIRED, 0, NULL);
-                (void) json_pack(&data, "{abandoned:b}", true);
+                (void) json_pack(&data, "{abandoned:b, canceller:s?}", true, s->path);
                 finish_with(s, p, ERROR_CANCELLED, data, "cancelled, and the peer did not end it in time");
         }
         if (!s->freed && arm_grace(s) < 0)

@@ -138,6 +138,7 @@ void *call_userdata(Call *c);
 void call_set_userdata(Call *c, void *userdata, void (*on_cancel)(Call *c, void *userdata));
 /* As if the peer had asked for it by `$.deadline_ms`; the earlier one holds. */
 int call_set_deadline(Call *c, int64_t ms);
+uint64_t call_deadline(const Call *c); /* absolute; USEC_INFINITY: none */
 /* Of a cancelled call; NULL when not said. */
 const char *call_canceller(const Call *c);
 const char *call_cancel_reason(const Call *c);

@@ -128,6 +128,31 @@ _public_ int tractor_context_open(tractor_portal *p, const char *method, struct 
         return 0;
 }
 
+/* As one who receives, and has no use for what comes. */
+_public_ int tractor_context_result(tractor_context *c, struct json_object **ret_result)
+{
+        int r = task_checkpoint();
+
+        if (r < 0)
+                return r;
+        error_clear();
+        if (!c->is_opener)
+                return error_fail(ERROR_INVALID_REQUEST, NULL, NULL, "a result is awaited by the opener");
+        for (;;) {
+                context_drop_items(c);
+                if (c->answer.over)
+                        break;
+                r = c->closed ? -EBADF : context_park(c, &c->readers, "result");
+                if (r < 0)
+                        return r;
+        }
+        if (c->answer.error)
+                return answer_give(&c->answer, false, NULL);
+        if (ret_result)
+                *ret_result = c->answer.result ? json_ref(c->answer.result) : NULL;
+        return 0;
+}
+
 _public_ void tractor_context_cancel(tractor_context *c, const char *reason)
 {
         if (c->is_opener)

@@ -5,6 +5,7 @@
 #include <signal.h>
 #include <stdatomic.h>
 #include <stdio.h>
+#include <sys/auxv.h>
 #include <sys/epoll.h>
 #include <sys/eventfd.h>
 #include <unistd.h>
@@ -13,18 +14,34 @@
 #include "libtractor/dump.h"
 #include "libtractor/nursery.h"
 
-#define FRAME_MAX 200
-
 /* --- a frame in words --- */
 
-static void frame_text(void *address, char *buf, size_t n)
+/* The program itself goes by argv[0], which of an actor is the actor's name: its file is what addr2line takes. */
+static const char *file_of(const Dl_info *i, char *buf, size_t size)
 {
+        Dl_info program = { 0 };
+        ssize_t n;
+
+        if (dladdr((void *) getauxval(AT_ENTRY), &program) == 0 || program.dli_fbase != i->dli_fbase)
+                return i->dli_fname;
+        n = readlink("/proc/self/exe", buf, size - 1);
+        if (n < 0 || (size_t) n == size - 1)
+                return i->dli_fname;
+        buf[n] = 0;
+        return buf;
+}
+
+void dump_frame(void *address, char *buf, size_t n)
+{
+        const char *file, *module = NULL;
+        char exe[512]; /* this may be a task's stack */
         Dl_info i = { 0 };
-        const char *module = NULL;
 
         /* A return address may be the first one behind its function. */
-        if (dladdr((char *) address - 1, &i) != 0 && i.dli_fname)
-                module = (strrchr(i.dli_fname, '/') ?: i.dli_fname - 1) + 1;
+        if (dladdr((char *) address - 1, &i) != 0 && i.dli_fname) {
+                file = file_of(&i, exe, sizeof(exe));
+                module = (strrchr(file, '/') ?: file - 1) + 1;
+        }
         if (!module)
                 (void) snprintf(buf, n, "%p", address);
         else if (i.dli_sname)
@@ -40,12 +57,12 @@ static int stack_of(Task *t, Json **ret)
         void *frames[DUMP_FRAMES_MAX];
         Snapshot s = { .max = ELEMENTSOF(frames), .frames = frames };
         _cleanup_json_ Json *stack = NULL;
-        char text[FRAME_MAX];
+        char text[DUMP_FRAME_SIZE];
         int r = json_pack(&stack, "[]");
 
         task_snapshot(t, &s);
         for (size_t i = 0; i < s.n && r >= 0; i++) {
-                frame_text(frames[i], text, sizeof(text));
+                dump_frame(frames[i], text, sizeof(text));
                 r = json_append(stack, json_new_string(text, SIZE_MAX));
         }
         if (r < 0)

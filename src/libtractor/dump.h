@@ -17,6 +17,10 @@
 /* An answer has to fit a line of the protocol. */
 #define DUMP_BYTES_MAX (900U * 1024)
 
+#define DUMP_FRAME_SIZE 200U
+
+/* Where a return address is: "function+0x12 (module)", else "module+0x1234". */
+void dump_frame(void *address, char *buf, size_t n);
 /* An array of {id, name, state, wait, nursery, scope, stack}, the oldest task first, as docs/protocol.md has them; where some are left out, the
  * last element is {name, more}. Not a checkpoint. */
 int dump_tasks(Runtime *rt, Json **ret);

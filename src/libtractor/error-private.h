@@ -35,6 +35,8 @@ void error_clear(void);
 /* What is to be told of a task's result `r`: its last error where that is what it returned (a new reference), else one made
  * of the errno. */
 tractor_error *error_of_result(tractor_error *last, int r, const char *where);
+/* Puts where it arose into its object, in words, if it has been noted and is not there: before anybody looks there for it. */
+void error_name_frames(const tractor_error *e);
 /* The protocol's error object; borrowed. NULL where there was no memory to make one. */
 Json *error_object(const tractor_error *e);
 /* How a process ended, in words: "killed by SIGKILL (signal)"; `message`: of its crash report, or NULL. */

@@ -63,11 +63,13 @@ static const char *item(const tractor_error *e, const char *key, size_t i)
 
 _public_ size_t tractor_error_n_backtrace(const tractor_error *e)
 {
+        error_name_frames(e);
         return n_items(e, "backtrace");
 }
 
 _public_ const char *tractor_error_backtrace(const tractor_error *e, size_t i)
 {
+        error_name_frames(e);
         return item(e, "backtrace", i);
 }
 

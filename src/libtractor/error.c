@@ -3,6 +3,7 @@
 #include <stdarg.h>
 #include <stdio.h>
 
+#include "libtractor/dump.h"
 #include "libtractor/error-private.h"
 #include "libtractor/task.h"
 
@@ -12,7 +13,12 @@ struct tractor_error {
         Json *object;
         tractor_error **causes;
         size_t n_causes;
+        void **frames; /* where it arose, not in words yet; NULL: they are in the object, or it has none */
+        size_t n_frames;
 };
+
+/* Of the causes of a group the first ones keep theirs: the whole of it has to fit a line. */
+#define GROUP_BACKTRACES 16U
 
 /* What is told where there is no memory to tell it. Never freed. */
 static tractor_error out_of_memory = { .n_ref = 1, .r = -ENOMEM };
@@ -79,6 +85,7 @@ _public_ tractor_error *tractor_error_unref(tractor_error *e)
         for (size_t i = 0; i < e->n_causes; i++)
                 tractor_error_unref(e->causes[i]);
         free(e->causes);
+        free(e->frames);
         json_unref(e->object);
         free(e);
         return NULL;
@@ -89,6 +96,63 @@ static Json *data_of(const tractor_error *e)
         Json *data = json_get(e->object, "data");
 
         return json_type(data) == JSON_OBJECT ? data : NULL;
+}
+
+/* The members of `from` but one; a shallow copy, since what is shared is never changed. */
+static int copy_members(Json *from, const char *but, Json **ret)
+{
+        _cleanup_json_ Json *copy = NULL;
+        JsonIterator i = { 0 };
+
+        if (json_pack(&copy, "{}") < 0)
+                return -ENOMEM;
+        while (from && json_next(from, &i))
+                if (!streq(i.key, but) && json_set(copy, i.key, json_ref(i.value)) < 0)
+                        return -ENOMEM;
+        *ret = TAKE_PTR(copy);
+        return 0;
+}
+
+/* --- where it arose --- */
+
+/* In the running task, whose innermost function of interest goes on at `from`. Without memory it is not known. */
+static tractor_error *note_frames(tractor_error *e, const void *from)
+{
+        void *frames[DUMP_FRAMES_MAX];
+        size_t n = e ? task_stack(from, frames, ELEMENTSOF(frames)) : 0;
+
+        if (n > 0)
+                e->frames = calloc(n, sizeof(void *));
+        if (n > 0 && e->frames) {
+                memcpy(e->frames, frames, n * sizeof(void *));
+                e->n_frames = n;
+        }
+        return e;
+}
+
+static int put_frame(Json *list, size_t i, void *frame)
+{
+        char where[DUMP_FRAME_SIZE], text[DUMP_FRAME_SIZE + 32];
+
+        dump_frame(frame, where, sizeof(where));
+        (void) snprintf(text, sizeof(text), "#%zu %s", i, where);
+        return json_append(list, json_new_string(text, SIZE_MAX));
+}
+
+void error_name_frames(const tractor_error *ce)
+{
+        tractor_error *e = (tractor_error *) ce;
+        _cleanup_free_ void **frames = e ? TAKE_PTR(e->frames) : NULL;
+        size_t n = frames ? task_own_frames(frames, e->n_frames) : 0;
+        _cleanup_json_ Json *list = NULL;
+
+        if (n == 0 || json_pack(&list, "[]") < 0)
+                return;
+        for (size_t i = 0; i < n; i++)
+                if (put_frame(list, i, frames[i]) < 0)
+                        return;
+        /* Nobody else has seen the object yet, who might rely on what is in it. */
+        (void) json_set(data_of(e), "backtrace", TAKE_PTR(list));
 }
 
 /* The causes as errors of their own. The line they came in bounds how many and how deep. */
@@ -178,15 +242,35 @@ tractor_error *error_as(tractor_error *e, int r)
         return e;
 }
 
+static int cause_to_json(const tractor_error *e, bool whole, Json **ret)
+{
+        _cleanup_json_ Json *object = NULL, *data = NULL;
+
+        if (!e->object)
+                return -ENOMEM;
+        error_name_frames(e);
+        if (whole || !json_has(data_of(e), "backtrace")) {
+                *ret = json_ref(e->object);
+                return 0;
+        }
+        if (copy_members(data_of(e), "backtrace", &data) < 0 ||
+                        copy_members(e->object, "data", &object) < 0 ||
+                        json_set(object, "data", TAKE_PTR(data)) < 0)
+                return -ENOMEM;
+        *ret = TAKE_PTR(object);
+        return 0;
+}
+
 tractor_error *error_new_group(tractor_error *const *causes, size_t n, size_t n_all)
 {
         _cleanup_json_ Json *list = NULL;
-        Json *data = NULL;
+        Json *data = NULL, *cause = NULL;
 
         if (json_pack(&list, "[]") < 0)
                 return NULL;
         for (size_t i = 0; i < n; i++)
-                if (json_append(list, json_ref(causes[i]->object)) < 0)
+                if (cause_to_json(causes[i], i < GROUP_BACKTRACES, &cause) < 0 ||
+                                json_append(list, TAKE_PTR(cause)) < 0)
                         return NULL;
         if (json_pack(&data, "{causes:O, actor:s?}", list, tractor_path()) < 0)
                 return NULL;
@@ -207,27 +291,13 @@ static int add_relay(Json *data, Json *before, const char *relay)
         return json_set(data, "relay", TAKE_PTR(paths));
 }
 
-/* The members of `from` but one; a shallow copy, since what is shared is never changed. */
-static int copy_members(Json *from, const char *but, Json **ret)
-{
-        _cleanup_json_ Json *copy = NULL;
-        JsonIterator i = { 0 };
-
-        if (json_pack(&copy, "{}") < 0)
-                return -ENOMEM;
-        while (from && json_next(from, &i))
-                if (!streq(i.key, but) && json_set(copy, i.key, json_ref(i.value)) < 0)
-                        return -ENOMEM;
-        *ret = TAKE_PTR(copy);
-        return 0;
-}
-
 int error_to_json(const tractor_error *e, const char *relay, Json **ret)
 {
         _cleanup_json_ Json *object = NULL, *data = NULL;
 
         if (!e->object)
                 return -ENOMEM;
+        error_name_frames(e);
         if (!relay) {
                 *ret = json_ref(e->object);
                 return 0;
@@ -301,33 +371,33 @@ _public_ int tractor_raise(tractor_error *e)
         return error_raise(e);
 }
 
-static int fail(const char *type, Json *parameters, const char *format, va_list ap)
+static int fail(const void *from, const char *type, Json *parameters, const char *format, va_list ap)
 {
         Json *data = NULL;
 
         if (json_pack(&data, "{actor:s?, parameters:o?}", tractor_path(), parameters) < 0)
                 return -ENOMEM;
-        return error_raise(error_vnew(ERROR_REMOTE, type, data, format, ap));
+        return error_raise(note_frames(error_vnew(ERROR_REMOTE, type, data, format, ap), from));
 }
 
-_public_ int tractor_fail(const char *type, const char *format, ...)
+_public_ int(tractor_fail)(const char *type, const char *format, ...)
 {
         va_list ap;
         int r;
 
         va_start(ap, format);
-        r = fail(type, NULL, format, ap);
+        r = fail(__builtin_return_address(0), type, NULL, format, ap);
         va_end(ap);
         return r;
 }
 
-_public_ int tractor_fail_with(const char *type, struct json_object *parameters, const char *format, ...)
+_public_ int(tractor_fail_with)(const char *type, struct json_object *parameters, const char *format, ...)
 {
         va_list ap;
         int r;
 
         va_start(ap, format);
-        r = fail(type, parameters, format, ap);
+        r = fail(__builtin_return_address(0), type, parameters, format, ap);
         va_end(ap);
         return r;
 }

@@ -249,6 +249,11 @@ _public_ void tractor_scope_set_shield(tractor_scope *s, bool shield)
                 deliver(s);
 }
 
+void scope_show_deadline(Scope *s, uint64_t usec)
+{
+        s->deadline.when = usec;
+}
+
 uint64_t scope_deadline(const Scope *s)
 {
         uint64_t nearest = USEC_INFINITY;

@@ -30,6 +30,8 @@ Scope *scope_enter(Task *t);
 void scope_move_task(Scope *s, Task *t);
 /* The scope that cancels what is in `s`: itself or one above; NULL: none. */
 Scope *scope_cancelling(Scope *s);
+/* Who keeps the deadline is another, and cancels the scope at it: here it is only to be asked for. Of one that was given none. */
+void scope_show_deadline(Scope *s, uint64_t usec);
 /* The nearest deadline that reaches into `s`; 0 when it is cancelled. */
 uint64_t scope_deadline(const Scope *s);
 /* Wakes also what is below a shield: the runtime is closing. */

@@ -138,6 +138,8 @@ static void on_request(Session *session, Call *call, const Message *m, void *use
                 }
                 v->call = call;
                 v->watched = s->watched && streq(s->watched, m->method);
+                /* The session's affair, so that the end is called by its name. */
+                scope_show_deadline(v->scope, call_deadline(call));
                 call_set_userdata(call, &v->context, served_on_cancel);
         }
 }

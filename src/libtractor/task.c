@@ -16,7 +16,7 @@
 #define CALLS_A_YIELD 32U
 /* As deep as a dump looks into a stack. */
 #define FRAMES_MAX 48
-#define PARKING_FRAMES_MAX 6
+#define PARKING_FRAMES_MAX ((size_t) 6)
 #define SNAPSHOT_ROOM (6U * 1024)
 
 /* The compiler makes no copies of it, which would not be known by its address. */
@@ -169,26 +169,53 @@ static bool is_parking(const void *function)
         return false;
 }
 
+/* A return address may be the first one behind its function. */
+static const void *function_of(void *frame)
+{
+        return _Unwind_FindEnclosingFunction((char *) frame - 1);
+}
+
+/* Of the running task itself; returns how many. To look must not be what a small stack overflows of. */
+static size_t raw_stack(const Task *t, void **frames)
+{
+        return fiber_room(t->fiber) < SNAPSHOT_ROOM ? 0 : (size_t) backtrace(frames, FRAMES_MAX);
+}
+
+size_t task_own_frames(void *const *frames, size_t n)
+{
+        for (size_t i = 0; i < n; i++)
+                if (function_of(frames[i]) == (const void *) (uintptr_t) task_main)
+                        return i;
+        return n;
+}
+
+size_t task_stack(const void *from, void **frames, size_t max)
+{
+        const Task *t = task_current();
+        void *all[FRAMES_MAX];
+        size_t first = 0, n = t ? raw_stack(t, all) : 0;
+
+        while (first < n && all[first] != from)
+                first++;
+        /* Told whole rather than not at all. */
+        if (first == n)
+                first = 0;
+        n = MIN(n - first, max);
+        memcpy(frames, all + first, n * sizeof(void *));
+        return n;
+}
+
 /* Between the frames of parking and those that every stack begins with. */
 static void take_snapshot(const Task *t, Snapshot *s)
 {
         void *all[FRAMES_MAX];
-        int n, from = 0;
+        size_t from = 0, n = raw_stack(t, all);
 
-        /* To look must not be what a small stack overflows of. */
-        if (fiber_room(t->fiber) < SNAPSHOT_ROOM)
-                return;
-        n = backtrace(all, FRAMES_MAX);
-        for (int i = 0; i < n; i++) {
-                /* A return address may be the first one behind its function. */
-                const void *f = _Unwind_FindEnclosingFunction((char *) all[i] - 1);
-
-                if (f == (const void *) (uintptr_t) task_main)
-                        n = i;
-                else if (i < PARKING_FRAMES_MAX && is_parking(f))
+        n = task_own_frames(all, n);
+        for (size_t i = 0; i < MIN(n, PARKING_FRAMES_MAX); i++)
+                if (is_parking(function_of(all[i])))
                         from = i + 1;
-        }
-        s->n = MIN((size_t) (n - from), s->max);
+        s->n = MIN(n - from, s->max);
         memcpy(s->frames, all + from, s->n * sizeof(void *));
 }
 

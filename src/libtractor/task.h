@@ -163,6 +163,11 @@ typedef struct Snapshot {
 } Snapshot;
 /* Of any task. From the loop, or by task_on_host(). */
 void task_snapshot(Task *t, Snapshot *s);
+/* Of the running task, as it stands and cheap enough for each failure: raw return addresses, `from` (that of the innermost function of
+ * interest) first; how many. 0 where there is no task, or little room on its stack. */
+size_t task_stack(const void *from, void **frames, size_t max);
+/* How many of these are the task's own: what every stack begins with comes after them. */
+size_t task_own_frames(void *const *frames, size_t n);
 /* Calls it on the host's stack, where other tasks may be entered; no other task runs meanwhile. Outside of a task it is just called. */
 void task_on_host(Runtime *rt, void (*fn)(void *userdata), void *userdata);
 

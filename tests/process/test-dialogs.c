@@ -279,8 +279,14 @@ static void gives_up(tractor_portal *p)
 {
         tractor_context *c = open_dialog(p, "blocks");
         tractor_scope *s;
+        char self[32];
 
+        /* That is what a root is called that no supervisor has started. */
+        (void) snprintf(self, sizeof(self), "@client/%d", (int) getpid());
         tractor_context_cancel(c, "no more interest");
+        CHECK_EQ(tractor_context_result(c, NULL), -EINTR);
+        CHECK_STR(tractor_error_type(tractor_last_error()), "Cancelled");
+        CHECK_STR(tractor_error_canceller(tractor_last_error()), self);
         CHECK_EQ(tractor_context_close(&c, 0, NULL), 0);
         /* The same by a scope around it. */
         c = open_dialog(p, "blocks");
@@ -383,6 +389,9 @@ static void climbs(tractor_portal *p)
         CHECK_EQ(tractor_error_n_relay(e), 2);
         CHECK_STR(tractor_error_relay(e, 0), tractor_error_actor(e));
         CHECK_STR(tractor_error_relay(e, 1), tractor_portal_path(p));
+        CHECK(tractor_error_n_backtrace(e) > 0);
+        CHECK(startswith(strna(tractor_error_backtrace(e, 0)), "#0 ") &&
+                        strstr(tractor_error_backtrace(e, 0), "test-dialogs"));
         text = tractor_error_format(e);
         CHECK(strstr(text, "by way of /"));
         free(text);

@@ -39,14 +39,18 @@ typedef struct tractor_context_options {
 
 /* --- the opener --- */
 /* Returns when the handler has said started, with its value (`ret_started` may be NULL). Fails with the handler's own error, where it ended
- * before. `args` consumed, `o` may be NULL. */
+ * before; a result without started is that of one that is no dialog: the value is NULL then, and the result follows. `args` consumed, `o` may be NULL. */
 int tractor_context_open(tractor_portal *p, const char *method, struct json_object *args,
                 const tractor_context_options *o, tractor_context **ret, struct json_object **ret_started);
 /* Leaves it: `r` below zero, and the handler is cancelled; else it is awaited (its items are dropped meanwhile). Frees it; *c is NULL then.
  * The handler's result, or its error; after a cancel of our own 0 or `r`, unless the handler failed by itself. Other tasks that wait
  * at it get -EBADF at once, as those do to which a handler that has returned gave its end. */
 int tractor_context_close(tractor_context **c, int r, struct json_object **ret_result);
-/* Asks the handler to end. Closing is 0 then, where the handler has ended by that. */
+/* Waits for the end, and how it was: 0 and the handler's result (`ret_result` may be NULL; given away), or the handler's error. -EINTR: it was
+ * cancelled, by us or another: tractor_error_canceller(). Items are dropped. The context stays, to be closed: any
+ * task may ask, as often as it likes. */
+int tractor_context_result(tractor_context *c, struct json_object **ret_result);
+/* Asks the handler to end. Closing is 0 then, where the handler has ended by that; tractor_context_result() tells it from one that finished. */
 void tractor_context_cancel(tractor_context *c, const char *reason);
 /* For TRACTOR_CLEANUP: cancels, waits, forgets. */
 void tractor_context_dropp(tractor_context **c);

@@ -32,11 +32,20 @@ tractor_error *tractor_error_ref(const tractor_error *e);
 tractor_error *tractor_error_unref(tractor_error *e);
 
 /* Fails with an error of one's own: sets the task's last error and returns its errno (-EREMOTEIO). `type` is a name for
- * programs ("OutOfStock"), the text is for people. `return tractor_fail("OutOfStock", "no %s left", what);` */
+ * programs ("OutOfStock"), the text is for people. `return tractor_fail("OutOfStock", "no %s left", what);` Where the task stood then is
+ * the error's backtrace, which is put into words only when it is asked for, or sent. */
 int tractor_fail(const char *type, const char *format, ...) TRACTOR_PRINTF(2, 3);
 /* The same with `parameters` (consumed), which arrive in tractor_error_parameters(). */
 int tractor_fail_with(const char *type, struct json_object *parameters, const char *format, ...)
                 TRACTOR_PRINTF(3, 4);
+/* A call that is the last thing a function does may leave that one's frame before, and then it would not be in the backtrace. */
+static inline int tractor_failed_here(int r)
+{
+        __asm__ volatile("");
+        return r;
+}
+#define tractor_fail(...) tractor_failed_here((tractor_fail) (__VA_ARGS__))
+#define tractor_fail_with(...) tractor_failed_here((tractor_fail_with) (__VA_ARGS__))
 /* Makes an error that was kept the last one again (consumes it) and returns its errno. */
 int tractor_raise(tractor_error *e);
 

@@ -43,7 +43,7 @@ void tractor_scope_set_deadline(tractor_scope *s, uint64_t usec);
 uint64_t tractor_scope_deadline(const tractor_scope *s);
 void tractor_scope_set_shield(tractor_scope *s, bool shield);
 
-/* The nearest deadline that holds for the running task. */
+/* The nearest deadline that holds for the running task; a handler's call's, too. */
 uint64_t tractor_current_deadline(void);
 /* Whether a blocking call would answer -ECANCELED now. */
 bool tractor_is_cancelled(void);
