@@ -2,7 +2,11 @@
 #pragma once
 
 /* A region at the bottom of the terminal that is drawn again in place, never taller than the screen, with ordinary
- * lines scrolling past above it. Only relative cursor movement is used, so what was on the screen before stays. */
+ * lines scrolling past above it. Only relative cursor movement is used, so what was on the screen before stays.
+ *
+ * The cursor is hidden meanwhile, so whatever ends or stops this program from the keyboard (Ctrl-\, Ctrl-Z) gives it
+ * back first. After a stop the region begins anew below what others wrote, and while another job has the terminal
+ * nothing is drawn. One region a process. */
 
 #include "base/macro.h"
 

@@ -36,7 +36,8 @@ static int on_stop_signal(sd_event_source *s, const struct signalfd_siginfo *si,
         return 0;
 }
 
-static int on_resize(sd_event_source *s, const struct signalfd_siginfo *si, void *userdata)
+/* Another size, or continued after a stop. */
+static int on_screen_lost(sd_event_source *s, const struct signalfd_siginfo *si, void *userdata)
 {
         run_show_tree(userdata);
         return 0;
@@ -298,6 +299,7 @@ static int set_up_signals(Run *run)
         for (size_t i = 0; i < ELEMENTSOF(stops); i++)
                 sigaddset(&set, stops[i]);
         sigaddset(&set, SIGWINCH);
+        sigaddset(&set, SIGCONT);
         if (sigaction(SIGHUP, NULL, &hangup) < 0)
                 return -errno;
         if (sigprocmask(SIG_BLOCK, &set, NULL) < 0 || signal(SIGPIPE, SIG_IGN) == SIG_ERR)
@@ -306,7 +308,9 @@ static int set_up_signals(Run *run)
                 if (stops[i] != SIGHUP || hangup.sa_handler != SIG_IGN) /* nohup */
                         r = sd_event_add_signal(run->c->event, NULL, stops[i], on_stop_signal, run);
         if (r >= 0)
-                r = sd_event_add_signal(run->c->event, NULL, SIGWINCH, on_resize, run);
+                r = sd_event_add_signal(run->c->event, NULL, SIGWINCH, on_screen_lost, run);
+        if (r >= 0)
+                r = sd_event_add_signal(run->c->event, NULL, SIGCONT, on_screen_lost, run);
         if (r >= 0)
                 r = sd_event_add_time(run->c->event, &run->look_timer, CLOCK_MONOTONIC, UINT64_MAX, 1,
                                 on_look_timer, run);

@@ -4,7 +4,9 @@
 import fcntl
 import os
 import pty
+import resource
 import select
+import signal
 import struct
 import termios
 import threading
@@ -23,8 +25,12 @@ class Screen:
             os.environ.update(TERM="xterm", LC_ALL="C.UTF-8")
             os.environ.pop("TRACTOR_SOCKET", None)
             fcntl.ioctl(0, termios.TIOCSWINSZ, struct.pack("HHHH", rows, columns, 0, 0))
-            os.execv(CTL, [CTL, *args])
+            self.start([CTL, *args])
         self.text = ""
+
+    @staticmethod
+    def start(command):
+        os.execv(command[0], command)
 
     def resize(self, rows, columns):
         fcntl.ioctl(self.fd, termios.TIOCSWINSZ, struct.pack("HHHH", rows, columns, 0, 0))
@@ -54,3 +60,28 @@ class Screen:
         reader.join(LIMIT)
         os.close(self.fd)
         return status
+
+
+class Job(Screen):
+    """The same below a shell, which takes the terminal back when its job has stopped or ended, and says so."""
+
+    @staticmethod
+    def start(command):
+        signal.signal(signal.SIGTTOU, signal.SIG_IGN)
+        job = os.fork()
+        if job == 0:
+            os.setpgid(0, 0)
+            os.tcsetpgrp(0, os.getpgrp())
+            signal.signal(signal.SIGTTOU, signal.SIG_DFL)
+            resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+            os.execv(command[0], command)
+        while True:
+            _, status = os.waitpid(job, os.WUNTRACED)
+            os.tcsetpgrp(0, os.getpgrp())
+            if not os.WIFSTOPPED(status):
+                os.write(1, f"[ended: {os.waitstatus_to_exitcode(status)}]\n".encode())
+                os._exit(0)
+            os.write(1, f"[stopped: {os.WSTOPSIG(status)}]\n".encode())
+            if os.read(0, 100) == b"fg\n":
+                os.tcsetpgrp(0, job)
+            os.killpg(job, signal.SIGCONT)  # else it goes on in the background

@@ -88,7 +88,8 @@ def rotation(backend):
     """A follower sees each line once, however often the file is renamed under it."""
     if JOURNAL:
         return
-    script = 'i=0; mkfifo go; while read n <go; do seq -f "line %.0f" $((i + 1)) $((i + n)); i=$((i + n)); done'
+    # Both ends of it, for good: to open it anew while the last writer has not closed it yet is to read its end.
+    script = 'i=0; mkfifo go; exec 3<>go; while read n <&3; do seq -f "line %.0f" $((i + 1)) $((i + n)); i=$((i + n)); done'
     with running({"children": [shell("a", script, ready={"file": "go"})]}, backend) as r:
         f, total, step = Follow(r, "-n", "500000", "/t/a"), 0, 20000  # a step is less than a file
         for _ in range(8):

@@ -17,6 +17,7 @@ import tempfile
 import time
 
 sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", "harness"))
+from screen import Job  # noqa: E402
 from tractor import LIMIT, gone, kill, main, program, sleeper, survivors  # noqa: E402
 
 CTL = program("tractorctl")
@@ -434,6 +435,59 @@ def on_a_terminal(backend):
         os.close(tty)
 
 
+HIDE, SHOW = "\033[?25l", "\033[?25h"
+
+
+@contextlib.contextmanager
+def job(backend):
+    """On a terminal, below a shell, with its tree drawn: the screen, how to ask it, and how to await the tree again."""
+    with tempfile.TemporaryDirectory(prefix="tractor-test-") as folder:
+        file, sock = os.path.join(folder, "t.json"), os.path.join(folder, "sock")
+        with open(file, "w") as f:
+            json.dump({"tractor": 1, "name": "t", "children": [sleeper("a"), sleeper("b")]}, f)
+        s = Job("run", file, f"--backend={backend}", "--socket", sock)
+
+        def until_drawn(begin):
+            s.until(lambda text: HIDE in text[begin:] and "\u2500 b" in text[begin:].split(HIDE)[-1])
+            assert s.text.rfind(HIDE) > s.text.rfind(SHOW)
+
+        until_drawn(0)
+        ctl("--socket", sock, "wait", "/t")
+        pids = [json.loads(ctl("--socket", sock, "--json=short", "status", f"/t/{n}"))["pid"] for n in "ab"]
+        yield s, lambda *args: ctl("--socket", sock, *args), until_drawn
+        assert s.text.rfind(SHOW) > s.text.rfind(HIDE), s.text
+        assert s.end() == 0
+        assert all(gone(pid) for pid in pids)
+
+
+def stopped_and_quit_by_keys(backend):
+    """The cursor is back whenever the shell has the terminal; once continued the tree is drawn below what came since."""
+    with job(backend) as (s, _, until_drawn):
+        s.press("\x1a")
+        s.until(f"[stopped: {signal.SIGTSTP:d}]")
+        assert s.text.rfind(SHOW) > s.text.rfind(HIDE), s.text
+        begin = len(s.text)
+        s.press("fg\n")
+        until_drawn(begin)
+        assert not re.search(r"\033\[\d+A", s.text[begin:].split(HIDE)[0]), s.text[begin:]
+        s.press("\x1c")
+        s.until(f"[ended: -{signal.SIGQUIT:d}]")
+
+
+def in_the_background(backend):
+    """There it says what there is to say, and draws nothing."""
+    with job(backend) as (s, ask, _):
+        s.press("\x1a")
+        s.until("[stopped: ")
+        begin = len(s.text)
+        s.press("bg\n")
+        ask("kill", "/t/b", "-s", "KILL")
+        s.until(lambda text: "/t/b" in text[begin:])
+        ask("unload", "/t")
+        s.until("[ended: 0]")
+        assert "\033" not in s.text[begin:].replace("\033[K", ""), s.text[begin:]
+
+
 def lines_on_a_terminal(backend):
     """Where nothing can move, or JSON is wanted: lines, as in a pipe, and each as soon as it is due."""
     with tempfile.TemporaryDirectory(prefix="tractor-test-") as folder:
@@ -463,4 +517,4 @@ if __name__ == "__main__":
     main([run_and_stop, killed_member_comes_back, verbs_wait, spawn, freeze_and_limits, load_unload, events_follow,
           ends_by_itself, gives_up, wrong_files, validate, environment_is_unchanged, killed_front_leaves_nothing,
           second_signal_hurries, stopped_while_loading, killed_supervisor_or_keeper, several, socket_in_the_way,
-          exit_codes, on_a_terminal, lines_on_a_terminal])
+          exit_codes, on_a_terminal, stopped_and_quit_by_keys, in_the_background, lines_on_a_terminal])
