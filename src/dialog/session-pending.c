@@ -73,6 +73,13 @@ void session_fail_pending(Session *s, Json *error)
         session_unpin(s);
 }
 
+void session_untold(Session *s)
+{
+        s->exit_told = false;
+        if (s->lingering)
+                (void) sd_event_source_set_time(s->linger, 0);
+}
+
 /* --- cancelling --- */
 
 static int arm_grace(Session *s);

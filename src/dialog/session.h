@@ -28,10 +28,10 @@ typedef struct Call Call;
 #define SESSION_NAME_MAX 256
 /* Notifications of users' methods that may be sent before the receiver gives more. */
 #define SESSION_TELLS 256
-/* After EOF: how long the word about the peer's end is waited for. */
 /* What -EBADMSG of all that sends means: json_print_line(). */
 #define SESSION_UNFIT                                                                                       \
         "a string that is not UTF-8, nesting deeper than 64, or more than 65536 values can't be sent"
+/* After EOF: how long the word about the peer's end is waited for. */
 #define SESSION_LINGER_MS 1000
 
 typedef struct SessionVtable {
@@ -105,6 +105,8 @@ void session_give_up_hello(Session *s);
 void session_peer_exited(Session *s, Json *exit);
 /* The same by the params of $/peer_exited (borrowed), which may tell more. */
 void session_peer_told(Session *s, const Json *params);
+/* Who would have told has gone: nothing waits for that any more. What does, ends from the loop. */
+void session_untold(Session *s);
 /* What keeps the connection from being handed to somebody else while `c` is being answered (a constant), or NULL: bytes
  * that followed the request, other open calls, unsent output. */
 const char *session_handover_refused(Session *s, const Call *c);

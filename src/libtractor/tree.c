@@ -74,6 +74,8 @@ static void on_end(tractor_portal *p, void *userdata)
         t->lost = true;
         crash_set_channel(-EBADF);
         children_lost(t);
+        LIST_FOREACH(i, &t->portals)
+                portal_untold(LIST_ENTRY(i, tractor_portal, watched));
         /* Nobody starts an actor again or asks it to stop any more: it ends by itself. */
         if (t->is_actor)
                 scope_cancel(t->runtime->main_scope, "the supervisor has gone", NULL);

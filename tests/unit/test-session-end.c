@@ -245,6 +245,24 @@ static void no_word_after_the_end(void)
         CHECK(strstr(f.error, "-32015"));
         tear_down(&f);
 
+        /* Whose word it was is gone, before or after the end: then none is waited for. */
+        for (unsigned i = 0; i < 2; i++) {
+                set_up_caller(&f, true);
+                CHECK_EQ(call(&f, NULL), 1);
+                if (i == 0)
+                        session_untold(f.session);
+                f.peer = safe_close(f.peer);
+                run(&f);
+                CHECK_EQ(f.n_end, i == 0);
+                if (i == 1)
+                        session_untold(f.session);
+                run(&f);
+                CHECK_EQ(f.n_end, 1);
+                CHECK_EQ(f.n_replies, 1);
+                CHECK(strstr(f.error, "-32015"));
+                tear_down(&f);
+        }
+
         /* Nothing is open: there is nothing to wait for. */
         set_up_caller(&f, true);
         f.peer = safe_close(f.peer);
