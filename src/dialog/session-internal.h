@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #pragma once
 
-/* What session.c (the connection: lines, hello, faults), session-call.c (calls the peer makes), session-pending.c
- * (calls of ours), session-item.c (the items of either's dialogs) and session-frame.c (which frame belongs to what) know
+/* What session.c (the connection: lines, hello, faults), session-held.c (what waits for the peer's hello), session-call.c
+ * (calls the peer makes), session-pending.c (calls of ours), session-item.c (the items of either's dialogs) and session-frame.c (which frame belongs to what) know
  * of each other. */
 
 #include "base/list.h"
@@ -111,8 +111,6 @@ void session_unpin(Session *s);
 /* Sends an envelope now; consumes it and the descriptors. An answer is held against the peer that asked. */
 int session_send(Session *s, Json *v, int *fds, size_t n_fds);
 int session_answer(Session *s, Json *v, int *fds, size_t n_fds);
-/* Sends one of our requests or notifications, in order; `needs_hello` keeps it back until the peer's is there. */
-int session_post(Session *s, Json *v, bool needs_hello);
 /* Whether "$" may be said to the peer, now or once its hello has come. */
 bool session_may_extend(const Session *s);
 /* Answers a fault of the peer; `id` may be NULL. */
@@ -135,6 +133,14 @@ static inline Session *talk_session(const Talk *t)
 {
         return t->session && !t->session->ended ? t->session : NULL;
 }
+
+/* --- before the peer's hello (session-held.c) --- */
+/* Sends one of our requests or notifications, in order; `needs_hello` keeps it back until the peer's is there. */
+int session_post(Session *s, Json *v, bool needs_hello);
+/* It is there. */
+void session_release_held(Session *s);
+/* A request that need not go any more; false: it went. */
+bool session_drop_held(Session *s, int64_t id);
 
 /* --- items (session-item.c) --- */
 /* The window that `o` asks for; a frame can't name more than CREDIT_FRAME_MAX. */
@@ -162,6 +168,8 @@ void session_got_response(Session *s, const Message *m);
 void session_got_pending_frame(Pending *p, DialogEvent event, const Message *m);
 /* A frame that can't be borne with: the callee is told to stop what it does in vain. */
 void session_break_pending(Pending *p, const char *why);
+/* Of a request that is held: whether its answer is not wanted any more. */
+bool session_is_cancelled(Session *s, const Json *request);
 /* A message that waited for the peer's hello can't be sent. */
 void session_refuse_held(Session *s, const Json *request, int code, const char *why);
 /* Ends all calls of ours; `error` is borrowed. */

@@ -73,6 +73,13 @@ void session_fail_pending(Session *s, Json *error)
         session_unpin(s);
 }
 
+void session_untold(Session *s)
+{
+        s->exit_told = false;
+        if (s->lingering)
+                (void) sd_event_source_set_time(s->linger, 0);
+}
+
 /* --- cancelling --- */
 
 static int arm_grace(Session *s);
@@ -233,7 +240,10 @@ static int set_deadline(Pending *p, int64_t ms)
 {
         if (ms <= 0)
                 return 0;
-        p->deadline = usec_add(session_deadline(ms), SESSION_GRACE_MS * USEC_PER_MSEC);
+        p->deadline = session_deadline(ms);
+        /* What waits for the hello is not with the peer, whose end of it would have to be awaited. */
+        if (!p->talk.session->hello_due)
+                p->deadline = usec_add(p->deadline, SESSION_GRACE_MS * USEC_PER_MSEC);
         return session_arm_deadlines(p->talk.session, p->deadline);
 }
 
@@ -475,14 +485,28 @@ void session_break_pending(Pending *p, const char *why)
         finish_with(s, p, ERROR_INVALID_REQUEST, NULL, why);
 }
 
+static Pending *pending_of(Session *s, const Json *request)
+{
+        return map_get_u64(&s->pending, (uint64_t) json_get_integer(request, "id", 0));
+}
+
+bool session_is_cancelled(Session *s, const Json *request)
+{
+        const Pending *p = pending_of(s, request);
+
+        return p && !list_is_empty(&p->cancelled);
+}
+
 void session_refuse_held(Session *s, const Json *request, int code, const char *why)
 {
-        Pending *p = map_get_u64(&s->pending, (uint64_t) json_get_integer(request, "id", 0));
+        bool cancelled = session_is_cancelled(s, request);
+        Pending *p = pending_of(s, request);
 
-        if (!p || !json_has(request, "method"))
+        if (!p)
                 return;
         (void) dialog_step(&p->talk.dialog, DIALOG_LOST, 0, NULL);
-        finish_with(s, p, code, NULL, why);
+        finish_with(s, p, cancelled ? ERROR_CANCELLED : code, NULL,
+                        cancelled ? "cancelled before it was sent" : why);
 }
 
 void session_expire_pending(Pending *p)
@@ -490,7 +514,9 @@ void session_expire_pending(Pending *p)
         Session *s = p->talk.session;
         Json *data = NULL;
 
-        (void) send_cancel(s, p, "deadline");
-        (void) json_pack(&data, "{abandoned:b}", true);
+        if (!session_drop_held(s, p->id)) {
+                (void) send_cancel(s, p, "deadline");
+                (void) json_pack(&data, "{abandoned:b}", true);
+        }
         finish_with(s, p, ERROR_DEADLINE_EXCEEDED, data, "no answer within the deadline");
 }

@@ -176,18 +176,6 @@ bool session_may_extend(const Session *s)
         return s->got_hello || s->hello_due;
 }
 
-int session_post(Session *s, Json *v, bool needs_hello)
-{
-        if (!s->hello_due || (!needs_hello && s->n_held == 0))
-                return session_send(s, v, NULL, 0);
-        if (GROW(s->held, s->held_size, s->n_held + 1) < 0) {
-                json_unref(v);
-                return -ENOMEM;
-        }
-        s->held[s->n_held++] = v;
-        return 0;
-}
-
 void session_broken(Session *s, int r)
 {
         /* A peer that takes no more is read to its end, which comes by itself. What it would have refused to read is lost. */
@@ -249,49 +237,6 @@ static void tell_room(Session *s)
                 s->vtable->on_room(s, s->userdata);
 }
 
-/* Telling that one can't be sent may end the session. */
-static void release_held(Session *s)
-{
-        Json **held = TAKE_PTR(s->held);
-        size_t n = s->n_held;
-
-        s->hello_due = false;
-        s->n_held = s->held_size = 0;
-        for (size_t i = 0; i < n; i++) {
-                _cleanup_json_ Json *v = held[i];
-                int r = session_send(s, json_ref(v), NULL, 0);
-
-                if (r == -EMSGSIZE)
-                        session_refuse_held(s, v, ERROR_LIMIT_EXCEEDED,
-                                        "the request is longer than the peer's max_line");
-                else if (r == -EBADMSG)
-                        session_refuse_held(s, v, ERROR_INVALID_PARAMS, SESSION_UNFIT);
-                else if (r < 0)
-                        session_broken(s, r);
-        }
-        free(held);
-        if (session_is_flushed(s))
-                tell_room(s);
-}
-
-void session_give_up_hello(Session *s)
-{
-        Json **held = TAKE_PTR(s->held);
-        size_t n = s->n_held;
-
-        session_pin(s);
-        s->hello_due = false;
-        s->n_held = s->held_size = 0;
-        for (size_t i = 0; i < n; i++) {
-                if (!s->freed)
-                        session_refuse_held(s, held[i], ERROR_UNSUPPORTED,
-                                        "the peer has said no hello: it takes calls, and nothing else");
-                json_unref(held[i]);
-        }
-        free(held);
-        session_unpin(s);
-}
-
 /* Minor versions are additions. */
 static bool speaks_our_major(const char *protocol)
 {
@@ -336,8 +281,11 @@ static void got_hello(Session *s, const Message *m)
                 r = send_hello(s);
         if (r < 0)
                 session_broken(s, r);
-        if (s->hello_due)
-                release_held(s);
+        if (s->hello_due) {
+                session_release_held(s);
+                if (session_is_flushed(s))
+                        tell_room(s);
+        }
         if (!s->freed && s->vtable->on_hello)
                 s->vtable->on_hello(s, m, s->userdata);
 }

@@ -28,10 +28,10 @@ typedef struct Call Call;
 #define SESSION_NAME_MAX 256
 /* Notifications of users' methods that may be sent before the receiver gives more. */
 #define SESSION_TELLS 256
-/* After EOF: how long the word about the peer's end is waited for. */
 /* What -EBADMSG of all that sends means: json_print_line(). */
 #define SESSION_UNFIT                                                                                       \
         "a string that is not UTF-8, nesting deeper than 64, or more than 65536 values can't be sent"
+/* After EOF: how long the word about the peer's end is waited for. */
 #define SESSION_LINGER_MS 1000
 
 typedef struct SessionVtable {
@@ -99,12 +99,15 @@ void session_read_out(Session *s);
 void session_close(Session *s);
 /* Of the notifications that came, as many have been dealt with; only with `manual_tells`. */
 void session_took_tells(Session *s, unsigned n);
-/* The peer has had its time to say hello: it is plain. Calls that need one end with -32010, now and from now on. */
+/* The peer has had its time to say hello: it is plain. What waited for it goes as to a plain peer, and calls that need a hello end
+ * with -32010, now and from now on. */
 void session_give_up_hello(Session *s);
 /* The peer's process has ended: calls of ours end with -32003 and `exit` (borrowed). */
 void session_peer_exited(Session *s, Json *exit);
 /* The same by the params of $/peer_exited (borrowed), which may tell more. */
 void session_peer_told(Session *s, const Json *params);
+/* Who would have told has gone: nothing waits for that any more. What does, ends from the loop. */
+void session_untold(Session *s);
 /* What keeps the connection from being handed to somebody else while `c` is being answered (a constant), or NULL: bytes
  * that followed the request, other open calls, unsent output. */
 const char *session_handover_refused(Session *s, const Call *c);
@@ -190,7 +193,8 @@ typedef struct ReplyVtable {
 #define SESSION_GRACE_MS 3000
 /* Consumes params; `options` may be NULL, `vtable` must stay. The id (> 0) or negative errno: -EOPNOTSUPP when `ctx`,
  * `key` or `if_id` can't be told to a peer without hello, -EMSGSIZE, -EPIPE after the end. When the connection ends
- * on_reply gets -32015. A deadline is kept by the peer, and by us SESSION_GRACE_MS after it. */
+ * on_reply gets -32015. A deadline is kept by the peer, and by us SESSION_GRACE_MS after it, or at once while the
+ * call waits for the peer's hello. */
 int64_t session_call(Session *s, const char *method, Json *params, const CallOptions *options,
                 const ReplyVtable *vtable, void *userdata);
 /* Errors as above; -EAGAIN when a user's method would pass what the peer takes, or the connection has no room

@@ -20,7 +20,7 @@
 /* Above what is handed down by its number. */
 #define OWNER_FD_MIN 4
 #define LISTEN_FD 3
-#define CONTINUE_MS 500
+#define CONTINUE_MS (DAEMON_CONTINUE_USEC / USEC_PER_MSEC)
 
 extern char **environ;
 
@@ -249,12 +249,11 @@ static int build_argv(const DaemonOptions *o, const char *program, int owner_fd,
         return 0;
 }
 
-/* Forks and execs; an exec that fails is told by its errno. */
-static int spawn(const DaemonOptions *o, Start *s, pid_t *ret)
+/* Forks and execs; an exec that fails is told by its errno, in a pipe that is closed by one that does not. */
+static int spawn(const DaemonOptions *o, Start *s, Daemon *d)
 {
         _cleanup_close_ int error_r = -EBADF, error_w = -EBADF;
-        int pipe_fds[2], e = 0, r = build_argv(o, s->program, s->owner_fd, &s->argv);
-        ssize_t n;
+        int pipe_fds[2], r = build_argv(o, s->program, s->owner_fd, &s->argv);
         pid_t pid;
 
         if (r >= 0)
@@ -277,15 +276,8 @@ static int spawn(const DaemonOptions *o, Start *s, pid_t *ret)
                 return -errno;
         if (pid == 0)
                 run_child(s);
-        error_w = safe_close(error_w);
-        do
-                n = read(error_r, &e, sizeof(e));
-        while (n < 0 && errno == EINTR);
-        if (n == sizeof(e)) {
-                (void) waitpid(pid, NULL, 0);
-                return -e;
-        }
-        *ret = pid;
+        d->pid = pid;
+        d->start_fd = TAKE_FD(error_r);
         return 0;
 }
 
@@ -355,29 +347,64 @@ static int start(Daemon *d, const DaemonOptions *options)
         s.owner_fd = owner;
         s.output_fd = output;
         if (r >= 0)
-                r = spawn(options, &s, &d->pid);
+                r = spawn(options, &s, d);
         strv_free(s.argv);
         strv_free(s.env);
-        if (r >= 0)
-                return watch(d, options->event);
-        /* What has its name is not ours to remove, unless we gave it that. */
-        if (listener >= 0)
-                (void) unlink_socket(listener);
-        free(TAKE_PTR(d->socket));
-        return r;
+        if (r < 0) {
+                free(TAKE_PTR(d->socket));
+                return r;
+        }
+        d->listen_fd = TAKE_FD(listener);
+        return watch(d, options->event);
 }
 
-int daemon_start(const DaemonOptions *options, Daemon **ret)
+int daemon_begin(const DaemonOptions *options, Daemon **ret)
 {
         Daemon *d = calloc(1, sizeof(Daemon));
         int r;
 
         if (!d)
                 return -ENOMEM;
-        d->pidfd = d->owner_fd = d->output_fd = -EBADF;
+        d->pidfd = d->owner_fd = d->output_fd = d->start_fd = d->listen_fd = -EBADF;
         d->on_exit = options->on_exit;
         d->userdata = options->userdata;
         r = start(d, options);
+        if (r < 0) {
+                (void) daemon_end(d);
+                return r;
+        }
+        *ret = d;
+        return 0;
+}
+
+int daemon_begun(Daemon *d)
+{
+        int e = 0;
+        ssize_t n;
+
+        do
+                n = read(d->start_fd, &e, sizeof(e));
+        while (n < 0 && errno == EINTR);
+        d->start_fd = safe_close(d->start_fd);
+        /* What has its name is not ours to remove, unless we gave it that. */
+        if (n == sizeof(e)) {
+                if (d->listen_fd >= 0)
+                        (void) unlink_socket(d->listen_fd);
+                free(TAKE_PTR(d->socket));
+        }
+        /* One that we kept would take connections for a supervisor that has ended. */
+        d->listen_fd = safe_close(d->listen_fd);
+        return n == sizeof(e) ? -e : 0;
+}
+
+int daemon_start(const DaemonOptions *options, Daemon **ret)
+{
+        Daemon *d;
+        int r = daemon_begin(options, &d);
+
+        if (r < 0)
+                return r;
+        r = daemon_begun(d);
         if (r < 0) {
                 (void) daemon_end(d);
                 return r;
@@ -402,6 +429,11 @@ static void send_signal(Daemon *d, int signo)
 void daemon_continue(Daemon *d)
 {
         send_signal(d, SIGCONT);
+}
+
+void daemon_kill(Daemon *d)
+{
+        send_signal(d, SIGKILL);
 }
 
 void daemon_release(Daemon *d)
@@ -435,7 +467,7 @@ static int await_end(Daemon *d)
                         r = -ETIMEDOUT;
         }
         if (r < 0)
-                send_signal(d, SIGKILL);
+                daemon_kill(d);
         while (waitid(P_PID, (id_t) d->pid, &d->status, WEXITED) < 0)
                 if (errno != EINTR)
                         break;
@@ -453,6 +485,8 @@ int daemon_end(Daemon *d)
         d->output_fd = safe_close(d->output_fd);
         d->exit_source = sd_event_source_disable_unref(d->exit_source);
         r = await_end(d);
+        if (d->start_fd >= 0)
+                (void) daemon_begun(d);
         (void) safe_close(d->pidfd);
         if (d->socket)
                 (void) unlink(d->socket);

@@ -108,20 +108,25 @@ static int tell_result(Tree *t, int r, Json *result)
         return r < 0 ? r : portal_notify(t->control, "$/error", TAKE_PTR(error));
 }
 
+static int fail_no_entry(const Tree *t, const char *entry)
+{
+        Json *data = NULL;
+
+        if (json_pack(&data, "{actor:s}", t->path) < 0)
+                return error_raise(NULL);
+        return error_fail(ERROR_METHOD_NOT_FOUND, NULL, data, "this program has no method '%s'", entry);
+}
+
 static int run_entry(Runtime *rt, const char *entry, const char *text)
 {
         _cleanup_json_ Json *args = NULL, *result = NULL;
         const tractor_method *m = find_method(rt, entry);
         int r, told;
 
-        if (!m)
-                return error_fail(ERROR_METHOD_NOT_FOUND, NULL, NULL, "this program has no method '%s'",
-                                entry);
-        r = json_parse(text, strlen(text), NULL, &args, NULL);
-        if (r < 0)
-                return r;
         error_clear();
-        r = context_run_here(m, args, &result);
+        r = m ? json_parse(text, strlen(text), NULL, &args, NULL) : fail_no_entry(rt->tree, entry);
+        if (r >= 0)
+                r = context_run_here(m, args, &result);
         if (r == -ECANCELED)
                 return r;
         told = tell_result(rt->tree, r, result);

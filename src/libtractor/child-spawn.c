@@ -363,7 +363,7 @@ _public_ int tractor_run_actor(tractor_nursery *n, const char *name, const char 
         tractor_actor_options o;
         tractor_future *f;
         OneShot *s;
-        int r = child_take_options(&o, options);
+        int r = child_take_options(&o, options) ?: nursery_check_name(name);
 
         if (r >= 0 && !!method == !!o.exec)
                 r = error_fail(ERROR_INVALID_PARAMS, NULL, NULL, "%s: either a method or a program", name);

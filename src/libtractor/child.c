@@ -466,7 +466,7 @@ int child_start(Nursery *n, const char *name, const char *entry, const tractor_a
         int r;
 
         error_clear();
-        r = nursery_may_start(n);
+        r = nursery_check_name(name) ?: nursery_may_start(n);
         if (r < 0)
                 return r;
         /* It counts from here on: the nursery's owner may be another task, which must not leave it meanwhile. */

@@ -104,7 +104,7 @@ _public_ int tractor_open_cluster(tractor_nursery *n, const char *name, size_t c
         tractor_cluster c = { 0 };
         cpu_set_t cpus;
         Nursery *starters = NULL;
-        int r = child_take_options(&o, options);
+        int r = child_take_options(&o, options) ?: nursery_check_name(name);
 
         if (r < 0)
                 return r;

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* What an error shows of itself. */
+#include <ctype.h>
 #include <inttypes.h>
 #include <stdio.h>
 
@@ -97,12 +98,23 @@ void error_describe_end(Json *exit, const char *message, char *text, size_t size
                                 message ?: "");
 }
 
+/* Whether the message has the path already: what is told of an actor, as that it has died, begins with it. */
+static bool is_named(const char *message, const char *path)
+{
+        size_t n = strlen(path);
+
+        for (const char *p = message; (p = strstr(p, path)); p++)
+                if (!strchr("/_.-", p[n] ?: ' ') && !isalnum((unsigned char) p[n]))
+                        return true;
+        return false;
+}
+
 static void format_one(FILE *f, const tractor_error *e, unsigned depth)
 {
         const char *actor = tractor_error_actor(e), *canceller = tractor_error_canceller(e);
 
         (void) fprintf(f, "%*s%s: %s", (int) depth * 2, "", tractor_error_type(e), tractor_error_message(e));
-        if (actor)
+        if (actor && !is_named(tractor_error_message(e), actor))
                 (void) fprintf(f, ", in %s", actor);
         if (canceller)
                 (void) fprintf(f, ", cancelled by %s", canceller);

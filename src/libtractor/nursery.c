@@ -2,6 +2,7 @@
 #include <errno.h>
 #include <stdio.h>
 
+#include "base/path.h"
 #include "libtractor/error-private.h"
 #include "libtractor/nursery.h"
 #include "libtractor/options.h"
@@ -25,6 +26,16 @@ static Nursery *nursery_free(Nursery *n)
 }
 DEFINE_CLEANUP(Nursery *, nursery_free);
 
+int nursery_check_name(const char *name)
+{
+        if (name && node_name_is_valid(name))
+                return 0;
+        return error_fail(ERROR_INVALID_PARAMS, NULL, NULL,
+                        "\"%.100s\" is no name: 1 to %d of A-Z a-z 0-9 _ . -, the first no dot and no "
+                        "hyphen",
+                        name ?: "", NODE_NAME_MAX);
+}
+
 static int take_options(Nursery *n, const tractor_nursery_options *given)
 {
         static const char *const strategies[] = { "one_cancels_all", "one_cancels_one", "one_for_one",
@@ -41,6 +52,9 @@ static int take_options(Nursery *n, const tractor_nursery_options *given)
         if (!known)
                 return error_fail(ERROR_INVALID_PARAMS, NULL, NULL, "no nursery has the strategy '%s'",
                                 strna(o.strategy));
+        r = o.name ? nursery_check_name(o.name) : 0;
+        if (r < 0)
+                return r;
         n->keeps_others = o.strategy && streq(o.strategy, "one_cancels_one");
         n->limits = o.limits ? json_ref(o.limits) : NULL;
         n->keys = o.keys ? json_ref(o.keys) : NULL;

@@ -44,6 +44,8 @@ int nursery_start(Nursery *n, const char *name, tractor_task_fn fn, void *userda
                 void (*destroy)(void *userdata), Scope *scope, Task **ret);
 /* Whether something may be started in it now: 0, -ESHUTDOWN, -ECANCELED. */
 int nursery_may_start(Nursery *n);
+/* Of a node: -EINVAL raised for what can be none. */
+int nursery_check_name(const char *name);
 void nursery_child_began(Nursery *n);
 /* `e` (consumed) is how it failed, NULL: well. */
 void nursery_child_ended(Nursery *n, tractor_error *e);

@@ -222,6 +222,16 @@ void portal_peer_exited(tractor_portal *p, Json *exit, const char *crash, Json *
                 wait_queue_wake_all(&p->waiters, 0);
 }
 
+void portal_untold(tractor_portal *p)
+{
+        if (p->exited)
+                return;
+        p->exit_told = false;
+        if (p->session)
+                session_untold(p->session);
+        wait_queue_wake_all(&p->waiters, 0);
+}
+
 int portal_notify(tractor_portal *p, const char *method, Json *params)
 {
         if (!p->session) {

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include <errno.h>
+#include <sys/epoll.h>
 #include <unistd.h>
 
 #include "base/io.h"
@@ -9,6 +10,7 @@
 #include "libtractor/error-private.h"
 #include "libtractor/nursery.h"
 #include "libtractor/tree.h"
+#include "tractor/task.h"
 
 #define REMIND_USEC USEC_PER_SEC
 
@@ -72,6 +74,8 @@ static void on_end(tractor_portal *p, void *userdata)
         t->lost = true;
         crash_set_channel(-EBADF);
         children_lost(t);
+        LIST_FOREACH(i, &t->portals)
+                portal_untold(LIST_ENTRY(i, tractor_portal, watched));
         /* Nobody starts an actor again or asks it to stop any more: it ends by itself. */
         if (t->is_actor)
                 scope_cancel(t->runtime->main_scope, "the supervisor has gone", NULL);
@@ -142,6 +146,7 @@ static int tree_new(Runtime *rt, Tree **ret)
         t->channel = -EBADF;
         list_init(&t->portals);
         list_init(&t->families);
+        wait_queue_init(&t->ended);
         *ret = t;
         return 0;
 }
@@ -207,12 +212,48 @@ static int connect_running(int *ret, char **ret_socket)
         return 0;
 }
 
+static void on_daemon_exit(Daemon *d, void *userdata)
+{
+        Tree *t = userdata;
+
+        wait_queue_wake_all(&t->ended, 0);
+}
+
+/* Without blocking the loop, as daemon_start() would. */
+static int start_daemon(Tree *t, const DaemonOptions *o)
+{
+        int r = daemon_begin(o, &t->daemon);
+
+        if (r >= 0)
+                r = tractor_wait_fd(t->daemon->start_fd, EPOLLIN);
+        return r < 0 ? r : daemon_begun(t->daemon);
+}
+
+/* One that nobody could use: its end is awaited while other tasks run, as daemon_end() would not. */
+static void discard_daemon(Tree *t)
+{
+        uint64_t now = now_usec(CLOCK_MONOTONIC), until = usec_add(now, DAEMON_END_LIMIT_USEC);
+
+        if (!t->daemon)
+                return;
+        daemon_release(t->daemon);
+        while (!t->daemon->exited) {
+                (void) task_park_shielded(&t->ended, "end of a private supervisor",
+                                usec_add(now, DAEMON_CONTINUE_USEC));
+                now = now_usec(CLOCK_MONOTONIC);
+                (now < until ? daemon_continue : daemon_kill)(t->daemon);
+        }
+        (void) tree_end_daemon(t);
+}
+
 static int start_private(Tree *t, int *ret)
 {
         _cleanup_free_ char *path = NULL, *text = NULL;
         DaemonOptions o = { .event = t->runtime->event,
                 .backend = t->runtime->options.backend ?: secure_getenv("TRACTOR_BACKEND"),
-                .log_level = secure_getenv("TRACTOR_LOG_LEVEL") ?: "crit" };
+                .log_level = secure_getenv("TRACTOR_LOG_LEVEL") ?: "crit",
+                .on_exit = on_daemon_exit,
+                .userdata = t };
         Surroundings s;
         int r;
 
@@ -222,7 +263,9 @@ static int start_private(Tree *t, int *ret)
                 return error_fail(ERROR_INTERNAL, NULL, NULL,
                                 "no place for a private supervisor's socket: %s", strerror(-r));
         o.socket = path;
-        r = daemon_start(&o, &t->daemon);
+        r = start_daemon(t, &o);
+        if (r == -ECANCELED)
+                return r;
         if (r < 0) {
                 text = daemon_describe_failure(r);
                 return error_fail(ERROR_SPAWN_FAILED, NULL, NULL,
@@ -243,8 +286,9 @@ static int start_private(Tree *t, int *ret)
 /* The nursery of all our nurseries. */
 static int open_base(Tree *t)
 {
-        _cleanup_free_ char *name = NULL;
+        _cleanup_free_ char *name = NULL, *path = NULL;
         Json *params = NULL;
+        int r;
 
         name = t->is_private ? strdup(t->name) : xasprintf("%.40s-%d", t->name, (int) getpid());
         /* What went with an earlier connection may still be ending under its name. */
@@ -254,11 +298,13 @@ static int open_base(Tree *t)
                 free(name);
                 name = another;
         }
-        t->path = name ? xasprintf("/%s", name) : NULL;
-        if (!t->path || json_pack(&params, "{parent:s, name:s, strategy:s}", "/", name, "one_cancels_one") <
-                                        0)
+        path = name ? xasprintf("/%s", name) : NULL;
+        if (!path || json_pack(&params, "{parent:s, name:s, strategy:s}", "/", name, "one_cancels_one") < 0)
                 return -ENOMEM;
-        return tractor_portal_call(t->control, "nursery.open", params, NULL);
+        r = tractor_portal_call(t->control, "nursery.open", params, NULL);
+        if (r >= 0)
+                t->path = TAKE_PTR(path);
+        return r;
 }
 
 /* What a node may be called: the program's name with what it may not contain replaced. */
@@ -276,6 +322,7 @@ static char *name_of_root(const Runtime *rt)
 static int connect_root(Runtime *rt, Tree **ret)
 {
         _cleanup_(tree_freep) Tree *t = NULL;
+        bool started;
         int fd, r = tree_new(rt, &t);
 
         if (r < 0)
@@ -290,7 +337,15 @@ static int connect_root(Runtime *rt, Tree **ret)
                 r = open_control(t, fd);
         if (r >= 0)
                 r = open_base(t);
-        if (r == -ECONNRESET && t->daemon)
+        /* Who was cancelled leaves it to the next who needs one, or to the end. */
+        if (r == -ECANCELED && t->control && portal_session(t->control)) {
+                *ret = TAKE_PTR(t);
+                return r;
+        }
+        started = t->daemon;
+        if (r < 0)
+                discard_daemon(t);
+        if (r == -ECONNRESET && started)
                 return error_fail(ERROR_SPAWN_FAILED, NULL, NULL,
                                 "a private supervisor was started and ended at once; "
                                 "'TRACTOR_LOG_LEVEL=info %s' shows why",
@@ -319,14 +374,18 @@ static int connect_again(Tree *t)
                 return r;
         t->lost = false;
         free(TAKE_PTR(t->path));
-        r = open_base(t);
-        t->lost |= r < 0;
-        return r;
+        return 0;
 }
 
 static int connect_any(Runtime *rt)
 {
-        return rt->tree ? connect_again(rt->tree) : connect_root(rt, &rt->tree);
+        int r = 0;
+
+        if (!rt->tree)
+                return connect_root(rt, &rt->tree);
+        if (rt->tree->lost)
+                r = connect_again(rt->tree);
+        return r < 0 ? r : open_base(rt->tree);
 }
 
 int tree_get(Tree **ret)
@@ -341,7 +400,7 @@ int tree_get(Tree **ret)
                 if (r < 0)
                         return r;
         }
-        if (!rt->tree || rt->tree->lost) {
+        if (!rt->tree || rt->tree->lost || !rt->tree->path) {
                 /* Else a supervisor would be started for nobody, and its end waited for. */
                 if (tractor_is_cancelled())
                         return -ECANCELED;

@@ -16,7 +16,8 @@ typedef struct Tree {
         Runtime *runtime; /* weak */
         tractor_portal *control;
         Daemon *daemon; /* the private supervisor's, or NULL */
-        char *path, *name, *id;
+        char *path;     /* a root's: NULL until its nursery is open */
+        char *name, *id;
         char *socket; /* a root's: where its supervisor listens, and the successor of that */
         int channel;  /* an actor's, weak: its number, for the report of a crash */
         bool is_actor;
@@ -25,6 +26,7 @@ typedef struct Tree {
         Server *server;    /* weak, while there is one: what $/accept is for */
         ListNode portals;  /* that are told of their peer's end */
         ListNode families; /* of nurseries (child.h) */
+        WaitQueue ended;   /* who waits for the end of a private supervisor that is given up */
         Timer reminder; /* while some are being closed, and the private supervisor may have been stopped */
         unsigned n_nurseries, n_connections; /* for names */
 } Tree;

@@ -48,6 +48,32 @@ static void a_deadline_while_leaving_is_told(void)
         run(cut_short, 0);
 }
 
+/* What its own program does not have is no death without a reason. */
+static int has_no_entry(void *unused)
+{
+        tractor_actor_options a = { .size = sizeof(a), .entry = "nowhere" };
+        char *text;
+        TRACTOR_NURSERY(n);
+
+        CHECK_EQ(tractor_nursery_open(NULL, &n), 0);
+        CHECK_EQ(tractor_start_actor(n, "a", &a, NULL), 0);
+        CHECK_EQ(tractor_nursery_close(&n, 0), -ENOSYS);
+        CHECK_STR(tractor_error_type(tractor_last_error()), "MethodNotFound");
+        CHECK_STR(tractor_error_message(tractor_last_error()), "this program has no method 'nowhere'");
+        CHECK(strstr(tractor_error_actor(tractor_last_error()), "/n1/a"));
+        /* Who is not there is named once. */
+        CHECK_EQ(tractor_query("/nobody", NULL), -ESRCH);
+        text = tractor_error_format(tractor_last_error());
+        CHECK_STR(text, "NoSuchActor: there is no /nobody\n");
+        free(text);
+        return 0;
+}
+
+static void an_entry_that_is_none_is_told(void)
+{
+        run(has_no_entry, 0);
+}
+
 static int fails_again(void *waits)
 {
         struct json_object *keys =
@@ -96,6 +122,7 @@ int main(int argc, char **argv)
 {
         static const TestCase cases[] = { { "a_deadline_while_leaving_is_told",
                                                           a_deadline_while_leaving_is_told },
+                { "an_entry_that_is_none_is_told", an_entry_that_is_none_is_told },
                 { "a_nursery_gives_up_restarting", a_nursery_gives_up_restarting },
                 { "one_death_is_one_error", one_death_is_one_error } };
 

@@ -129,7 +129,9 @@ static int is_cancelled(void *unused)
         check_add(p);
         CHECK_EQ(tractor_context_open(p, "forever", NULL, NULL, &ctx, NULL), 0);
         CHECK_EQ(tractor_portal_cancel_actor(p, "enough"), 0);
-        CHECK(tractor_context_close(&ctx, 0, NULL) < 0);
+        CHECK_EQ(tractor_context_close(&ctx, 0, NULL), -EINTR);
+        CHECK_STR(tractor_error_message(tractor_last_error()), "cancelled: enough");
+        CHECK(strncmp(tractor_error_canceller(tractor_last_error()), "@client/", 8) == 0);
         return end(p, 0);
 }
 

@@ -8,6 +8,7 @@
 #include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
+#include <json-c/json.h>
 #include <signal.h>
 #include <sys/prctl.h>
 #include <sys/socket.h>
@@ -20,14 +21,18 @@
 #include "tests/test.h"
 
 typedef enum Moment {
-        ROOT_BEFORE_FORK,     /* the root is killed where it is about to make the keeper's process */
-        ROOT_BEFORE_EXEC,     /* … as that is about to become tractord */
-        KEEPER_BEFORE_EXEC,   /* that one is killed there */
-        KEEPER_BEFORE_CONNECT /* tractord is, as the root is about to connect to it */
+        NO_MOMENT,
+        ROOT_BEFORE_FORK,      /* the root is killed where it is about to make the keeper's process */
+        ROOT_BEFORE_EXEC,      /* … as that is about to become tractord */
+        KEEPER_BEFORE_EXEC,    /* that one is killed there */
+        KEEPER_BEFORE_CONNECT, /* tractord is, as the root is about to connect to it */
+        STOPPED_BEFORE_EXEC,   /* … only stopped, and the root has little time */
+        STOPPED_BEFORE_CONNECT
 } Moment;
 
 static Moment moment;
 static pid_t root, keeper;
+static bool in_loop; /* of the root */
 
 /* --- in the way of the C library, in the root and in what it forks --- */
 
@@ -49,6 +54,8 @@ _public_ int execve(const char *path, char *const argv[], char *const envp[])
                 (void) kill(root, SIGKILL);
         if (getppid() == root && moment == KEEPER_BEFORE_EXEC)
                 (void) raise(SIGKILL);
+        if (getppid() == root && moment == STOPPED_BEFORE_EXEC)
+                (void) raise(SIGSTOP);
         return (int) syscall(SYS_execve, path, argv, envp);
 }
 
@@ -60,7 +67,16 @@ _public_ int connect(int fd, const struct sockaddr *address, socklen_t size)
                 (void) kill(keeper, SIGKILL);
                 (void) waitid(P_PID, (id_t) keeper, &si, WEXITED | WNOWAIT);
         }
+        if (keeper > 0 && getpid() == root && moment == STOPPED_BEFORE_CONNECT)
+                (void) kill(keeper, SIGSTOP);
         return (int) syscall(SYS_connect, fd, address, size);
+}
+
+/* In a task nobody may wait for a process: all others would. */
+_public_ int waitid(idtype_t type, id_t id, siginfo_t *ret, int options)
+{
+        CHECK(!in_loop || getpid() != root || (options & WNOHANG));
+        return (int) syscall(SYS_waitid, type, id, ret, options, NULL);
 }
 
 /* --- */
@@ -76,14 +92,41 @@ static int body(void *unused)
         return tractor_nursery_close(&n, r);
 }
 
+/* Its time is over before the supervisor is there; then there is one all the same. */
+static int body_in_haste(void *unused)
+{
+        struct json_object *status = NULL;
+        tractor_scope *s = tractor_move_on_after(100 * TRACTOR_MSEC);
+        pid_t first;
+        int r;
+
+        in_loop = true;
+        r = tractor_control("supervisor.status", NULL, &status);
+        CHECK_EQ(r, -ECANCELED);
+        CHECK_EQ(tractor_scope_close(s, r), 0);
+        CHECK(!status);
+        first = keeper;
+        CHECK(first > 0);
+        if (moment == STOPPED_BEFORE_CONNECT)
+                CHECK_EQ(kill(first, SIGCONT), 0);
+        else
+                CHECK_EQ(kill(first, 0), -1);
+        moment = NO_MOMENT;
+        r = tractor_control("supervisor.status", NULL, &status);
+        json_object_put(status);
+        in_loop = false;
+        return r;
+}
+
 static _Noreturn void run_root(int err)
 {
         tractor_options o = { .size = sizeof(o), .name = "started", .flags = TRACTOR_EMBED };
+        bool in_haste = moment == STOPPED_BEFORE_EXEC || moment == STOPPED_BEFORE_CONNECT;
 
         root = getpid();
         if (dup2(err, STDERR_FILENO) < 0)
                 _exit(99);
-        exit(tractor_main(&o, body, NULL));
+        exit(tractor_main(&o, in_haste ? body_in_haste : body, NULL));
 }
 
 static size_t count_files(const char *path)
@@ -175,11 +218,33 @@ static void keeper_before_connect(void)
         keeper_dies(KEEPER_BEFORE_CONNECT);
 }
 
+static void comes_back(Moment m)
+{
+        char said[4096];
+        int status = run(m, said, sizeof(said));
+
+        CHECK_STR(said, "");
+        CHECK(WIFEXITED(status));
+        CHECK_EQ(WEXITSTATUS(status), 0);
+}
+
+static void stopped_before_exec(void)
+{
+        comes_back(STOPPED_BEFORE_EXEC);
+}
+
+static void stopped_before_connect(void)
+{
+        comes_back(STOPPED_BEFORE_CONNECT);
+}
+
 int main(int argc, char **argv)
 {
         static const TestCase cases[] = { { "root_before_fork", root_before_fork },
                 { "root_before_exec", root_before_exec }, { "keeper_before_exec", keeper_before_exec },
-                { "keeper_before_connect", keeper_before_connect } };
+                { "keeper_before_connect", keeper_before_connect },
+                { "stopped_before_exec", stopped_before_exec },
+                { "stopped_before_connect", stopped_before_connect } };
 
         CHECK(prctl(PR_SET_CHILD_SUBREAPER, 1) >= 0);
         CHECK(setenv("TRACTOR_BACKEND", "process", 1) >= 0);

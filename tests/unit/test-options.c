@@ -128,11 +128,44 @@ static void each_call_looks_at_the_size(void)
         CHECK_EQ(tractor_run(&run.o, longer, NULL), 0);
 }
 
+/* No supervisor is asked: there is none. */
+static int names(void *unused)
+{
+        static const char *const bad[] = { "bad/name", "", ".", "-a", "a b", "\303\251",
+                "a23456789a23456789a23456789a23456789a23456789a23456789a23456789a2345" };
+        tractor_actor_options exec = { .size = sizeof(exec), .exec = (const char *const[]){ "true", NULL } };
+        tractor_cluster cluster;
+        tractor_nursery *n = NULL, *inner = NULL;
+
+        CHECK_EQ(tractor_nursery_open(NULL, &n), 0);
+        for (size_t i = 0; i < ELEMENTSOF(bad); i++) {
+                tractor_nursery_options o = { .size = sizeof(o), .name = bad[i] };
+                char quoted[100];
+
+                (void) snprintf(quoted, sizeof(quoted), "\"%s\" is no name", bad[i]);
+                CHECK_EQ(tractor_nursery_open(&o, &inner), -EINVAL);
+                CHECK(strstr(tractor_error_message(tractor_last_error()), quoted));
+                CHECK_EQ(tractor_start_actor(n, bad[i], NULL, NULL), -EINVAL);
+                CHECK(strstr(tractor_error_message(tractor_last_error()), quoted));
+                CHECK_EQ(tractor_run_actor(n, bad[i], NULL, NULL, &exec, NULL), -EINVAL);
+                CHECK_EQ(tractor_open_cluster(n, bad[i], 1, NULL, &cluster), -EINVAL);
+                CHECK_STR(tractor_error_type(tractor_last_error()), "InvalidParams");
+        }
+        CHECK_EQ(tractor_start_actor(n, NULL, NULL, NULL), -EINVAL);
+        return tractor_nursery_close(&n, 0);
+}
+
+static void names_are_looked_at(void)
+{
+        CHECK_EQ(tractor_run(NULL, names, NULL), 0);
+}
+
 int main(int argc, char **argv)
 {
         static const TestCase cases[] = { { "an_older_one_is_filled_up", an_older_one_is_filled_up },
                 { "what_is_no_version_is_refused", what_is_no_version_is_refused },
-                { "each_call_looks_at_the_size", each_call_looks_at_the_size } };
+                { "each_call_looks_at_the_size", each_call_looks_at_the_size },
+                { "names_are_looked_at", names_are_looked_at } };
 
         return test_main(argc, argv, cases, ELEMENTSOF(cases));
 }

@@ -245,6 +245,24 @@ static void no_word_after_the_end(void)
         CHECK(strstr(f.error, "-32015"));
         tear_down(&f);
 
+        /* Whose word it was is gone, before or after the end: then none is waited for. */
+        for (unsigned i = 0; i < 2; i++) {
+                set_up_caller(&f, true);
+                CHECK_EQ(call(&f, NULL), 1);
+                if (i == 0)
+                        session_untold(f.session);
+                f.peer = safe_close(f.peer);
+                run(&f);
+                CHECK_EQ(f.n_end, i == 0);
+                if (i == 1)
+                        session_untold(f.session);
+                run(&f);
+                CHECK_EQ(f.n_end, 1);
+                CHECK_EQ(f.n_replies, 1);
+                CHECK(strstr(f.error, "-32015"));
+                tear_down(&f);
+        }
+
         /* Nothing is open: there is nothing to wait for. */
         set_up_caller(&f, true);
         f.peer = safe_close(f.peer);
@@ -448,6 +466,56 @@ static void held_request_too_long(void)
         }
 }
 
+/* What waits for a hello that does not come ends at its deadline; the peer never hears of it. */
+static void deadline_of_what_is_held(void)
+{
+        const CallOptions soon = { .deadline_ms = 5 };
+        Fixture f;
+
+        set_up_as(&f, &(SessionOptions){ .connector = true, .hello = true });
+        CHECK_EQ(call(&f, &soon), 1);
+        CHECK_EQ(call(&f, &(CallOptions){ .key = "k" }), 3);
+        while (f.n_replies == 0)
+                CHECK(sd_event_run(f.event, 10 * 1000 * 1000) > 0);
+        CHECK(strstr(f.error, "-32007"));
+        talk(&f, NULL, NULL);
+        talk(&f, HELLO, V "\"id\":3,\"method\":\"s\",\"$\":{\"key\":\"k\"}}");
+        CHECK_EQ(f.n_replies, 1);
+        tear_down(&f);
+}
+
+/* It is said as a plain peer takes it, where that can be. */
+static void given_up_hello(void)
+{
+        const CallOptions late = { .deadline_ms = 3600000 }, keyed = { .key = "k" };
+        Fixture f;
+
+        set_up_as(&f, &(SessionOptions){ .connector = true, .hello = true });
+        CHECK_EQ(call(&f, &late), 1);
+        CHECK_EQ(call(&f, NULL), 3);
+        CHECK_EQ(session_notify(f.session, "tell", NULL), 0);
+        CHECK_EQ(call(&f, &late), 5);
+        CHECK_EQ(session_cancel(f.session, 5, NULL), 0);
+        CHECK_EQ(f.n_replies, 0);
+        talk(&f, NULL, NULL);
+        session_give_up_hello(f.session);
+        talk(&f, NULL, V "\"id\":1,\"method\":\"s\"}\n" V "\"id\":3,\"method\":\"s\"}\n" TELL);
+        CHECK_EQ(f.n_replies, 1);
+        CHECK(strstr(f.error, "-32800"));
+        talk(&f, V "\"id\":1,\"result\":1}", "");
+        CHECK_EQ(f.n_replies, 2);
+        tear_down(&f);
+
+        set_up_as(&f, &(SessionOptions){ .connector = true, .hello = true });
+        CHECK_EQ(call(&f, &keyed), 1);
+        f.free_in_reply = true;
+        CHECK_EQ(call(&f, &late), 3);
+        session_give_up_hello(f.session);
+        CHECK(strstr(f.error, "-32010"));
+        CHECK_EQ(f.n_replies, 1);
+        tear_down(&f);
+}
+
 /* Descriptors of one message are not another's. */
 static void descriptors_stay_with_their_message(void)
 {
@@ -525,5 +593,7 @@ TEST_MAIN({ "by_whom", by_whom }, { "cancel_masks_nothing", cancel_masks_nothing
                 { "ending_calls_meet", ending_calls_meet }, { "half_closed", half_closed },
                 { "tells_are_counted", tells_are_counted }, { "names_are_bounded", names_are_bounded },
                 { "held_request_too_long", held_request_too_long },
+                { "deadline_of_what_is_held", deadline_of_what_is_held },
+                { "given_up_hello", given_up_hello },
                 { "descriptors_stay_with_their_message", descriptors_stay_with_their_message },
                 { "calls_of_one_user", calls_of_one_user }, { "taken_over", taken_over });

@@ -305,7 +305,8 @@ class Served(Conversation):
         if self.done or self.cancelled is not None:
             return False
         data = {"type": "Cancelled", "canceller": canceller, "reason": reason}
-        self.cancelled = errors.Cancelled("cancelled", {k: v for k, v in data.items() if v is not None})
+        message = f"cancelled: {reason}" if reason else "cancelled"
+        self.cancelled = errors.Cancelled(message, {k: v for k, v in data.items() if v is not None})
         if self._result is not None:
             self.out.queue.clear()
             self._flush()
