@@ -19,16 +19,12 @@ def rights(pid):
     return {key: int(lines[key], 16) for key in (*SETS, "NoNewPrivs", "Seccomp")}
 
 
-def check_few(pid):
-    got = rights(pid)
+def check_few(t):
+    """Of what its keeper has. An ordinary user's bounding set is not theirs to change; with no_new_privs nothing comes of it."""
+    got, had = rights(t.status["pid"]), rights(t.status["keeper_pid"])
     assert got["NoNewPrivs"] == 1 and got["Seccomp"] == 2, got
-    ours = rights("self")
-    few = {key: ours["CapPrm"] & KEPT if key in ("CapPrm", "CapEff") else got[key] & KEPT for key in SETS}
-    if os.geteuid() == 0:
-        few["CapBnd"] = ours["CapBnd"] & KEPT
-    else:
-        few["CapBnd"] = got["CapBnd"]  # nobody's to change, and with no_new_privs nothing comes of it
-    assert {key: got[key] for key in SETS} == few, got
+    for key in SETS:
+        assert got[key] == (had[key] if key == "CapBnd" and not had["CapEff"] else had[key] & KEPT), (key, got, had)
 
 
 def check_all(t, path):
@@ -41,14 +37,23 @@ def few_for_itself_and_all_for_actors(backend):
     """Its successor's, too, and those of actors that it starts."""
     with tractor(backend) as t:
         t.load(children=[sleeper("a", no_new_privs=False)])
-        check_few(t.status["pid"])
+        check_few(t)
         check_all(t, "/t/a")
         kill(t.status["pid"])
         t.main = t.connect()
         t.status = t.call("supervisor.status")
         t.load("next", children=[sleeper("a", no_new_privs=False)])
-        check_few(t.status["pid"])
+        check_few(t)
         check_all(t, "/next/a")
+        assert backend == "scope" or "forgo" not in open(t.log_path).read()
+
+
+def an_ordinary_user_has_none(backend):
+    if os.geteuid() == 0 and backend == "process":
+        with tractor(backend, user=65534) as t:
+            assert rights(t.status["keeper_pid"])["CapEff"] == 0
+            check_few(t)
+            assert "forgo" not in open(t.log_path).read()
 
 
 def other_users_are_served(backend):
@@ -69,4 +74,4 @@ def other_users_are_served(backend):
 
 
 if __name__ == "__main__":
-    main([few_for_itself_and_all_for_actors, other_users_are_served])
+    main([few_for_itself_and_all_for_actors, an_ordinary_user_has_none, other_users_are_served])
