@@ -7,6 +7,7 @@
 #include "base/log.h"
 #include "base/usec.h"
 #include "supervisor/events.h"
+#include "supervisor/forgo.h"
 #include "supervisor/listener.h"
 #include "supervisor/methods.h"
 #include "supervisor/nursery.h"
@@ -195,6 +196,7 @@ static int manager_open(Manager *m)
         if (r < 0)
                 return log_errno(r, "No backend: %s", strna(m->backend_why));
         log_info("backend %s: %s", backend_kind_to_string(m->backend->vtable->kind), strna(m->backend_why));
+        forgo_rights(); /* a delegated cgroup's attribute is root's with all capabilities to read, just now */
         r = journal_new(m->event, &m->journal);
         if (r < 0)
                 return log_errno(r, "Can't set up the journal");

@@ -191,14 +191,14 @@ def capabilities(backend):
                 assert int(status[kind], 16) == mask, (value, kind, status[kind])
         status = p.status(capabilities=["CAP_NET_BIND_SERVICE"], user="www-data")
         assert int(status["CapEff"], 16) == 1 << 10 and status["Uid"].split()[0] == str(pwd.getpwnam("www-data").pw_uid)
-        with open(f"/proc/{p.t.status['pid']}/status") as f:
+        with open(f"/proc/{p.t.status['keeper_pid']}/status") as f:
             own = dict(line.split(":", 1) for line in f.read().splitlines())
         assert p.status()["CapEff"] == own["CapEff"].strip()
 
 
 def privileges(backend):
     with probing(backend) as p:
-        with open(f"/proc/{p.t.status['pid']}/status") as f:
+        with open(f"/proc/{p.t.status['keeper_pid']}/status") as f:
             own = {k: v.strip() for k, v in (line.split(":", 1) for line in f.read().splitlines())}
         status = p.status()
         assert status["NoNewPrivs"] == "1" and status["Seccomp"] == own["Seccomp"], status

@@ -58,9 +58,11 @@ def activated_by_its_socket():
 
 
 def hardening_does_not_reach_actors():
-    _, shop = serving()
+    connection, shop = serving()
     status = open(f"/proc/{shop['/shop/db']['pid']}/status").read()
     assert "Seccomp:\t0" in status, status
+    status = open(f"/proc/{connection.call('supervisor.status')['pid']}/status").read()
+    assert "Seccomp:\t2" in status and "NoNewPrivs:\t1" in status, status
 
 
 def write_rules(path, name, who, subtree="/"):
