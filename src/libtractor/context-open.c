@@ -60,7 +60,7 @@ static int await_started(tractor_context *c)
         while (r >= 0 && !c->started && !c->answer.over)
                 r = task_park(&c->watchers, "started", USEC_INFINITY);
         if (c->started || c->answer.over)
-                return c->started ? 0 : answer_give(&c->answer, false, NULL);
+                return c->started ? 0 : answer_give(&c->answer, r == -ECANCELED, NULL);
         cancel(c, task_cancel_reason());
         await_end(c);
         k = answer_give(&c->answer, true, NULL);
@@ -172,7 +172,7 @@ static int await_result(tractor_context *c)
                 r = task_park(&c->watchers, "result", USEC_INFINITY);
         }
         if (c->answer.over)
-                return 0;
+                return c->answer.error ? MIN(r, 0) : 0;
         cancel(c, task_cancel_reason());
         await_end(c);
         return r;

@@ -187,14 +187,13 @@ static int await_hello(tractor_portal *p)
         return r;
 }
 
-/* Its cancellation goes over there, and what comes of it is awaited: the session sees to it that something does. */
+/* Its cancellation goes over there, and what comes of it is awaited: the session sees to it that something does. Between a
+ * cancellation and its being seen here the peer may have heard of it on another way, and have answered. */
 static int await_answer(Ask *a, int64_t id, Json **ret)
 {
-        bool cancelled;
+        bool cancelled = task_park(NULL, "answer", USEC_INFINITY) == -ECANCELED;
 
-        (void) task_park(NULL, "answer", USEC_INFINITY);
-        cancelled = !a->answer.over;
-        if (cancelled && a->portal->session)
+        if (!a->answer.over && a->portal->session)
                 (void) session_cancel(a->portal->session, id, task_cancel_reason());
         while (!a->answer.over)
                 (void) task_park_shielded(NULL, "answer after a cancel", USEC_INFINITY);
