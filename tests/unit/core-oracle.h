@@ -89,7 +89,7 @@ static bool o_open(const Oracle *o)
 
 static bool o_never_ran(const OracleChild *c)
 {
-        return c->trial && c->generation == 1 && c->cause == CAUSE_SPAWN;
+        return c->trial && c->generation == 1 && c->state != NODE_DEAD && c->cause == CAUSE_SPAWN;
 }
 
 static void o_stop_child(Oracle *o, OracleChild *c, bool again)
@@ -142,7 +142,8 @@ static void o_final(Oracle *o, OracleChild *c, bool failure)
         bool others = false;
 
         c->state = failure ? NODE_FAILED : NODE_DEAD;
-        o->someone_over |= !o_never_ran(c);
+        for (int i = 0; i < o->n; i++)
+                o->someone_over |= o_over(&o->child[i]) && !o_never_ran(&o->child[i]);
         if (failure && o->strategy == STRATEGY_ONE_CANCELS_ALL && !o_never_ran(c))
                 o_close(o, true);
         if (!c->significant || c->off || o_never_ran(c) || o->shutdown == AUTO_SHUTDOWN_NEVER)
@@ -276,8 +277,7 @@ static void o_gone(Oracle *o, int i)
                 o_close(o, true);
 }
 
-/* `before`: the siblings as they were before this round, so that of two that fail in it neither sees the other's
- * end. */
+/* `before`: before this round, so that of two that fail in it neither sees the other's end. */
 static bool o_needs_met(const Oracle *before, const OracleChild *c, bool *lost)
 {
         bool met = true;
@@ -386,12 +386,12 @@ static bool o_try_supervisor(Oracle *o)
         int active = 0, pending = 0, failed = 0;
         bool someone_over = o->someone_over;
 
+        o->someone_over = false;
         for (int i = 0; i < o->n; i++) {
                 active += o_active(&o->child[i]);
                 pending += o_active(&o->child[i]) && (o->child[i].state != NODE_READY || o->child[i].stop);
                 failed += o->child[i].state == NODE_FAILED && !o_never_ran(&o->child[i]);
         }
-        o->someone_over &= o_open(o) && o_nursery(o) && active > 0;
         if ((o->stop || o->closing) && active == 0) {
                 o->state = !o->stop && o->closing_bad ? NODE_FAILED : NODE_DEAD;
                 if (o->stop && o->again)

@@ -301,13 +301,21 @@ void node_stopped(Node *n)
                 group_check(s);
 }
 
+static bool has_ended_child(const Node *s)
+{
+        CORE_CHILD_FOREACH(c, s)
+                if ((c->state == NODE_DEAD || c->state == NODE_FAILED) && !node_never_ran(c))
+                        return true;
+        return false;
+}
+
 /* n is dead or failed, for whatever reason. */
 void node_over(Node *n)
 {
         if (priv(n)->removing)
                 kick(n);
         if (n->parent) {
-                priv(n->parent)->check_finished |= !node_never_ran(n);
+                priv(n->parent)->check_finished |= !node_never_ran(n) || has_ended_child(n->parent);
                 kick(n->parent);
         }
 }

@@ -48,10 +48,12 @@ static void supervisor_gone(Node *s)
         node_stopped(s);
 }
 
-/* Who asked for it is told, and takes it out again: neither its supervisor nor its siblings are concerned. */
+/* Who asked for it is told, and takes it out again: neither its supervisor nor its siblings are concerned. One
+ * that was stopped while it waited for another try is a child like all others. */
 bool node_never_ran(const Node *n)
 {
-        return n->spec.on_trial && n->generation == 1 && n->exit.cause == CAUSE_SPAWN;
+        return n->spec.on_trial && n->generation == 1 && n->state != NODE_DEAD &&
+               n->exit.cause == CAUSE_SPAWN;
 }
 
 static void nursery_finished(Node *s)
@@ -73,9 +75,7 @@ void supervisor_advance(Node *s)
         NodePriv *p = priv(s);
         bool check_finished = p->check_finished;
 
-        /* An end is remembered while others are active: the last of them may be one that nobody is to hear of. */
-        if (!is_running(s) || !is_nursery(s) || p->active == 0)
-                p->check_finished = false;
+        p->check_finished = false;
         if (p->stop_wanted || p->closing) {
                 if (p->active == 0)
                         supervisor_gone(s);
