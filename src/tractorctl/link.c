@@ -191,6 +191,23 @@ int link_await_hello(Link *l)
         return 0;
 }
 
+int link_fail(Link *l, const char *method, int r)
+{
+        _cleanup_json_ Json *error = NULL, *data = NULL;
+        int k = 0;
+
+        if (r != -EPIPE)
+                return fail_errno(l->c, r);
+        while (k >= 0 && !l->ended && !l->exit)
+                k = l->c->interrupts > 0 ? -ECANCELED : sd_event_run(l->c->event, USEC_INFINITY);
+        if (k >= 0)
+                k = json_pack(&data, "{exit:O?}", json_get(l->exit, "exit"));
+        if (k >= 0)
+                k = message_error_object(&error, l->exit ? ERROR_ACTOR_DIED : ERROR_CONNECTION_LOST,
+                                TAKE_PTR(data), "%s", "the actor has gone");
+        return k < 0 ? fail_errno(l->c, k) : fail_actor(l->c, method, error);
+}
+
 int link_finish(Link *l)
 {
         int r = 0;

@@ -28,3 +28,5 @@ int call_params(Context *c, Json **ret);
 int await_end(Context *c, Link *l, int64_t id, const bool *done);
 /* An actor's answer to `method`, or the end of its connection. */
 int fail_actor(Context *c, const char *method, const Json *error);
+/* What was to be sent for `method` failed with r: -EPIPE is the actor's end, and how that came is waited for. */
+int link_fail(Link *l, const char *method, int r);

@@ -129,9 +129,11 @@ static int call_actor(Context *c, Link *l, const char *method, Json *params, Jso
         static const ReplyVtable replies = { .on_reply = on_reply };
         _cleanup_(answer_done) Answer a = { 0 };
         int64_t id = session_call(link_session(l), method, params, NULL, &replies, &a);
-        int r = id < 0 ? (int) id : await_end(c, l, id, &a.done);
+        int r = id < 0 ? link_fail(l, method, (int) id) : await_end(c, l, id, &a.done);
 
         l = link_free(l); /* before the answer goes */
+        if (id < 0)
+                return r;
         if (r < 0)
                 return fail_errno(c, r);
         if (a.error)
@@ -201,7 +203,7 @@ int verb_tell(Context *c)
         }
         r = session_notify(link_session(l), c->o->args[1], params);
         if (r < 0)
-                return fail_errno(c, r);
+                return link_fail(l, c->o->args[1], r);
         r = link_finish(l);
         return r != 0 ? r : remote_finish(c);
 }

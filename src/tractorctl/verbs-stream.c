@@ -276,7 +276,7 @@ static int run(Flow *f, Json *params)
         }
         f->id = session_call(link_session(f->link), f->c->o->args[1], params, &options, &vtable, f);
         if (f->id < 0)
-                return fail_errno(f->c, (int) f->id);
+                return link_fail(f->link, f->c->o->args[1], (int) f->id);
         return finish(f, await_end(f->c, f->link, f->id, &f->done));
 }
 
