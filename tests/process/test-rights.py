@@ -9,8 +9,8 @@ import tempfile
 sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", "harness"))
 from tractor import gone, kill, main, sleeper, tractor  # noqa: E402
 
-CHOWN, DAC_OVERRIDE, KILL, SYS_PTRACE, SYS_RESOURCE = (1 << n for n in (0, 1, 5, 19, 24))
-KEPT = CHOWN | DAC_OVERRIDE | KILL | SYS_PTRACE | SYS_RESOURCE
+CHOWN, DAC_OVERRIDE, KILL, SYS_PTRACE, SYS_NICE, SYS_RESOURCE = (1 << n for n in (0, 1, 5, 19, 23, 24))
+KEPT = CHOWN | DAC_OVERRIDE | KILL | SYS_PTRACE | SYS_NICE | SYS_RESOURCE
 SETS = "CapInh", "CapPrm", "CapEff", "CapBnd", "CapAmb"
 
 

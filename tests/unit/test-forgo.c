@@ -46,7 +46,8 @@ static unsigned long long status_set(const char *what)
 static void check_status(void)
 {
         const unsigned long long few = 1ULL << CAP_CHOWN | 1ULL << CAP_DAC_OVERRIDE | 1ULL << CAP_KILL |
-                                       1ULL << CAP_SYS_PTRACE | 1ULL << CAP_SYS_RESOURCE;
+                                       1ULL << CAP_SYS_NICE | 1ULL << CAP_SYS_PTRACE |
+                                       1ULL << CAP_SYS_RESOURCE;
 
         CHECK_EQ(status_set("\nNoNewPrivs:"), 1);
         CHECK_EQ(status_set("\nSeccomp:"), 2);
