@@ -128,9 +128,12 @@ static void fail_program(Member *member, int error, int step)
         member->adapter->failed = true;
         if (!program || program->phase != LIFE_RUNNING)
                 return;
-        /* One that is over already took its room with it, and that is all that is wrong. */
-        if (program->pidfd >= 0 && pidfd_ended(program->pidfd))
+        /* One that is over already took its room with it, and that is all that is wrong; or it is over since nobody was left to
+         * talk to. */
+        if (program->pidfd >= 0 && pidfd_ended(program->pidfd)) {
+                member->adapter->lost = error == -ECONNABORTED || error == -ECHILD;
                 return;
+        }
         program->fail_errno = error;
         program->fail_step = step;
         free(program->fail_why);
@@ -270,7 +273,7 @@ void adapter_ended(Life *life)
                 life_exited(program);
                 return;
         }
-        a->lost = !a->failed;
+        a->lost |= !a->failed;
         if (program && program->phase == LIFE_RUNNING && !a->failed) {
                 log_end(member, &exit);
                 life_abort(program);
