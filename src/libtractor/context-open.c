@@ -171,6 +171,7 @@ static int await_result(tractor_context *c)
                 (void) context_stop(c);
                 r = task_park(&c->watchers, "result", USEC_INFINITY);
         }
+        /* Cancelled while it ended: a result is not lost by that, and an error may be what the same cancellation led to. */
         if (c->answer.over)
                 return c->answer.error ? MIN(r, 0) : 0;
         cancel(c, task_cancel_reason());

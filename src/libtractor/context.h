@@ -31,8 +31,8 @@ struct tractor_context {
         WaitQueue readers, writers;
         unsigned n_parked; /* at these two */
         bool closed;       /* another task leaves it, or its handler has ended: they get -EBADF */
-        void (*release)(tractor_context *
-                                        c); /* by the last of them, where its end did not wait for that; else NULL */
+        /* By the last of them, where its end did not wait for that; else NULL. */
+        void (*release)(tractor_context *c);
 
         /* the opener's */
         tractor_portal *portal; /* a reference */

@@ -8,12 +8,12 @@
 #include "base/log.h"
 #include "supervisor/forgo.h"
 
-/* Each for actors of other users: */
+/* Each for actors, most for those of other users: */
 static const uint64_t kept =
                 1ULL << CAP_CHOWN |        /* gives them their pipes and notify sockets */
                 1ULL << CAP_DAC_OVERRIDE | /* opens their outputs, looks for their files and sockets, cgroups */
                 1ULL << CAP_KILL |         /* signals them */
-                1ULL << CAP_SYS_NICE | /* moves them between cgroups: the cpuset controller asks for it */
+                1ULL << CAP_SYS_NICE | /* moves who has more rights than we: the cpuset controller asks for it */
                 1ULL << CAP_SYS_PTRACE | /* reads their environ; and where /proc is hidden (hidepid=), any of it */
                 1ULL << CAP_SYS_RESOURCE; /* more pipes, and descriptors on their way, than one user may have */
 

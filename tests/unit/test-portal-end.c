@@ -1,5 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* Portals to another process, and how they end. */
+#include <sys/epoll.h>
+
 #include "portal-fixture.h"
 
 static int echo(tractor_context *c, Json *args, Json **ret)
@@ -241,6 +243,44 @@ static void a_line_that_is_cut_is_no_answer(void)
         CHECK_EQ(tractor_run(NULL, cuts_a_line, NULL), 0);
 }
 
+static int asks(void *portal)
+{
+        return tractor_portal_call(portal, "ask", NULL, NULL);
+}
+
+/* The peer has been cancelled for the same reason and has said so, and that is read before the cancelled task runs: its turn of
+ * the loop is over with the tick of the clock. */
+static int is_overtaken(void *unused)
+{
+        static const char said[] = "{\"jsonrpc\":\"2.0\",\"id\":1,\"error\":{\"code\":-32800,\"message\":"
+                                   "\"cancelled: stop\"}}\n";
+        PortalOptions o = { .path = "/a" };
+        tractor_portal *p = NULL;
+        Nursery *n = NULL;
+        uint64_t began;
+        int fds[2];
+
+        CHECK_EQ(socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, fds), 0);
+        CHECK_EQ(portal_new(runtime, fds[0], &o, &p), 0);
+        CHECK_EQ(tractor_nursery_open(NULL, &n), 0);
+        CHECK_EQ(tractor_start_task(n, "asks", asks, p, NULL), 0);
+        CHECK_EQ(tractor_wait_fd(fds[1], EPOLLIN), EPOLLIN);
+        tractor_nursery_cancel(n, "stop");
+        CHECK_EQ(write(fds[1], said, strlen(said)), (ssize_t) strlen(said));
+        began = now_usec(CLOCK_MONOTONIC_COARSE);
+        while (now_usec(CLOCK_MONOTONIC_COARSE) == began)
+                ;
+        CHECK_EQ(tractor_nursery_close(&n, 0), 0);
+        safe_close(fds[1]);
+        tractor_portal_unref(p);
+        return 0;
+}
+
+static void a_cancelled_call_is_no_failure(void)
+{
+        CHECK_EQ(tractor_run(NULL, is_overtaken, NULL), 0);
+}
+
 static int outlasts(Forked *f, tractor_portal *p)
 {
         tractor_call_options o = { .size = sizeof(o), .deadline_usec = 5 * TRACTOR_MSEC };
@@ -348,5 +388,6 @@ TEST_MAIN({ "who_says_no_hello_is_asked_plainly", who_says_no_hello_is_asked_pla
                 { "a_death_is_told_as_it_was", a_death_is_told_as_it_was },
                 { "what_was_said_before_the_end_is_heard", what_was_said_before_the_end_is_heard },
                 { "a_line_that_is_cut_is_no_answer", a_line_that_is_cut_is_no_answer },
+                { "a_cancelled_call_is_no_failure", a_cancelled_call_is_no_failure },
                 { "a_stopped_peer_holds_nobody_for_ever", a_stopped_peer_holds_nobody_for_ever },
                 { "a_cancelled_task_does_not_mind_a_death", a_cancelled_task_does_not_mind_a_death });
