@@ -137,7 +137,9 @@ static void make_cgroup(Guard *g)
         if (!g->isolated || !find_hierarchy(g->mount_point, sizeof(g->mount_point)))
                 return;
         g->hierarchy = open(g->mount_point, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-        snprintf(g->cgroup, sizeof(g->cgroup), "tractor-test-%d", getpid());
+        /* The name of our temporary directory, which nobody has had: a PID would come back, and others may see the
+         * hierarchy who have PIDs of their own. */
+        snprintf(g->cgroup, sizeof(g->cgroup), "%s", basename(g->tmp));
         inner = xasprintf("%s/main", g->cgroup);
         if (g->hierarchy < 0 || !inner || mkdirat(g->hierarchy, g->cgroup, 0755) < 0 ||
                         mkdirat(g->hierarchy, inner, 0755) < 0)
@@ -314,6 +316,7 @@ static void visit_tree(const char *path, visit_t visit, void *userdata)
 static void remove_cgroup(Guard *g, bool report)
 {
         _cleanup_close_ int dir = -EBADF;
+        int r = -1;
 
         if (!g->cgroup[0])
                 return;
@@ -323,10 +326,12 @@ static void remove_cgroup(Guard *g, bool report)
         if (report)
                 walk(dir, "", visit_cgroup, g);
         (void) write_file_at(dir, "cgroup.kill", "1");
-        for (int i = 0; i < 100 && unlinkat(g->hierarchy, g->cgroup, AT_REMOVEDIR) < 0; i++) {
+        for (int i = 0; i < 250 && (r = unlinkat(g->hierarchy, g->cgroup, AT_REMOVEDIR)) < 0; i++) {
                 walk(dir, "", visit_remove, NULL);
                 usleep(20 * USEC_PER_MSEC); /* cgroupfs tells nobody that a directory can go now */
         }
+        if (r < 0)
+                leak(g, "cgroup", g->cgroup);
 }
 
 static void look_for_leaks(Guard *g, bool report)

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include <dirent.h>
+#include <errno.h>
 #include <json-c/json.h>
 #include <sys/prctl.h>
 #include <sys/socket.h>
@@ -149,7 +150,10 @@ unsigned rig_tear(bool of_channel)
         for (int fd = 3; fd < 256; fd++) {
                 if (!is_connection(fd) || (fd == channel) != of_channel)
                         continue;
-                CHECK_EQ(send(fd, half, sizeof(half) - 1, MSG_NOSIGNAL), (ssize_t) sizeof(half) - 1);
+                /* One that is torn already is seen here until its owner's next turn; one that is full is torn in some
+                 * earlier line. */
+                if (send(fd, half, sizeof(half) - 1, MSG_NOSIGNAL) < 0 && errno == EPIPE)
+                        continue;
                 CHECK_EQ(shutdown(fd, SHUT_RDWR), 0);
                 n++;
         }
