@@ -273,11 +273,26 @@ _public_ uint64_t tractor_current_deadline(void)
         return t ? scope_deadline(t->scope) : TRACTOR_FOREVER;
 }
 
-_public_ bool tractor_is_cancelled(void)
+static const Scope *current_cancelling(void)
 {
         Task *t = task_current();
 
-        return t && scope_cancelling(t->scope);
+        return t ? scope_cancelling(t->scope) : NULL;
+}
+
+_public_ bool tractor_is_cancelled(void)
+{
+        return current_cancelling();
+}
+
+_public_ const char *tractor_current_reason(void)
+{
+        return tractor_scope_reason(current_cancelling());
+}
+
+_public_ const char *tractor_current_canceller(void)
+{
+        return tractor_scope_canceller(current_cancelling());
 }
 
 _public_ int tractor_checkpoint(void)

@@ -50,7 +50,13 @@ static int blocks(tractor_context *ctx, struct json_object *args, struct json_ob
 {
         int r = tractor_context_started(ctx, NULL, NULL);
 
-        return r < 0 ? r : tractor_sleep_forever();
+        r = r < 0 ? r : tractor_sleep_forever();
+        /* Here it is told of its own cancellation, as its opener is. */
+        if (streq_ptr(tractor_current_reason(), "no more interest"))
+                CHECK_STR(tractor_current_canceller(), tractor_context_peer_path(ctx));
+        else if (streq_ptr(tractor_current_reason(), "a third one says so"))
+                CHECK(strstr(tractor_current_canceller(), "/third"));
+        return r;
 }
 
 /* Has failed when it is cancelled, and is only tidying up. */

@@ -39,6 +39,30 @@ static int blocked(tractor_context *c, Json *args, Json **ret)
         return tractor_sleep_forever();
 }
 
+static char *why, *by;
+
+/* What it was told while it cleans up. */
+static int asks_why(tractor_context *c, Json *args, Json **ret)
+{
+        tractor_scope *inner;
+        int r;
+
+        CHECK(!tractor_current_reason() && !tractor_current_canceller());
+        CHECK_EQ(tractor_context_started(c, NULL, NULL), 0);
+        inner = tractor_scope_open();
+        r = tractor_sleep_forever();
+        why = tractor_current_reason() ? strdup(tractor_current_reason()) : NULL;
+        by = tractor_current_canceller() ? strdup(tractor_current_canceller()) : NULL;
+        /* Nearer is what its own scope has come to; a shield hides both. */
+        tractor_scope_cancel(inner, "enough");
+        CHECK_STR(tractor_current_reason(), "enough");
+        CHECK(!tractor_current_canceller());
+        CHECK_EQ(tractor_scope_close(inner, r), -ECANCELED);
+        inner = tractor_shield(TRACTOR_SEC);
+        CHECK(!tractor_current_reason() && !tractor_current_canceller());
+        return tractor_scope_close(inner, r);
+}
+
 static int breaks(tractor_context *c, Json *args, Json **ret)
 {
         CHECK_EQ(tractor_context_started(c, NULL, NULL), 0);
@@ -56,7 +80,7 @@ static int time_left(tractor_context *c, Json *args, Json **ret)
 }
 
 static const tractor_method methods[] = { { "echo", echo }, { "count", count }, { "blocked", blocked },
-        { "breaks", breaks }, { "time_left", time_left }, { NULL } };
+        { "asks_why", asks_why }, { "breaks", breaks }, { "time_left", time_left }, { NULL } };
 
 /* --- openers --- */
 static int is_cancelled(tractor_portal *p, Nursery *unused)
@@ -80,6 +104,26 @@ static int is_cancelled(tractor_portal *p, Nursery *unused)
 static void a_cancelled_dialog_is_told_from_one_that_finished(void)
 {
         run_beside(methods, is_cancelled);
+}
+
+static int tells_why(tractor_portal *p, Nursery *unused)
+{
+        tractor_context *c = NULL;
+
+        CHECK_EQ(tractor_context_open(p, "asks_why", NULL, NULL, &c, NULL), 0);
+        tractor_context_cancel(c, "changed my mind");
+        CHECK_EQ(tractor_context_result(c, NULL), -EINTR);
+        CHECK_STR(why, "changed my mind");
+        CHECK_STR(by, tractor_error_canceller(tractor_last_error()));
+        CHECK_EQ(tractor_context_close(&c, 0, NULL), 0);
+        free(why);
+        free(by);
+        return 0;
+}
+
+static void a_handler_may_ask_why_it_is_cancelled(void)
+{
+        run_beside(methods, tells_why);
 }
 
 typedef struct Asker {
@@ -171,4 +215,5 @@ static void a_handler_knows_its_deadline(void)
 TEST_MAIN({ "a_cancelled_dialog_is_told_from_one_that_finished",
                           a_cancelled_dialog_is_told_from_one_that_finished },
                 { "an_end_can_be_asked_for", an_end_can_be_asked_for },
+                { "a_handler_may_ask_why_it_is_cancelled", a_handler_may_ask_why_it_is_cancelled },
                 { "a_handler_knows_its_deadline", a_handler_knows_its_deadline });

@@ -47,6 +47,10 @@ void tractor_scope_set_shield(tractor_scope *s, bool shield);
 uint64_t tractor_current_deadline(void);
 /* Whether a blocking call would answer -ECANCELED now. */
 bool tractor_is_cancelled(void);
+/* Why that is, and by whom, as tractor_scope_reason() and tractor_scope_canceller() of the innermost scope that is cancelled; in a handler
+ * that may be the call's own, whose canceller is its caller or who else cancelled it. Valid until that scope is closed. */
+const char *tractor_current_reason(void);
+const char *tractor_current_canceller(void);
 /* 0, or -ECANCELED; lets other tasks run first. A long computation calls it now and then. */
 int tractor_checkpoint(void);
 
