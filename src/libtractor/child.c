@@ -399,11 +399,8 @@ static int portal_of(Child *c, Json *result, int fd, tractor_portal **ret)
                 .id = json_get_string(result, "id", NULL),
                 .pid = (pid_t) json_get_integer(result, "pid", 0),
                 .exit_told = true };
-        int r = portal_new(c->family->nursery->runtime, fd, &o, ret);
 
-        if (r >= 0)
-                tree_watch_portal(c->family->tree, *ret);
-        return r;
+        return portal_new(c->family->nursery->runtime, fd, &o, ret);
 }
 
 /* Asks for the process: c->runs says whether there is one. If so, and no portal can be made to it, it is being cancelled. */
@@ -426,6 +423,22 @@ static int spawn(Child *c, Json *params, int exe, tractor_portal **ret)
                       : error_fail(ERROR_INTERNAL, NULL, NULL, "no connection to %s has come", c->path);
         if (r < 0)
                 child_cancel(c, "no portal could be made to it");
+        return r;
+}
+
+static int spawn_watched(Child *c, Json *params, int exe, tractor_portal **ret)
+{
+        Tree *t = c->family->tree;
+        Awaited awaited;
+        int r = tree_await_ends(t, c->path, &awaited);
+
+        if (r < 0) {
+                json_unref(params);
+                safe_close(exe);
+                return r;
+        }
+        r = spawn(c, params, exe, ret);
+        tree_awaited(t, &awaited, ret && r >= 0 ? *ret : NULL);
         return r;
 }
 
@@ -476,7 +489,7 @@ int child_start(Nursery *n, const char *name, const char *entry, const tractor_a
                 nursery_child_ended(n, NULL);
                 return r;
         }
-        r = spawn(c, TAKE_PTR(params), TAKE_FD(exe), ret);
+        r = spawn_watched(c, TAKE_PTR(params), TAKE_FD(exe), ret);
         /* What could not be handed over nobody judges: it is a child like others until it has ended. */
         c->judged = judged && r >= 0;
         if (c->judged)

@@ -127,13 +127,15 @@ static int connect_generation(Tree *t, const char *path, const Json *generation,
                 .id = json_get_string(generation, "id", NULL),
                 .pid = (pid_t) json_get_integer(generation, "pid", 0),
                 .exit_told = true };
-        int fd = -EBADF, r = get_connection(t, path, o.id, &fd);
+        Awaited awaited;
+        int fd = -EBADF, r = tree_await_ends(t, path, &awaited);
 
         if (r < 0)
                 return r;
-        r = portal_new(t->runtime, fd, &o, ret);
+        r = get_connection(t, path, o.id, &fd);
         if (r >= 0)
-                tree_watch_portal(t, *ret);
+                r = portal_new(t->runtime, fd, &o, ret);
+        tree_awaited(t, &awaited, r < 0 ? NULL : *ret);
         return r;
 }
 

@@ -70,8 +70,7 @@ static void got_last_word(tractor_portal *p, Json *params)
 {
         if (!p->path)
                 (void) free_and_strdup(&p->path, json_get_string(params, "path", NULL));
-        portal_peer_exited(p, json_get(params, "exit"), json_get_string(params, "message", NULL),
-                        json_get(params, "backtrace"));
+        portal_told_end(p, params);
 }
 
 static void on_notification(Session *s, const Message *m, void *userdata)
@@ -220,6 +219,12 @@ void portal_peer_exited(tractor_portal *p, Json *exit, const char *crash, Json *
                 (void) runtime_arm(p->runtime);
         } else
                 wait_queue_wake_all(&p->waiters, 0);
+}
+
+void portal_told_end(tractor_portal *p, const Json *params)
+{
+        portal_peer_exited(p, json_get(params, "exit"), json_get_string(params, "message", NULL),
+                        json_get(params, "backtrace"));
 }
 
 void portal_untold(tractor_portal *p)

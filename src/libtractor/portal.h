@@ -55,6 +55,8 @@ int portal_new(Runtime *rt, int fd, const PortalOptions *o, tractor_portal **ret
 /* The peer's process has ended (on the supervisor's word, which may overtake what the peer said last and is still in the socket): reads
  * that first, then what is open fails with ActorDied, `exit`, `crash` and `backtrace` (borrowed, may be NULL). */
 void portal_peer_exited(tractor_portal *p, Json *exit, const char *crash, Json *backtrace);
+/* The same, of the params of $/peer_exited. */
+void portal_told_end(tractor_portal *p, const Json *params);
 /* Nobody will say any more how the peer has ended, or will end. */
 void portal_untold(tractor_portal *p);
 /* Sends a notification that needs no credit ($/ready, $/result). Consumes params. Not a checkpoint. */

@@ -40,13 +40,17 @@ static void on_peer_exited(Tree *t, Json *params)
 {
         const char *id = json_get_string(params, "id", NULL), *path = json_get_string(params, "path", NULL);
 
+        LIST_FOREACH_SAFE(i, &t->awaited) {
+                Awaited *a = LIST_ENTRY(i, Awaited, node);
+
+                if (path && streq(a->path, path))
+                        (void) json_append(a->ends, json_ref(params)); /* without memory: not told */
+        }
         LIST_FOREACH_SAFE(i, &t->portals) {
                 tractor_portal *p = LIST_ENTRY(i, tractor_portal, watched);
 
                 if (id && streq_ptr(tractor_portal_id(p), id))
-                        portal_peer_exited(p, json_get(params, "exit"),
-                                        json_get_string(params, "message", NULL),
-                                        json_get(params, "backtrace"));
+                        portal_told_end(p, params);
         }
         if (t->server && path)
                 server_peer_exited(t->server, path, id, json_get(params, "exit"));
@@ -146,6 +150,7 @@ static int tree_new(Runtime *rt, Tree **ret)
         t->channel = -EBADF;
         list_init(&t->portals);
         list_init(&t->families);
+        list_init(&t->awaited);
         wait_queue_init(&t->ended);
         *ret = t;
         return 0;
@@ -415,10 +420,35 @@ int tree_get(Tree **ret)
         return 0;
 }
 
-void tree_watch_portal(Tree *t, tractor_portal *p)
+static void watch_portal(Tree *t, tractor_portal *p)
 {
         list_unlink(&p->watched);
         list_append(&t->portals, &p->watched);
+}
+
+int tree_await_ends(Tree *t, const char *path, Awaited *a)
+{
+        int r = json_pack(&a->ends, "[]");
+
+        if (r < 0)
+                return r;
+        a->path = path;
+        list_append(&t->awaited, &a->node);
+        return 0;
+}
+
+void tree_awaited(Tree *t, Awaited *a, tractor_portal *p)
+{
+        list_unlink(&a->node);
+        if (p)
+                watch_portal(t, p);
+        for (size_t i = 0; p && i < json_length(a->ends); i++) {
+                const Json *end = json_item(a->ends, i);
+
+                if (streq_ptr(json_get_string(end, "id", NULL), tractor_portal_id(p)))
+                        portal_told_end(p, end);
+        }
+        a->ends = json_unref(a->ends);
 }
 
 static void on_ignored_reply(Json *result, Json *error, int *fds, size_t n_fds, void *userdata)

@@ -25,6 +25,7 @@ typedef struct Tree {
         bool lost;         /* the supervisor has gone */
         Server *server;    /* weak, while there is one: what $/accept is for */
         ListNode portals;  /* that are told of their peer's end */
+        ListNode awaited;  /* ends that may be told before there is a portal */
         ListNode families; /* of nurseries (child.h) */
         WaitQueue ended;   /* who waits for the end of a private supervisor that is given up */
         Timer reminder; /* while some are being closed, and the private supervisor may have been stopped */
@@ -43,7 +44,14 @@ void tree_let_go(Tree *t);
 void tree_remind(Tree *t);
 /* Takes the channel over, for an actor. */
 int tree_new_actor(Runtime *rt, int channel, Tree **ret);
-/* Portals whose peer's end the supervisor tells. */
-void tree_watch_portal(Tree *t, tractor_portal *p);
+/* Portals whose peer's end the supervisor tells: it may tell it together with the connection, before there is a portal. So ends at
+ * that path are kept from before the connection is asked for until there is one (p; or NULL: there will be none). */
+typedef struct Awaited {
+        ListNode node;
+        const char *path; /* weak */
+        Json *ends;
+} Awaited; /* on the task's stack */
+int tree_await_ends(Tree *t, const char *path, Awaited *a);
+void tree_awaited(Tree *t, Awaited *a, tractor_portal *p);
 /* Asks the supervisor for something whose answer nobody waits for. Consumes params. */
 int tree_ask(Tree *t, const char *method, Json *params);

@@ -64,16 +64,23 @@ static int on_told(sd_event_source *s, void *userdata)
 }
 
 /* What the actor said before it died is in the portal: that goes first. */
+static void tell_exit(Link *l)
+{
+        if (sd_event_add_defer(l->c->event, &l->told, on_told, l) < 0 ||
+                        sd_event_source_set_priority(l->told, SD_EVENT_PRIORITY_IDLE) < 0)
+                session_peer_told(l->session, l->exit);
+}
+
+/* It may come together with the connection, when there is no session yet. */
 static void on_control(const Message *m, void *userdata)
 {
         Link *l = userdata;
 
-        if (l->told || !l->session || !streq(m->method, "$/peer_exited"))
+        if (l->exit || !streq(m->method, "$/peer_exited"))
                 return;
         l->exit = json_ref(m->params);
-        if (sd_event_add_defer(l->c->event, &l->told, on_told, l) < 0 ||
-                        sd_event_source_set_priority(l->told, SD_EVENT_PRIORITY_IDLE) < 0)
-                session_peer_told(l->session, l->exit);
+        if (l->session)
+                tell_exit(l);
 }
 
 static int open_session(Link *l, int fd, bool hello)
@@ -83,8 +90,11 @@ static int open_session(Link *l, int fd, bool hello)
                 .hello = hello,
                 .exit_told = true,
                 .peer_path = l->path };
+        int r = session_new(l->c->event, fd, &so, &vtable, l, &l->session);
 
-        return session_new(l->c->event, fd, &so, &vtable, l, &l->session);
+        if (r >= 0 && l->exit)
+                tell_exit(l);
+        return r;
 }
 
 static int open_portal(Link *l, bool hello)
@@ -170,20 +180,38 @@ static int on_timeout(sd_event_source *s, uint64_t usec, void *userdata)
         return 0;
 }
 
-int link_await_hello(Link *l)
+/* 0; -ETIMEDOUT; -ECANCELED: interrupted. */
+static int wait_for(Link *l, bool (*is_there)(const Link *l), uint64_t usec)
 {
         sd_event_source *timer = NULL;
         bool over = false;
         int r;
 
-        r = sd_event_add_time_relative(
-                        l->c->event, &timer, CLOCK_MONOTONIC, HELLO_TIMEOUT_USEC, 0, on_timeout, &over);
-        while (r >= 0 && !over && !l->ended && !session_said_hello(l->session))
+        r = sd_event_add_time_relative(l->c->event, &timer, CLOCK_MONOTONIC, usec, 0, on_timeout, &over);
+        while (r >= 0 && !over && !is_there(l))
                 r = l->c->interrupts > 0 ? -ECANCELED : sd_event_run(l->c->event, USEC_INFINITY);
         sd_event_source_disable_unref(timer);
-        if (r < 0)
+        return r < 0 ? r : over ? -ETIMEDOUT : 0;
+}
+
+static bool said_hello(const Link *l)
+{
+        return l->ended || session_said_hello(l->session);
+}
+
+/* One that was attached tells it on itself, before its end. */
+static bool has_exit(const Link *l)
+{
+        return l->exit || (l->attached && l->ended);
+}
+
+int link_await_hello(Link *l)
+{
+        int r = wait_for(l, said_hello, HELLO_TIMEOUT_USEC);
+
+        if (r < 0 && r != -ETIMEDOUT)
                 return fail_errno(l->c, r);
-        if (over)
+        if (r < 0)
                 return fail(l->c, CTL_FAILED,
                                 "%s says no hello: it serves calls and no streams; try 'tractorctl call %s "
                                 "METHOD'",
@@ -194,13 +222,12 @@ int link_await_hello(Link *l)
 int link_fail(Link *l, const char *method, int r)
 {
         _cleanup_json_ Json *error = NULL, *data = NULL;
-        int k = 0;
+        int k;
 
         if (r != -EPIPE)
                 return fail_errno(l->c, r);
-        while (k >= 0 && !l->ended && !l->exit)
-                k = l->c->interrupts > 0 ? -ECANCELED : sd_event_run(l->c->event, USEC_INFINITY);
-        if (k >= 0)
+        k = wait_for(l, has_exit, SESSION_LINGER_MS * USEC_PER_MSEC);
+        if (k >= 0 || k == -ETIMEDOUT)
                 k = json_pack(&data, "{exit:O?}", json_get(l->exit, "exit"));
         if (k >= 0)
                 k = message_error_object(&error, l->exit ? ERROR_ACTOR_DIED : ERROR_CONNECTION_LOST,

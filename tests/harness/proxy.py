@@ -38,12 +38,23 @@ class Proxy:
             for direction, a, b in (("up", client, server), ("down", server, client)):
                 threading.Thread(target=self.pump, args=(direction, a, b), daemon=True).start()
 
+    def read(self, direction, a):
+        return socket.recv_fds(a, 65536, 16)[:2]
+
+    def write(self, b, data, fds):
+        if fds:
+            data = data[socket.send_fds(b, [data], fds):]
+            for fd in fds:
+                os.close(fd)
+        b.sendall(data)
+
     def pump(self, direction, a, b):
         with contextlib.suppress(OSError):
-            while data := a.recv(65536):
+            while (got := self.read(direction, a))[0]:
+                data, fds = got
                 n = None if self.cuts else self.cut(direction, data)
                 if n is None:
-                    b.sendall(data)
+                    self.write(b, data, fds)
                     continue
                 self.cuts += 1
                 b.sendall(data[:n])
@@ -59,9 +70,42 @@ class Proxy:
         self.thread.join(LIMIT)
 
 
-@contextlib.contextmanager
+class Holder(Proxy):
+    """The first that the supervisor says with the word in it is held back until it is let go: alone, or in one piece
+    with what it says next."""
+
+    def __init__(self, target, word, joined):
+        self.word, self.joined, self.seen = word, joined, False
+        self.held, self.go = threading.Semaphore(0), threading.Semaphore(0)
+        super().__init__(target, lambda direction, data: None)
+
+    def read(self, direction, a):
+        data, fds = super().read(direction, a)
+        if direction == "down" and self.word in data and not self.seen:
+            self.seen = True
+            self.held.release()
+            assert self.go.acquire(timeout=LIMIT), "nobody let it go"
+            if self.joined:
+                data += a.recv(65536)
+        return data, fds
+
+    def await_held(self):
+        assert self.held.acquire(timeout=LIMIT), f"{self.word} was not said"
+
+    def let_go(self):
+        self.go.release()
+
+
 def cutting(path, cut):
-    p = Proxy(path, cut)
+    return through(Proxy(path, cut))
+
+
+def holding(path, word, joined):
+    return through(Holder(path, word, joined))
+
+
+@contextlib.contextmanager
+def through(p):
     try:
         yield p
     finally:

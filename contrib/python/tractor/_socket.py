@@ -10,6 +10,7 @@ from typing import Iterable, List, Optional, Sequence, Tuple
 
 from . import errors
 from .core import Machine
+from .dialog import Call
 from .events import Event
 from .wire import MAX_FDS_QUEUED, Chunk
 
@@ -25,6 +26,14 @@ def close_fds(fds: Iterable[int]) -> None:
             os.close(fd)
         except OSError:
             pass
+
+
+def only_fd(call: Call) -> int:
+    """The descriptor that the result came with; the caller's to close."""
+    if len(call.fds) != 1:
+        close_fds(call.fds)
+        raise errors.InvalidRequest(f"{call.method}: {len(call.fds)} descriptors instead of one")
+    return call.fds[0]
 
 
 def dup_fds(fds: Sequence[int]) -> List[int]:

@@ -10,7 +10,7 @@ from types import TracebackType
 from typing import Any, Dict, List, Optional, Sequence, Type, Union
 
 from . import errors, locate, trees
-from ._socket import close_fds
+from ._socket import close_fds, only_fd
 from .aio_connection import Connection, Portal, Stream, attach, control
 from .client import Params
 from .dialog import WINDOW, Call
@@ -207,11 +207,8 @@ class Client:
     async def connect(self, path: str, *, deadline: Optional[float] = None) -> Portal:
         """A Portal to an actor over a connection of its own, made by the supervisor. Waits until the actor is ready."""
         connection = await self.connection()
-        _, fds = await connection.call_fds("actor.connect", {"path": path}, deadline=deadline)
-        if len(fds) != 1:
-            close_fds(fds)
-            raise errors.InvalidRequest(f"actor.connect: {len(fds)} descriptors instead of one")
-        return Portal(socket.socket(fileno=fds[0]), path, beside=connection)
+        call = await connection._call("actor.connect", {"path": path}, deadline=deadline, keep_fds=True)
+        return Portal(socket.socket(fileno=only_fd(call)), path, beside=connection, ends=call.ends)
 
     async def attach(self, path: str, *, deadline: Optional[float] = None) -> Portal:
         """Likewise, over a new connection to the supervisor that is handed over: for where descriptors can't travel."""

@@ -367,7 +367,8 @@ class Portal(Connection):
     """A connection to an actor: its methods are called, its dialogs opened."""
 
     def __init__(self, sock: socket.socket, path: str, beside: Optional[Connection] = None, *, last_id: int = 0,
-                 peer_hello: Optional[Dict[str, Any]] = None, id: Optional[str] = None, pid: Optional[int] = None):
+                 peer_hello: Optional[Dict[str, Any]] = None, id: Optional[str] = None, pid: Optional[int] = None,
+                 ends: Sequence[PeerExited] = ()):
         machine = Machine(connector=True, hello=own_hello(), peer=path, last_id=last_id, peer_hello=peer_hello,
                           waits_for_exit=bool(beside))
         self.path = path
@@ -378,6 +379,8 @@ class Portal(Connection):
         super().__init__(sock, machine)
         if beside:
             beside.listeners.append(self._from_beside)
+            for end in ends:  # told before there was a portal to tell it to
+                self._from_beside(beside, end)
 
     async def methods(self) -> Any:
         """What the actor exposes."""

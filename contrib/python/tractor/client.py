@@ -256,13 +256,15 @@ class Portal(Connection):
     """A connection to an actor: its methods are called, its dialogs opened."""
 
     def __init__(self, sock: socket.socket, path: str, beside: Optional[Connection] = None, *, last_id: int = 0,
-                 peer_hello: Optional[Dict[str, Any]] = None):
+                 peer_hello: Optional[Dict[str, Any]] = None, ends: Sequence[PeerExited] = ()):
         machine = Machine(connector=True, hello=own_hello(), peer=path, last_id=last_id, peer_hello=peer_hello,
                           waits_for_exit=bool(beside))
         super().__init__(sock, machine, beside)
         self.path = path
         if beside:
             beside._listeners.append(self._peer_exited)
+        for end in ends:  # told before there was a portal to tell it to
+            self._peer_exited(end)
 
     def methods(self) -> Any:
         """What the actor exposes."""

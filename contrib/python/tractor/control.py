@@ -9,7 +9,7 @@ from types import TracebackType
 from typing import Any, Dict, List, Optional, Sequence, Type, Union
 
 from . import errors, locate, trees
-from ._socket import close_fds
+from ._socket import close_fds, only_fd
 from .client import Connection, Params, Portal, Stream, attach, control
 from .dialog import WINDOW, Call
 from .errors import Exit
@@ -198,11 +198,8 @@ class Client:
     def connect(self, path: str, *, deadline: Optional[float] = None) -> Portal:
         """A Portal to an actor over a connection of its own, made by the supervisor. Waits until the actor is ready."""
         connection = self.connection
-        _, fds = connection.call_fds("actor.connect", {"path": path}, deadline=deadline)
-        if len(fds) != 1:
-            close_fds(fds)
-            raise errors.InvalidRequest(f"actor.connect: {len(fds)} descriptors instead of one")
-        return Portal(socket.socket(fileno=fds[0]), path, beside=connection)
+        call = connection._call("actor.connect", {"path": path}, deadline=deadline, keep_fds=True)
+        return Portal(socket.socket(fileno=only_fd(call)), path, beside=connection, ends=call.ends)
 
     def attach(self, path: str, *, deadline: Optional[float] = None) -> Portal:
         """Likewise, over a new connection to the supervisor that is handed over: for where descriptors can't travel."""

@@ -17,7 +17,7 @@ from collections import deque
 from typing import Any, Callable, Deque, Dict, Iterable, List, Optional, Sequence, Tuple, Union
 
 from . import errors
-from .dialog import CREDIT_MAX, POLICIES, WINDOW, Call, Id, Incoming, Served
+from .dialog import CREDIT_MAX, POLICIES, WINDOW, Call, Handed, Id, Incoming, Served
 from .events import CancelActor, Closed, Complaint, Event, Hello, PeerExited, Tell
 from .message import bad_id, bad_meta, count, invalid, key, natural
 from .wire import (MAX_FDS, MAX_LINE, MAX_LINE_CHANNEL, MAX_LINE_EVER, MAX_VALUES, MAX_VALUES_CHANNEL, LineError, Output,
@@ -52,6 +52,7 @@ class Machine:
         self.closing = False  # send what is in `output`, then close
         self.waits_for_exit = waits_for_exit
         self.refuse_fds: List[int] = []  # descriptors nobody wanted, for the face to close
+        self._handed = Handed()
         self.last_complaint: Optional[errors.TractorError] = None
         self.now = clock
         self._lines = Splitter(max_line or (MAX_LINE_CHANNEL if channel else MAX_LINE))
@@ -100,7 +101,7 @@ class Machine:
     def eof(self, error: Optional[errors.TractorError] = None) -> List[Event]:
         """Nothing more will come."""
         if not self.closed and self._eof_deadline is None:
-            if self.waits_for_exit and self._calls:
+            if self.waits_for_exit:
                 self._eof_deadline = self.now() + EXIT_GRACE
             else:
                 self._lost(error)
@@ -193,8 +194,6 @@ class Machine:
         message: Dict[str, Any] = {"jsonrpc": "2.0", "method": method}
         if params is not None:
             message["params"] = params
-        if fds:
-            message["$"] = {"fds": len(fds)}
         self._send(message, fds)
         self._tell_credit -= costs
         return True
@@ -241,8 +240,6 @@ class Machine:
             self.refuse_fds += fds
             return
         message: Dict[str, Any] = {"jsonrpc": "2.0", "id": served.id, **outcome}
-        if fds:
-            message["$"] = {"fds": len(fds)}
         try:
             self._send(message, fds)
         except LineError as error:
@@ -320,6 +317,7 @@ class Machine:
         call.close_streams()
         call.error, call.result, call.fds = error, result, list(fds)
         self._calls.pop(int(call.id), None)
+        self._handed.note(call)
         self._events.append(call)
 
     def _abandon(self, call: Call) -> None:
@@ -406,6 +404,8 @@ class Machine:
         self._release()
 
     def _send(self, message: Dict[str, Any], fds: Sequence[int] = ()) -> int:
+        if fds:
+            message.setdefault("$", {})["fds"] = len(fds)
         line = encode(message, self._send_max, self._max_values)
         self.output.put(line, fds)
         return len(line)
@@ -505,7 +505,7 @@ class Machine:
 
     def _f_peer_exited(self, params: Dict[str, Any], size: int) -> None:
         if self.trusted:  # of someone else: on a channel or control connection it names a portal's other end
-            self._events.append(PeerExited.of(params))
+            self._events.append(self._handed.tell(PeerExited.of(params)))
         else:
             self._peer_exited(params)
 

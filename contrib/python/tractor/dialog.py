@@ -8,6 +8,7 @@ what they have to say through the Machine, which alone knows the connection. Not
 
 from __future__ import annotations
 
+import weakref
 from collections import deque
 from typing import TYPE_CHECKING, Any, Deque, Dict, List, Optional, Sequence, Tuple, Union
 
@@ -16,6 +17,7 @@ from .wire import LineError
 
 if TYPE_CHECKING:
     from .core import Machine
+    from .events import PeerExited
 
 WINDOW = 64
 WINDOW_BYTES = 4 << 20
@@ -232,6 +234,7 @@ class Call(Conversation):
         self.error: Optional[errors.TractorError] = None
         self.deadline: Optional[float] = None
         self.cancelling = False
+        self.ends: List["PeerExited"] = []  # told after the descriptors that it was answered with
 
     def cancel(self, reason: Optional[str] = None, grace: Optional[float] = None) -> None:
         """Asks the peer to end it; after `grace` seconds it ends here without an answer. Harmless twice."""
@@ -244,6 +247,23 @@ class Call(Conversation):
 
     def _overrun(self, overrun: errors.Overrun) -> None:
         self.machine.give_up(self, overrun, "overrun")
+
+
+class Handed:
+    """Calls that were answered with descriptors, as long as somebody holds them to make portals of those: what is told meanwhile
+    of the ends of actors may be about theirs."""
+
+    def __init__(self) -> None:
+        self._calls: "weakref.WeakSet[Call]" = weakref.WeakSet()
+
+    def note(self, call: Call) -> None:
+        if call.fds:
+            self._calls.add(call)
+
+    def tell(self, end: "PeerExited") -> "PeerExited":
+        for call in self._calls:
+            call.ends.append(end)
+        return end
 
 
 class Served(Conversation):

@@ -17,13 +17,14 @@ import re
 import socket
 import sys
 import weakref
-from typing import Any, AsyncIterator, Dict, Optional, TypeVar
+from typing import Any, AsyncIterator, Dict, Optional, Sequence, TypeVar
 
 from . import errors, locate
-from ._socket import close_fds
+from ._socket import only_fd
 from .aio_connection import Connection, Portal, control
 from .daemon import Daemon
-from .events import Closed, Event, Tell
+from .dialog import Call
+from .events import Closed, Event, PeerExited, Tell
 
 T = TypeVar("T")
 
@@ -75,9 +76,9 @@ class Home:
         self._nurseries += 1
         return f"n{self._nurseries}"
 
-    def portal(self, fd: int, path: str, id: Optional[str] = None, pid: Optional[int] = None) -> Portal:
-        """A portal over a descriptor that the supervisor handed out."""
-        return HomePortal(self, socket.socket(fileno=fd), path, id=id, pid=pid)
+    def portal(self, call: Call, path: str, id: Optional[str] = None, pid: Optional[int] = None) -> Portal:
+        """A portal over the descriptor that the supervisor handed out as the call's result."""
+        return HomePortal(self, socket.socket(fileno=only_fd(call)), path, id=id, pid=pid, ends=call.ends)
 
     def _on_event(self, connection: Connection, event: Event) -> None:
         if isinstance(event, Tell) and event.method == "$/child_exited" and isinstance(event.params, dict):
@@ -97,10 +98,11 @@ class Home:
 class HomePortal(Portal):
     """One that keeps its program's line to the supervisor, which tells how the other end ended."""
 
-    def __init__(self, home: Home, sock: socket.socket, path: str, *, id: Optional[str], pid: Optional[int]):
+    def __init__(self, home: Home, sock: socket.socket, path: str, *, id: Optional[str], pid: Optional[int],
+                 ends: Sequence[PeerExited]):
         self._home: Optional[Home] = home
         home.users += 1
-        super().__init__(sock, path, beside=home.control, id=id, pid=pid)
+        super().__init__(sock, path, beside=home.control, id=id, pid=pid, ends=ends)
 
     async def cancel_actor(self, reason: Optional[str] = None, *, grace: Optional[float] = None) -> Optional[errors.Exit]:
         """As of a Portal; a child of our own has left its place when this returns."""
@@ -240,11 +242,9 @@ async def connect(name: str, *, deadline: Optional[float] = None) -> Portal:
             found = await home.control.call("actor.find", {"name": name}, deadline=deadline) or {}
             if not found:
                 raise errors.NoSuchActor(f"no actor is called {name!r}")
-        _, fds = await home.control.call_fds("actor.connect", {"path": found["path"]}, deadline=deadline, if_id=found.get("id"))
-        if len(fds) != 1:
-            close_fds(fds)
-            raise errors.InvalidRequest(f"actor.connect: {len(fds)} descriptors instead of one")
-        return home.portal(fds[0], found["path"], found.get("id"))
+        call = await home.control._call("actor.connect", {"path": found["path"]}, deadline=deadline, if_id=found.get("id"),
+                                        keep_fds=True)
+        return home.portal(call, found["path"], found.get("id"))
 
 
 async def register(name: str) -> None:

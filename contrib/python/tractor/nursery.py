@@ -22,9 +22,9 @@ from types import TracebackType
 from typing import Any, Coroutine, Dict, List, Optional, Sequence, Tuple, Type
 
 from . import errors, home, tasks
-from ._socket import close_fds
 from .aio_connection import Portal, reason_of
 from .client import Params
+from .dialog import Call
 from .home import Child, Home
 from .trees import given, milliseconds
 
@@ -250,15 +250,13 @@ class Nursery(asyncio.TaskGroup):
             raise errors.AlreadyExists(f"{child.path} is there already", {"actor": child.path})
         place.children[child.path] = child  # its end may be told before its start
         try:
-            result, fds = await self._ask(place, self._describe(place, name, exec, entry, keys, portal), entry, deadline)
+            call = await self._ask(place, self._describe(place, name, exec, entry, keys, portal), entry, deadline)
         except BaseException:
             place.children.pop(child.path, None)
             raise
         self._children.append(child)
-        if portal and len(fds) != 1:
-            close_fds(fds)
-            raise errors.InvalidRequest(f"actor.spawn: {len(fds)} descriptors instead of one")
-        return child, place.portal(fds[0], child.path, result.get("id"), result.get("pid")) if portal else None
+        result = call.result
+        return child, place.portal(call, child.path, result.get("id"), result.get("pid")) if portal else None
 
     def _describe(self, place: Home, name: str, exec: Optional[Sequence[str]], entry: Optional[str], keys: Dict[str, Any],
                   portal: bool) -> Dict[str, Any]:
@@ -281,13 +279,13 @@ class Nursery(asyncio.TaskGroup):
         return given(**params)
 
     @staticmethod
-    async def _ask(place: Home, params: Dict[str, Any], entry: Optional[str], deadline: Optional[float]) -> Tuple[Any, List[int]]:
+    async def _ask(place: Home, params: Dict[str, Any], entry: Optional[str], deadline: Optional[float]) -> Call:
         if not entry:
-            return await place.control.call_fds("actor.spawn", params, deadline=deadline)
+            return await place.control._call("actor.spawn", params, deadline=deadline, keep_fds=True)
         # By descriptor: the interpreter that runs here, whatever lies at its path by now.
         program = os.open("/proc/self/exe", os.O_PATH | os.O_CLOEXEC)
         try:
-            return await place.control.call_fds("actor.spawn", params, deadline=deadline, fds=[program])
+            return await place.control._call("actor.spawn", params, deadline=deadline, keep_fds=True, fds=[program])
         finally:
             os.close(program)
 
