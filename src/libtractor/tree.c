@@ -13,6 +13,7 @@
 #include "tractor/task.h"
 
 #define REMIND_USEC USEC_PER_SEC
+#define NAME_TRIES 64
 
 /* --- what the supervisor says --- */
 static void on_accept(Tree *t, Session *s, const Message *m)
@@ -288,27 +289,40 @@ static int start_private(Tree *t, int *ret)
         return 0;
 }
 
-/* The nursery of all our nurseries. */
-static int open_base(Tree *t)
+/* NAME-PID, and one more number from the second try on. */
+static char *name_of_base(const Tree *t)
 {
-        _cleanup_free_ char *name = NULL, *path = NULL;
+        _cleanup_free_ char *name =
+                        t->is_private ? strdup(t->name) : xasprintf("%.40s-%d", t->name, (int) getpid());
+
+        if (!name || t->n_connections == 0)
+                return TAKE_PTR(name);
+        return xasprintf("%.50s-%u", name, t->n_connections + 1);
+}
+
+static int open_named(Tree *t)
+{
+        _cleanup_free_ char *name = name_of_base(t), *path = name ? xasprintf("/%s", name) : NULL;
         Json *params = NULL;
         int r;
 
-        name = t->is_private ? strdup(t->name) : xasprintf("%.40s-%d", t->name, (int) getpid());
-        /* What went with an earlier connection may still be ending under its name. */
-        if (name && t->n_connections++ > 0) {
-                char *another = xasprintf("%.50s-%u", name, t->n_connections);
-
-                free(name);
-                name = another;
-        }
-        path = name ? xasprintf("/%s", name) : NULL;
+        t->n_connections++;
         if (!path || json_pack(&params, "{parent:s, name:s, strategy:s}", "/", name, "one_cancels_one") < 0)
                 return -ENOMEM;
         r = tractor_portal_call(t->control, "nursery.open", params, NULL);
         if (r >= 0)
                 t->path = TAKE_PTR(path);
+        return r;
+}
+
+/* The nursery of all our nurseries. What went with an earlier connection, or with an earlier process of our number, may still be
+ * ending under its name; and a process of another PID namespace may have that number now. */
+static int open_base(Tree *t)
+{
+        int r = open_named(t);
+
+        for (int tries = 0; r == -EEXIST && tries < NAME_TRIES; tries++)
+                r = open_named(t);
         return r;
 }
 

@@ -5,7 +5,8 @@
  * when it is first needed, to a supervisor that runs, or to a private one that ends with us. What the supervisor says unasked is given to whom it
  * is about: portals (their peers' ends), nurseries (their children's ends), the server (new connections), and main (a cancel).
  *
- * A root's nurseries hang below one of its own, which is the root's path: `/NAME` in a private supervisor, `/NAME-PID` elsewhere. */
+ * A root's nurseries hang below one of its own, which is the root's path: `/NAME` in a private supervisor, `/NAME-PID` elsewhere, or
+ * `/NAME-PID-2` and so on where that is taken. */
 
 #include "base/map.h"
 #include "embed/daemon.h"

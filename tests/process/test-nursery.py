@@ -11,7 +11,7 @@ import time
 
 sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", "harness"))
 from peers import Client, ask, echo  # noqa: E402
-from tractor import LIMIT, RpcError, expect_error, gone, kill, main, sleeper, tractor  # noqa: E402
+from tractor import LIMIT, RpcError, expect_error, gone, kill, main, program, sleeper, tractor  # noqa: E402
 
 
 def removed(events, path):
@@ -515,8 +515,35 @@ def out_of_descriptors(backend):
         client.close()
 
 
+ASYNCIO = """
+import asyncio, sys, tractor
+async def main():
+    async with await tractor.connect(sys.argv[1]) as portal:
+        print(await portal.call("echo"))
+sys.argv[0] = "caller"
+asyncio.run(main())
+"""
+
+
+def of_a_root_whose_number_was_used(backend):
+    """The place of a program in somebody's supervisor has its PID in its name, which another may have left there."""
+    package = os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", "..", "contrib", "python")
+    for command in ([program("caller"), "connect", "/t/a"], [sys.executable, "-c", ASYNCIO, "/t/a"]):
+        with tractor(backend) as t:
+            t.load(children=[echo("a")])
+            p = subprocess.Popen(["sh", "-c", 'read go; exec "$@"', "sh", *command], text=True, stdin=subprocess.PIPE,
+                                 stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
+                                 env=dict(os.environ, TRACTOR_SOCKET=t.path, PYTHONPATH=package, PYTHONDONTWRITEBYTECODE="1"))
+            t.load(f"caller-{p.pid}", children=[sleeper("first")])
+            t.load(f"caller-{p.pid}-2", children=[sleeper("second")])
+            events = t.events()
+            said, _ = p.communicate("go\n", timeout=LIMIT)
+            assert p.returncode == 0 and said.strip() in ("0 - -", "None"), said
+            removed(events, f"/caller-{p.pid}-3")
+
+
 if __name__ == "__main__":
     main([of_a_client, one_cancels_all, of_an_actor, closed_by_its_actor, deep, stopped_from_above, owner_lost_while_closing,
           spawn_while_stopping, of_a_client_in_its_own, failure_is_its_owners, who_is_told, freezing,
           frozen_before_it_is_there, opened_below_a_frozen_actor, not_before_it_runs, no_file_s, limits_that_cannot_be_had, bounds, killed_client, stop_with_all_of_it,
-          out_of_descriptors])
+          out_of_descriptors, of_a_root_whose_number_was_used])

@@ -27,6 +27,7 @@ from .dialog import Call
 from .events import Closed, Event, PeerExited, Tell
 
 T = TypeVar("T")
+NAME_TRIES = 64
 
 
 class Child:
@@ -208,8 +209,7 @@ async def _root(name: Optional[str], private: bool, backend: Optional[str]) -> H
     try:
         connection = await control(path or daemon.path)  # type: ignore[union-attr]
         try:
-            node = name if daemon else f"{name}-{os.getpid()}"
-            base = await connection.call("nursery.open", {"parent": "/", "name": node, "strategy": "one_cancels_one"})
+            base = await _open_base(connection, name if daemon else f"{name}-{os.getpid()}")
         except BaseException:
             connection.close()
             raise
@@ -218,6 +218,19 @@ async def _root(name: Optional[str], private: bool, backend: Optional[str]) -> H
             await finish(daemon.ended())
         raise
     return Home(connection, base["path"], daemon)
+
+
+async def _open_base(connection: Connection, name: str) -> Dict[str, Any]:
+    # An earlier process of our number may still be ending under that name, and one of another PID namespace may have it now.
+    n = 1
+    while True:
+        params = {"parent": "/", "name": f"{name}-{n}" if n > 1 else name, "strategy": "one_cancels_one"}
+        try:
+            return await connection.call("nursery.open", params)  # type: ignore[no-any-return]
+        except errors.AlreadyExists:
+            n += 1
+            if n > NAME_TRIES:
+                raise
 
 
 # --- who else is there -------------------------------------------------------------------------------------------------
