@@ -144,7 +144,6 @@ static int enter_screen(Top *t)
                 return -errno;
         raw = t->before;
         raw.c_lflag &= ~(tcflag_t) (ICANON | ECHO);
-        raw.c_cc[VSUSP] = _POSIX_VDISABLE; /* a stopped one would leave the terminal as it is now */
         raw.c_cc[VMIN] = 1;
         raw.c_cc[VTIME] = 0;
         if (tcsetattr(STDIN_FILENO, TCSAFLUSH, &raw) < 0)
@@ -280,16 +279,41 @@ static int on_resize(sd_event_source *s, const struct signalfd_siginfo *si, void
         return 0;
 }
 
+/* Ctrl-Z and Ctrl-\: what the signal does by itself, with the terminal as it was. */
+static int on_keyboard_signal(sd_event_source *s, const struct signalfd_siginfo *si, void *userdata)
+{
+        Top *t = userdata;
+        sigset_t set;
+
+        leave_screen(t);
+        (void) raise((int) si->ssi_signo); /* blocked */
+        (void) sigemptyset(&set);
+        (void) sigaddset(&set, (int) si->ssi_signo);
+        (void) sigprocmask(SIG_UNBLOCK, &set, NULL);
+        /* continued */
+        (void) sigprocmask(SIG_BLOCK, &set, NULL);
+        t->dirty = true;
+        return enter_screen(t);
+}
+
 static int watch_terminal(Top *t)
 {
-        sigset_t set;
-        int r;
+        static const struct {
+                int signo;
+                sd_event_signal_handler_t handler;
+        } signals[] = { { SIGWINCH, on_resize }, { SIGTSTP, on_keyboard_signal },
+                { SIGQUIT, on_keyboard_signal } };
+        int r = 0;
 
-        (void) sigemptyset(&set);
-        (void) sigaddset(&set, SIGWINCH);
-        if (sigprocmask(SIG_BLOCK, &set, NULL) < 0)
-                return -errno;
-        r = sd_event_add_signal(t->c->event, NULL, SIGWINCH, on_resize, t);
+        for (size_t i = 0; r >= 0 && i < ELEMENTSOF(signals); i++) {
+                sigset_t set;
+
+                (void) sigemptyset(&set);
+                (void) sigaddset(&set, signals[i].signo);
+                if (sigprocmask(SIG_BLOCK, &set, NULL) < 0)
+                        return -errno;
+                r = sd_event_add_signal(t->c->event, NULL, signals[i].signo, signals[i].handler, t);
+        }
         return r < 0 ? r : sd_event_add_io(t->c->event, NULL, STDIN_FILENO, EPOLLIN, on_keys, t);
 }
 

@@ -11,11 +11,12 @@ import termios
 
 sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", "harness"))
 from ctl import columns, running  # noqa: E402
-from screen import Screen  # noqa: E402
+from screen import Job, Screen  # noqa: E402
 from tractor import main, sleeper  # noqa: E402
 
 TREE = {"children": [{"name": "busy", "exec": ["sh", "-c", "while :; do :; done"]}, sleeper("idle"),
                      {"name": "n", "children": [sleeper("x")]}]}
+ENTER = "\x1b[?1049h"
 LEAVE = "\x1b[?1049l"
 
 
@@ -63,7 +64,7 @@ def screen(backend):
     with running(TREE, backend) as r:
         s = Screen("--socket", r.socket, "top", "-d", "0.2")
         s.until(lambda text: len(paths(text)) == 5, "all five")
-        assert s.text.startswith("\x1b[?1049h")
+        assert s.text.startswith(ENTER)
         s.until(lambda text: "r restarts" in frames(text)[-1], "the keys")
         footer = frames(s.text)[-1].replace("\r", "").split("\n")[-1]
         shown = [(key, order) for key, order in re.findall(r" (\w) (\w+)", footer.split("sort:")[1])]
@@ -114,5 +115,21 @@ def terminal_is_given_back(backend):
         assert s.end() in (1, 3, 5)
 
 
+def stopped_and_quit_by_keys(backend):
+    """The shell has its terminal as it was; continued, the screen is back."""
+    with running(TREE, backend) as r:
+        s = Job("--socket", r.socket, "top")
+        for key, word in (("\x1a", f"[stopped: {signal.SIGTSTP:d}]"), ("\x1c", f"[ended: -{signal.SIGQUIT:d}]")):
+            begin = len(s.text)
+            s.until(lambda text: ENTER in text[begin:] and len(paths(text[begin:])) == 5, "all five")
+            s.press(key)
+            s.until(word)
+            assert s.text.rfind(LEAVE) > s.text.rfind(ENTER), s.text[begin:]
+            assert termios.tcgetattr(s.fd)[3] & termios.ICANON
+            if key == "\x1a":
+                s.press("fg\n")
+        assert s.end() == 0
+
+
 if __name__ == "__main__":
-    main([batches, screen, terminal_is_given_back])
+    main([batches, screen, terminal_is_given_back, stopped_and_quit_by_keys])
