@@ -1,6 +1,6 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: Apache-2.0
-"""Faults of the machine: a journal that is missing or deaf, no descriptors, no processes, those of ours that
+"""Faults of the machine: a journal that is missing or deaf, no processes, those of ours that
 are stopped or killed. Each time: the loop serves on, what fails says why, nothing spins, and when the fault is over all is
 well again."""
 
@@ -15,11 +15,11 @@ import time
 
 sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", "harness"))
 import tractor as harness  # noqa: E402
-from faults import (JOURNAL, NOFILE, NPROC, descriptors, idle, limited, mount, prompt,  # noqa: E402
+from faults import (JOURNAL, NPROC, idle, limited, mount, prompt,  # noqa: E402
                     silent_user_database, spawn, without_journal)
-from tractor import BAD_ACTOR, LIMIT, Connection, expect_error, gone, kill, main, sleeper, survivors, tractor  # noqa: E402
+from tractor import BAD_ACTOR, LIMIT, expect_error, gone, kill, main, sleeper, survivors, tractor  # noqa: E402
 
-EAGAIN, EMFILE, ENOSPC = 11, 24, 28
+EAGAIN = 11
 
 
 # --- tools ---
@@ -185,135 +185,6 @@ def journal_deaf(backend):
             assert len(ended) + lost >= 600, (len(ended), lost)
     finally:
         journal.close()
-
-
-# --- descriptors ---
-
-
-def no_descriptors_for_connections(backend):
-    """The supervisor's have run out: newcomers are told so, what is served is served, and all recovers."""
-    with tractor(backend) as t:
-        t.load(children=[sleeper("a"), sleeper("b")], intensity={"max_restarts": 1000, "within_ms": 1000})
-        supervisor, keeper = t.status["pid"], t.status["keeper_pid"]
-        old = limited(supervisor, NOFILE, 64)
-        crowd, refused = [], None
-        while len(crowd) < 100 and not refused:
-            c = Connection(t.path)
-            c.sock.settimeout(3)
-            crowd.append(c)
-            with contextlib.suppress(BrokenPipeError, ConnectionResetError):
-                c.request("supervisor.ping")
-            answer = c.receive()
-            refused = answer if "error" in answer else None
-        assert refused and refused["error"]["code"] == -32011, refused
-        assert "descriptor" in refused["error"]["message"], refused
-        told = subprocess.run([harness.program("tractorctl"), "--socket", t.path, "tree"], capture_output=True, text=True)
-        assert told.returncode == 5 and "out of descriptors" in told.stderr, told
-        prompt(t, 10)
-        # What runs is restarted and stopped, or told to be out of descriptors: nothing else.
-        try:
-            spawn(t, "late")
-            t.call("actor.cancel", path="/t/late")
-        except harness.RpcError as error:
-            assert error.code == -32012 and error.data["errno"] == EMFILE, (error, error.data)
-        idle([supervisor, keeper])
-        for c in crowd:
-            c.close()
-        t.call("supervisor.ping")
-        c = t.connect()
-        assert c.call("supervisor.ping") == {}
-        spawn(t, "later")
-        assert {t.get(f"/t/{n}")["state"] for n in ("a", "b", "later")} == {"ready"}
-        limited(supervisor, NOFILE, old[0])
-
-
-def no_descriptors_for_actors(backend):
-    """Spawned until there is no more: a refusal that says so, an idle loop, those there live on and can be ended, a
-    newcomer is heard at the latest when one has ended."""
-    with tractor(backend) as t:
-        t.load(children=[], intensity={"max_restarts": 1000, "within_ms": 1000})
-        supervisor, keeper = t.status["pid"], t.status["keeper_pid"]
-        limited(supervisor, NOFILE, 64)
-        names, error = [], None
-        while len(names) < 64 and not error:
-            try:
-                name = f"n{len(names)}"
-                spawn(t, name, exec=[BAD_ACTOR, "ignore-term", "hang"], grace_ms=100, stdout="null", stderr="null")
-                names.append(name)
-            except harness.RpcError as e:
-                error = e
-        assert error.code == -32012 and error.data["errno"] == EMFILE, (error, error.data)
-        assert len(names) >= 10, len(names)
-        assert error.data["step"] in ("clone", "spec", "stdio", "hold"), error.data
-        assert all(child["state"] == "ready" for child in t.get("/t")["children"]), t.get("/t")
-        prompt(t)
-        c, d = Connection(t.path), Connection(t.path)  # a start takes more than a connection: one may find room
-        idle([supervisor, keeper])
-        assert d.receive()["error"]["code"] == -32011
-        c.close()
-        pid = t.pid("/t/n0")
-        exit_ = t.call("actor.cancel", path="/t/n0")["exit"]  # asked, told, killed: needs descriptors of its own
-        assert exit_["signal"] == "SIGKILL" and gone(pid), exit_
-        assert spawn(t, "again", stdout="null", stderr="null")["pid"]
-        t.call("actor.cancel", path="/t/n1")
-        t.call("actor.cancel", path="/t/n2")
-        assert t.connect().call("supervisor.ping") == {}
-
-
-def nothing_left_at_all(backend):
-    """Not even the last reserve: whatever needs a descriptor fails, nothing is believed to be gone that lives, nothing
-    spins, and everything is in order once there are some again."""
-    with tractor(backend) as t:
-        events = t.events()
-        t.load(intensity={"max_restarts": 1000, "within_ms": 1000},
-               children=[sleeper("a", backoff={"initial_ms": 50, "max_ms": 200}), sleeper("b"), sleeper("c")])
-        supervisor, keeper = t.status["pid"], t.status["keeper_pid"]
-        a, b, c = (t.pid(f"/t/{n}") for n in "abc")
-        old = limited(supervisor, NOFILE, 3)
-        kill(a)
-        events.wait(lambda e: e["path"] == "/t/a" and e["event"] == "exited")
-        error = expect_error(-32012, spawn, t, "new")
-        assert error.data["errno"] == EMFILE, error.data
-        prompt(t)
-        newcomer = Connection(t.path)
-        ident = newcomer.request("supervisor.ping")
-        idle([supervisor, keeper])
-        assert t.pid("/t/b") == b and t.pid("/t/c") == c
-        limited(supervisor, NOFILE, old[0])
-        assert newcomer.answer(ident) == {}
-        deadline = time.monotonic() + LIMIT
-        while t.get("/t/a")["state"] != "ready":
-            assert time.monotonic() < deadline, t.get("/t/a")
-            events.next()
-        assert t.pid("/t/a") != a
-        assert t.pid("/t/b") == b
-        t.call("actor.cancel", path="/t/b")
-        spawn(t, "new")
-
-
-def keeper_without_descriptors(backend):
-    with tractor(backend) as t:
-        t.load(children=[sleeper("a")], intensity={"max_restarts": 1000, "within_ms": 1000})
-        supervisor, keeper = t.status["pid"], t.status["keeper_pid"]
-        old = limited(keeper, NOFILE, descriptors(keeper) + 1)
-        error = expect_error(-32012, spawn, t, "b")
-        assert error.data["step"] == "clone" and error.data["errno"] == EMFILE, error.data
-        prompt(t)
-        idle([supervisor, keeper])
-        t.call("actor.cancel", path="/t/a")
-        limited(keeper, NOFILE, old[0])
-        spawn(t, "b")
-        # A supervisor that dies meanwhile has its successor at the latest when there are descriptors again.
-        limited(keeper, NOFILE, 3)
-        kill(supervisor)
-        with contextlib.suppress(EOFError, ConnectionResetError):
-            while True:
-                t.main.receive()
-        idle([keeper])
-        limited(keeper, NOFILE, old[0])
-        t.main = t.connect()
-        assert t.call("supervisor.status")["keeper_pid"] == keeper
-        t.load(children=[sleeper("a")])
 
 
 # --- processes ---
@@ -502,6 +373,5 @@ def all_three_killed(backend):
 
 if __name__ == "__main__":
     main([nobody_drains, user_database_hangs, journal_missing, journal_deaf,
-          no_descriptors_for_connections, no_descriptors_for_actors, nothing_left_at_all, keeper_without_descriptors,
           no_processes, cannot_exec_never_spins, supervisor_stopped, actor_stopped, keeper_killed, both_killed,
           all_three_killed])

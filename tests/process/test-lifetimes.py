@@ -7,7 +7,6 @@ import contextlib
 import fcntl
 import json
 import os
-import resource
 import signal
 import socket
 import subprocess
@@ -261,25 +260,6 @@ def frozen_and_killed(backend):
         assert lines_of(f"{d}/slow", 1) == ["done"]
 
 
-def crowd_without_descriptors(backend):
-    """Many answers of the keeper at once, and no descriptors for what comes along: the newcomers fail, nobody else."""
-    with tractor(backend) as t:
-        t.load("old", children=[sleeper(f"o{i}") for i in range(5)])
-        pids = {f"o{i}": t.pid(f"/old/o{i}") for i in range(5)}
-        supervisor = t.status["pid"]
-        old = resource.prlimit(supervisor, resource.RLIMIT_NOFILE)
-        used = max(int(fd) for fd in os.listdir(f"/proc/{supervisor}/fd"))
-        for spare in (4, 8, 12, 20, 30):
-            resource.prlimit(supervisor, resource.RLIMIT_NOFILE, (used + spare, old[1]))
-            error = expect_error(-32014, t.load, intensity={"max_restarts": 0, "within_ms": 1000},
-                                 children=[sleeper(f"n{i}") for i in range(60)])
-            assert any(c["data"].get("errno") == 24 for c in error.data["causes"]), error.data
-            resource.prlimit(supervisor, resource.RLIMIT_NOFILE, old)
-            assert {n: t.pid(f"/old/{n}") for n in pids} == pids
-            assert t.call("supervisor.status")["actors"] == 5
-        t.load(children=[sleeper(f"n{i}") for i in range(60)])
-
-
 def nobody_reads_the_log(backend):
     """Standard error is a pipe that is full: the supervisor drops lines rather than wait, and says how many."""
     with tempfile.TemporaryDirectory() as d:
@@ -331,5 +311,5 @@ def kill_is_no_oom(backend):
 if __name__ == "__main__":
     main([cancel_takes_its_tree_along, nothing_starts_under_the_dead, requests_overtake, restart_without_dependency,
           cancelled_requests, lost_requests, names_being_looked_up, too_many_nodes, pages_of_what_changes,
-          command_ends_with_its_generation, command_that_hangs, frozen_and_killed, crowd_without_descriptors, nobody_reads_the_log,
+          command_ends_with_its_generation, command_that_hangs, frozen_and_killed, nobody_reads_the_log,
           kill_is_no_oom])

@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: Apache-2.0
-"""Output of actors where there is no journal: disks that are full, and a logger that is killed, stopped, orphaned or out of
-descriptors. Writers never fail by it, the supervisor never waits."""
+"""Output of actors where there is no journal: disks that are full, and a logger that is killed, stopped or
+orphaned. Writers never fail by it, the supervisor never waits."""
 
 import os
 import signal
@@ -9,10 +9,10 @@ import sys
 import time
 
 sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", "harness"))
-from faults import NOFILE, descriptors, fill, limited, prompt, small_disk, spawn, without_journal  # noqa: E402
-from tractor import BAD_ACTOR, RpcError, await_change, expect_error, gone, kill, main, read_text, tractor  # noqa: E402
+from faults import fill, prompt, small_disk, spawn, without_journal  # noqa: E402
+from tractor import BAD_ACTOR, await_change, expect_error, gone, kill, main, read_text, tractor  # noqa: E402
 
-EMFILE, ENOSPC = 24, 28
+ENOSPC = 28
 
 
 # --- disks ---
@@ -159,45 +159,6 @@ def logger_survives_its_supervisor(backend):
         assert t.logger() not in (None, logger)
 
 
-def no_descriptors_for_pipes(backend):
-    """A start that can have none is refused and says so; what others say is kept; all is well once there are some."""
-    without_journal()
-    with tractor(backend) as t:
-        t.load(children=[], intensity={"max_restarts": 1000, "within_ms": 1000})
-        old = limited(t.status["pid"], NOFILE, 64)
-        names, error = [], None
-        while len(names) < 64 and not error:
-            try:
-                spawn(t, f"n{len(names)}", exec=["sh", "-c", "echo here; sleep 1000"])
-                names.append(f"n{len(names)}")
-            except RpcError as e:
-                error = e
-        assert error.code == -32012 and error.data["errno"] == EMFILE, (error, error.data)
-        assert len(names) >= 5, names
-        for name in names:
-            t.await_output(f"/t/{name}", lambda said: said == [("stdout", "here")])
-        prompt(t)
-        limited(t.status["pid"], NOFILE, old[0])
-        spawn(t, "again", exec=["sh", "-c", "echo here; sleep 1000"])
-        t.await_output("/t/again", lambda said: said == [("stdout", "here")])
-
-
-def logger_without_descriptors(backend):
-    """It asks to be asked again, and takes what waited in the pipe meanwhile."""
-    without_journal()
-    with tractor(backend) as t:
-        t.load(children=[])
-        spawn(t, "x", exec=["sh", "-c", "echo up; sleep 1000"])
-        t.await_output("/t/x", lambda said: said)
-        logger = t.logger()
-        old = limited(logger, NOFILE, descriptors(logger) + 1)
-        spawn(t, "y", exec=["sh", "-c", "echo waits; sleep 1000"])
-        t.await_log("the logger has no descriptor free for t+y.log")
-        prompt(t)
-        limited(logger, NOFILE, old[0])
-        t.await_output("/t/y", lambda said: said == [("stdout", "waits")])
-
-
 if __name__ == "__main__":
     main([full_disk_of_blocks, full_disk_of_inodes, output_past_its_bound, logger_killed, logger_stopped,
-          logger_survives_its_supervisor, no_descriptors_for_pipes, logger_without_descriptors])
+          logger_survives_its_supervisor])
