@@ -126,6 +126,13 @@ const CrashReport *node_crash(const Node *node)
         return member && member->crash && streq(member->crash->id, node->exit.report) ? member->crash : NULL;
 }
 
+const char *spawn_failure_hint(int step, int error)
+{
+        if (step == SPAWN_STEP_CLONE && error == -ECONNABORTED)
+                return "tractor-spawner, which was to clone it, has died";
+        return error == -ECHILD ? "ended there without an error of its own" : NULL;
+}
+
 static void explain_failure(const Life *life, ExitInfo *ret)
 {
         Member *member = life->member;
@@ -133,11 +140,8 @@ static void explain_failure(const Life *life, ExitInfo *ret)
         ret->cause = CAUSE_SPAWN;
         ret->spawn_step = life->fail_step;
         ret->spawn_errno = -life->fail_errno;
-        (void) free_and_strdup(&member->trouble, life->fail_why);
-        if (!life->fail_why && life->fail_errno == -ECHILD) {
-                free(member->trouble);
-                member->trouble = xasprintf("ended there without an error of its own");
-        }
+        (void) free_and_strdup(&member->trouble,
+                        life->fail_why ?: spawn_failure_hint(life->fail_step, life->fail_errno));
 }
 
 /* 137 is not OOM: only the kernel's own count says so, and only of a SIGKILL. After another abnormal end it may tell what
@@ -401,6 +405,8 @@ static char *last_end(const Node *about)
         if (e->cause == CAUSE_NONE)
                 return strdup("what it depends on failed");
         (void) snprintf(code, sizeof(code), "exit code %d", e->code);
+        if (e->cause == CAUSE_UNKNOWN && member->trouble)
+                return xasprintf("%s, but %s", code, member->trouble);
         return xasprintf("%s%s%s%s", e->signal > 0 ? strna(signal_to_name(e->signal)) : code,
                         plain ? "" : " (cause ", plain ? "" : exit_cause_to_string(e->cause),
                         plain ? "" : ")");

@@ -43,8 +43,7 @@ void life_spawn_failed(Member *member, int error, int step, const char *why)
         event.exit = (ExitInfo){
                 .cause = CAUSE_SPAWN, .code = -1, .spawn_step = step, .spawn_errno = -error
         };
-        free(member->trouble);
-        member->trouble = why ? strdup(why) : NULL;
+        (void) free_and_strdup(&member->trouble, why ?: spawn_failure_hint(step, error));
         member->probe = probe_free(member->probe);
         member->channel = channel_free(member->channel);
         member->adapter = adapter_free(member->adapter);

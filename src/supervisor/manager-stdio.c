@@ -31,7 +31,8 @@ struct Adapter {
         LifeFds fds;    /* its ends, until it is asked for */
         sd_event_source *limit;
         bool farewell, failed;
-        bool lost; /* it died before its program was known to have ended */
+        bool lost; /* it died, or could not come to be, before its program was known to have ended */
+        char *why; /* of one that was never there, for people */
 };
 
 Adapter *adapter_free(Adapter *a)
@@ -46,6 +47,7 @@ Adapter *adapter_free(Adapter *a)
         }
         sd_event_source_disable_unref(a->limit);
         close_many(a->fds.fds, ELEMENTSOF(a->fds.fds));
+        free(a->why);
         free(a);
         return NULL;
 }
@@ -120,24 +122,31 @@ static int spawn(Adapter *a)
         return r;
 }
 
+/* One that is over took its room with it, and that is all that was wrong. */
+static bool room_gone(int error, int step)
+{
+        return step == SPAWN_STEP_CLONE && (error == -ENODEV || error == -ENOENT || error == -ESRCH);
+}
+
 /* The generation fails for want of an adapter, as one whose program can't be run does. */
 static void fail_program(Member *member, int error, int step)
 {
+        Adapter *a = member->adapter;
         Life *program = member->life;
 
-        member->adapter->failed = true;
-        if (!program || program->phase != LIFE_RUNNING)
-                return;
-        /* One that is over already took its room with it, and that is all that is wrong; or it is over since nobody was left to
-         * talk to. */
-        if (program->pidfd >= 0 && pidfd_ended(program->pidfd)) {
-                member->adapter->lost = error == -ECONNABORTED || error == -ECHILD;
+        a->failed = true;
+        free(a->why);
+        a->why = xasprintf("its adapter, tractor-stdio: %s",
+                        spawn_failure_hint(step, error) ?: strerror(-error));
+        /* One that is over may be so since nobody was left to talk to. */
+        if (!program || program->phase != LIFE_RUNNING ||
+                        (program->pidfd >= 0 && pidfd_ended(program->pidfd))) {
+                a->lost = !room_gone(error, step);
                 return;
         }
         program->fail_errno = error;
         program->fail_step = step;
-        free(program->fail_why);
-        program->fail_why = xasprintf("its adapter, tractor-stdio: %s", strerror(-error));
+        (void) free_and_strdup(&program->fail_why, a->why);
         life_abort(program);
 }
 
@@ -156,7 +165,7 @@ void adapter_failed(Life *life, int error, int step)
 {
         Member *member = life->member;
 
-        if (member)
+        if (member && !life->killed_by_us)
                 fail_program(member, error, step);
         if (life->pid > 0)
                 return; /* its end is told */
@@ -206,8 +215,11 @@ static void explain(Life *program)
 /* A program that ends well since nobody is left to talk to has not ended as it was to. */
 static void explain_lost(Life *program)
 {
-        if (program->seen.cause == CAUSE_EXIT && program->seen.code == 0)
-                program->seen.cause = CAUSE_UNKNOWN;
+        if (program->seen.cause != CAUSE_EXIT || program->seen.code != 0)
+                return;
+        program->seen.cause = CAUSE_UNKNOWN;
+        (void) free_and_strdup(
+                        &program->member->trouble, program->member->adapter->why ?: "its adapter has died");
 }
 
 bool adapter_farewell(Life *program)
@@ -268,7 +280,7 @@ void adapter_ended(Life *life)
         life->member = NULL;
         life_end(life);
         if (a->farewell) {
-                if (died)
+                if (a->failed ? a->lost : died)
                         explain_lost(program);
                 life_exited(program);
                 return;

@@ -100,7 +100,7 @@ struct Member {
         char *status_text;      /* STATUS= */
         Outcome outcome;        /* of this generation, until its owner was told */
         CrashReport *crash;     /* of the last generation that ended, if it said */
-        char *trouble;          /* why the last generation never ran, for people */
+        char *trouble;          /* why the last generation never ran, or was cut off, for people */
         char *gave_up;          /* why it was given up, or on whom it gave up, until it starts again */
         char *canceller, *cancel_reason; /* while it stops because a request said so, else NULL */
         ListNode waiters;
@@ -314,6 +314,8 @@ Adapter *adapter_free(Adapter *a);
 const CrashReport *node_crash(const Node *node);
 /* What the keeper saw, the home's counters and our own doing → what the core is told. */
 void life_explain(Life *life, ExitInfo *ret);
+/* What people are told of a start that failed so, where the errno alone would puzzle them; else NULL. */
+const char *spawn_failure_hint(int step, int error);
 /* The backend's word that something has happened to a member's memory. */
 void manager_memory_changed(void *userdata);
 /* Warns of processes that the kernel killed for want of memory, the main process not among them, as often as may be. */

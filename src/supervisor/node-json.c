@@ -75,10 +75,7 @@ static const char *explanation(const Node *node)
 
         if (crash)
                 return crash->message;
-        return member && member->spec->channel == CHANNEL_STDIO && node->exit.cause == CAUSE_UNKNOWN &&
-                                               node->exit.code == 0 && node->exit.signal == 0
-                               ? "its adapter has died"
-                               : NULL;
+        return member && node->exit.cause == CAUSE_UNKNOWN ? member->trouble : NULL;
 }
 
 int exited_to_json(const Node *node, const char *id, Json **ret)
@@ -389,6 +386,7 @@ static int actor_error(const Node *node, Json **ret)
         const Member *member = node_member(node);
         const ExitInfo *e = &node->exit;
         const CrashReport *crash = node_crash(node);
+        const char *why = explanation(node);
         Json *exit = NULL, *data = NULL;
 
         if (exit_to_json(e, &exit) < 0)
@@ -410,9 +408,9 @@ static int actor_error(const Node *node, Json **ret)
         if (e->signal > 0)
                 return message_error_object(ret, ERROR_ACTOR_DIED, data, "%s: died of %s (cause %s)%s%s",
                                 node->path, strna(signal_to_name(e->signal)), exit_cause_to_string(e->cause),
-                                crash ? ": " : "", crash ? crash->message : "");
-        return message_error_object(ret, ERROR_ACTOR_DIED, data, "%s: exited with code %d (cause %s)",
-                        node->path, e->code, exit_cause_to_string(e->cause));
+                                why ? ": " : "", why ?: "");
+        return message_error_object(ret, ERROR_ACTOR_DIED, data, "%s: exited with code %d (cause %s)%s%s",
+                        node->path, e->code, exit_cause_to_string(e->cause), why ? ": " : "", why ?: "");
 }
 
 static bool ended_badly(const ExitInfo *e)

@@ -361,6 +361,18 @@ def skip(why):
     sys.exit(1 if os.environ.get("TRACTOR_TEST_STRICT") == "1" else 77)
 
 
+@contextlib.contextmanager
+def libexec(*names):
+    """A folder for TRACTOR_LIBEXECDIR with some of the programs."""
+    with tempfile.TemporaryDirectory(prefix="libexec-") as folder:
+        for name in names:
+            os.symlink(program(name), os.path.join(folder, name))
+        yield folder
+
+
+DAEMONS = ("tractord", "tractor-supervisor", "tractor-spawner", "tractor-logger")
+
+
 def sleeper(name, **keys):
     return {"name": name, "exec": ["sleep", "1000"], **keys}
 

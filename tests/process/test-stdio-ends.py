@@ -9,7 +9,7 @@ import sys
 
 sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", "harness"))
 from peers import Client, attached, adapter, say, stdio  # noqa: E402
-from tractor import Tractor, expect_error, gone, main, program, tractor  # noqa: E402
+from tractor import DAEMONS, expect_error, gone, libexec, main, tractor  # noqa: E402
 
 
 def log_of(t):
@@ -190,21 +190,12 @@ def failed_starts(backend):
         tree = {"intensity": {"max_restarts": 0, "within_ms": 1000}}
         error = expect_error(-32014, t.load, children=[{"name": "a", "exec": ["/nonexistent"], "channel": "stdio"}], **tree)
         assert error.data["causes"][0]["data"]["step"] == "exec", error.data
-    folder = os.path.join(os.environ["TMPDIR"] if "TMPDIR" in os.environ else "/tmp", f"libexec-{os.getpid()}")
-    os.mkdir(folder)
-    try:
-        for name in ("tractord", "tractor-supervisor", "tractor-spawner", "tractor-logger"):
-            os.symlink(program(name), os.path.join(folder, name))
-        with tractor(backend, env={"TRACTOR_LIBEXECDIR": folder}) as t:
-            error = expect_error(-32014, t.load, children=[stdio("a")], **tree)
-            cause = error.data["causes"][0]
-            assert cause["data"]["step"] == "exec" and "tractor-stdio" in cause["message"], error.data
-            # The rest is served as ever.
-            t.load("other", children=[{"name": "a", "exec": ["sleep", "1000"]}])
-    finally:
-        for name in os.listdir(folder):
-            os.unlink(os.path.join(folder, name))
-        os.rmdir(folder)
+    with libexec(*DAEMONS) as folder, tractor(backend, env={"TRACTOR_LIBEXECDIR": folder}) as t:
+        error = expect_error(-32014, t.load, children=[stdio("a")], **tree)
+        cause = error.data["causes"][0]
+        assert cause["data"]["step"] == "exec" and "tractor-stdio" in cause["message"], error.data
+        # The rest is served as ever.
+        t.load("other", children=[{"name": "a", "exec": ["sleep", "1000"]}])
 
 
 def ended_at_once(backend):
