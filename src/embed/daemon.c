@@ -370,11 +370,21 @@ int daemon_begin(const DaemonOptions *options, Daemon **ret)
         d->userdata = options->userdata;
         r = start(d, options);
         if (r < 0) {
+                /* There may be no pidfd, and so no wait with a limit. It has hardly begun. */
+                daemon_kill(d);
                 (void) daemon_end(d);
                 return r;
         }
         *ret = d;
         return 0;
+}
+
+/* What has its name is not ours to remove, unless we gave it that. */
+static void take_name_back(Daemon *d)
+{
+        if (d->listen_fd >= 0)
+                (void) unlink_socket(d->listen_fd);
+        free(TAKE_PTR(d->socket));
 }
 
 int daemon_begun(Daemon *d)
@@ -386,12 +396,8 @@ int daemon_begun(Daemon *d)
                 n = read(d->start_fd, &e, sizeof(e));
         while (n < 0 && errno == EINTR);
         d->start_fd = safe_close(d->start_fd);
-        /* What has its name is not ours to remove, unless we gave it that. */
-        if (n == sizeof(e)) {
-                if (d->listen_fd >= 0)
-                        (void) unlink_socket(d->listen_fd);
-                free(TAKE_PTR(d->socket));
-        }
+        if (n == sizeof(e))
+                take_name_back(d);
         /* One that we kept would take connections for a supervisor that has ended. */
         d->listen_fd = safe_close(d->listen_fd);
         return n == sizeof(e) ? -e : 0;
@@ -422,8 +428,12 @@ char *daemon_describe_failure(int r)
 
 static void send_signal(Daemon *d, int signo)
 {
-        if (d->pidfd >= 0 && !d->exited)
+        if (d->pid <= 0 || d->exited)
+                return;
+        if (d->pidfd >= 0)
                 (void) syscall(SYS_pidfd_send_signal, d->pidfd, signo, NULL, 0);
+        else
+                (void) kill(d->pid, signo); /* not waited for: its pid is its own */
 }
 
 void daemon_continue(Daemon *d)
@@ -485,8 +495,10 @@ int daemon_end(Daemon *d)
         d->output_fd = safe_close(d->output_fd);
         d->exit_source = sd_event_source_disable_unref(d->exit_source);
         r = await_end(d);
-        if (d->start_fd >= 0)
-                (void) daemon_begun(d);
+        if (d->start_fd >= 0) /* and whether it came to naming it nobody knows */
+                take_name_back(d);
+        (void) safe_close(d->start_fd);
+        (void) safe_close(d->listen_fd);
         (void) safe_close(d->pidfd);
         if (d->socket)
                 (void) unlink(d->socket);

@@ -2,9 +2,12 @@
 /* A private tractord with a socket that listens before it runs: what a library starts beside itself. */
 #include <errno.h>
 #include <fcntl.h>
+#include <linux/filter.h>
+#include <linux/seccomp.h>
 #include <poll.h>
 #include <signal.h>
 #include <stdio.h>
+#include <sys/prctl.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/syscall.h>
@@ -133,14 +136,12 @@ static void dies_before_it_answers(void)
 }
 
 /* Not one of ours at all, and it hears nothing of its owner's. */
-static void one_that_does_not_end_is_killed(void)
+static void with_another_daemon(void (*run)(const char *socket))
 {
         static const char dir[] = "not-ours", program[] = "not-ours/tractord",
                           text[] = "#!/bin/sh\nexec sleep 1000\n";
         _cleanup_free_ char *path = published(), *here = getcwd(NULL, 0),
                             *there = xasprintf("%s/%s", here, dir);
-        uint64_t begin = now_usec(CLOCK_MONOTONIC);
-        Daemon *d = NULL;
         int fd;
 
         CHECK_EQ(mkdir(dir, 0700), 0);
@@ -149,12 +150,78 @@ static void one_that_does_not_end_is_killed(void)
         say(fd, text);
         (void) close(fd);
         CHECK_EQ(setenv("TRACTOR_LIBEXECDIR", there, 1), 0);
-        d = start(path, NULL, NULL);
+        run(path);
         CHECK_EQ(unsetenv("TRACTOR_LIBEXECDIR"), 0);
-        CHECK_EQ(daemon_end(d), -ETIMEDOUT);
-        CHECK(now_usec(CLOCK_MONOTONIC) - begin >= DAEMON_END_LIMIT_USEC);
         CHECK_EQ(unlink(program), 0);
         CHECK_EQ(rmdir(dir), 0);
+        CHECK_EQ(access(path, F_OK), -1);
+}
+
+static void end_the_endless(const char *path)
+{
+        uint64_t begin = now_usec(CLOCK_MONOTONIC);
+
+        CHECK_EQ(daemon_end(start(path, NULL, NULL)), -ETIMEDOUT);
+        CHECK(now_usec(CLOCK_MONOTONIC) - begin >= DAEMON_END_LIMIT_USEC);
+}
+
+static void one_that_does_not_end_is_killed(void)
+{
+        with_another_daemon(end_the_endless);
+}
+
+static void refuse(unsigned number, unsigned error)
+{
+        struct sock_filter filter[] = {
+                BPF_STMT(BPF_LD | BPF_W | BPF_ABS, offsetof(struct seccomp_data, nr)),
+                BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, number, 0, 1),
+                BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_ERRNO | error),
+                BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_ALLOW),
+        };
+        struct sock_fprog program = { .len = ELEMENTSOF(filter), .filter = filter };
+
+        CHECK_EQ(prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0), 0);
+        CHECK_EQ(syscall(SYS_seccomp, SECCOMP_SET_MODE_FILTER, 0, &program), 0);
+}
+
+/* With a filter that does not go away. A test that hangs fails here and not by the guard, which would say less. */
+static void start_where_refused(const char *path, unsigned number, unsigned error)
+{
+        struct pollfd p = { .events = POLLIN };
+        int status;
+        pid_t pid = fork();
+
+        CHECK(pid >= 0);
+        if (pid == 0) {
+                DaemonOptions o = { .socket = path };
+                Daemon *d = NULL;
+
+                CHECK(sd_event_new(&o.event) >= 0);
+                refuse(number, error);
+                CHECK_EQ(daemon_begin(&o, &d), -(int) error);
+                CHECK(!d);
+                CHECK(waitpid(-1, NULL, WNOHANG) < 0 && errno == ECHILD);
+                _exit(0);
+        }
+        p.fd = (int) syscall(SYS_pidfd_open, pid, 0);
+        CHECK(p.fd >= 0);
+        if (poll(&p, 1, DAEMON_END_LIMIT_USEC / USEC_PER_MSEC) != 1)
+                (void) kill(pid, SIGKILL);
+        CHECK_EQ(waitpid(pid, &status, 0), pid);
+        CHECK_EQ(status, 0);
+        (void) close(p.fd);
+}
+
+static void start_unwatched(const char *path)
+{
+        start_where_refused(path, SYS_pidfd_open, EMFILE);
+        start_where_refused(path, SYS_epoll_ctl, ENOSPC);
+}
+
+/* What can't be watched is not left behind, nor waited for as long as it may please. */
+static void unwatched_is_killed(void)
+{
+        with_another_daemon(start_unwatched);
 }
 
 /* The owner can't clean up: what it started does. */
@@ -235,6 +302,11 @@ static void test_one_that_does_not_end_is_killed(void)
         with_event(one_that_does_not_end_is_killed);
 }
 
+static void test_unwatched_is_killed(void)
+{
+        with_event(unwatched_is_killed);
+}
+
 static void test_owner_is_killed(void)
 {
         with_event(owner_is_killed);
@@ -248,4 +320,5 @@ static void test_refusals(void)
 TEST_MAIN({ "connects_at_once", test_connects_at_once }, { "end_is_told", test_end_is_told },
                 { "dies_before_it_answers", test_dies_before_it_answers },
                 { "one_that_does_not_end_is_killed", test_one_that_does_not_end_is_killed },
+                { "unwatched_is_killed", test_unwatched_is_killed },
                 { "owner_is_killed", test_owner_is_killed }, { "refusals", test_refusals });
