@@ -45,7 +45,7 @@ static tractor_error *error_of_end(const Child *c, Json *params)
 /* One for all that go with it: it did not arise in any of them. */
 static tractor_error *error_of_loss(const Child *c)
 {
-        tractor_error *e = error_new(ERROR_CONNECTION_LOST, NULL, NULL, "the supervisor has gone");
+        tractor_error *e = error_new(ERROR_CONNECTION_LOST, NULL, NULL, "%s", tree_loss(c->family->tree));
 
         return e ?: error_of_result(NULL, -ENOMEM, c->path);
 }

@@ -49,7 +49,7 @@ static int fail_lost(tractor_portal *p)
 
         /* Then it is not this peer's affair: all actors go. */
         if (p->runtime->tree && p->runtime->tree->lost)
-                return error_fail(ERROR_CONNECTION_LOST, NULL, NULL, "the supervisor has gone");
+                return error_fail(ERROR_CONNECTION_LOST, NULL, NULL, "%s", tree_loss(p->runtime->tree));
         if (json_pack(&data, "{actor:s?}", p->path) < 0)
                 return error_raise(NULL);
         return error_fail(ERROR_CONNECTION_LOST, NULL, data, "the connection to %s was lost",

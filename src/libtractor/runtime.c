@@ -287,12 +287,13 @@ static int start_main(Runtime *rt, int (*main)(void *userdata), void *userdata)
 /* What the run as a whole comes to, once its main task has ended. */
 static int conclude(Runtime *rt)
 {
+        const char *silent = rt->tree ? rt->tree->silent : NULL;
         int r = rt->result;
 
         if (rt->interrupted && !tractor_is_actor()) {
                 tractor_error_unref(rt->error);
-                rt->error = error_new(ERROR_CANCELLED, "Interrupted", NULL, "interrupted by SIG%s",
-                                sigabbrev_np(rt->interrupted));
+                rt->error = error_new(ERROR_CANCELLED, "Interrupted", NULL, "interrupted by SIG%s%s%s",
+                                sigabbrev_np(rt->interrupted), silent ? "; " : "", silent ?: "");
                 return -EINTR;
         }
         if (r == -ECANCELED && rt->main_scope->cancelled) {

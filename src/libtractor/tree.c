@@ -14,6 +14,7 @@
 
 #define REMIND_USEC USEC_PER_SEC
 #define NAME_TRIES 64
+#define ANSWER_MS 5000 /* and SESSION_GRACE_MS, as for any call with a deadline */
 
 /* --- what the supervisor says --- */
 static void on_accept(Tree *t, Session *s, const Message *m)
@@ -104,20 +105,54 @@ void tree_let_go(Tree *t)
                 session_close(s);
 }
 
+const char *tree_loss(const Tree *t)
+{
+        return t->silent ?: "the supervisor has gone";
+}
+
+/* Its own error is about its keeper. */
+static void on_alive(Json *result, Json *error, int *fds, size_t n_fds, void *userdata)
+{
+        Tree *t = userdata;
+        Session *s = portal_session(t->control);
+        int64_t code = json_get_integer(error, "code", 0);
+
+        t->asked = false;
+        if (!s || (code != ERROR_DEADLINE_EXCEEDED && code != ERROR_INTERNAL))
+                return;
+        t->silent = code == ERROR_INTERNAL ? xasprintf("the supervisor at %s: %s", t->socket,
+                                                             json_get_string(error, "message", "it fails"))
+                                           : xasprintf("the supervisor at %s does not answer", t->socket);
+        stream_fail(session_stream(s), -ETIMEDOUT);
+}
+
+static void ask_alive(Tree *t)
+{
+        static const ReplyVtable alive = { .on_reply = on_alive };
+        const CallOptions o = { .deadline_ms = ANSWER_MS };
+        Session *s = portal_session(t->control);
+
+        if (s && !t->asked && t->runtime->main_scope->cancelled)
+                t->asked = session_call(s, "supervisor.ping", NULL, &o, &alive, t) > 0;
+}
+
 static void reminder_due(Timer *timer)
 {
         Tree *t = container_of(timer, Tree, reminder);
 
-        if (!families_closing(t) || !t->daemon)
+        if (!families_closing(t))
                 return;
-        daemon_continue(t->daemon);
+        if (t->daemon)
+                daemon_continue(t->daemon);
+        else
+                ask_alive(t);
         (void) timer_set(&t->runtime->timers, timer, usec_add(now_usec(CLOCK_MONOTONIC), REMIND_USEC));
 }
 
 void tree_remind(Tree *t)
 {
         t->reminder.fire = reminder_due;
-        if (t->daemon && t->reminder.index == 0)
+        if (!t->is_actor && t->reminder.index == 0)
                 (void) timer_set(&t->runtime->timers, &t->reminder,
                                 usec_add(now_usec(CLOCK_MONOTONIC), REMIND_USEC));
 }
@@ -136,6 +171,7 @@ Tree *tree_free(Tree *t)
         free(t->name);
         free(t->id);
         free(t->socket);
+        free(t->silent);
         free(t);
         return NULL;
 }
@@ -381,7 +417,7 @@ static int connect_again(Tree *t)
         int fd, r;
 
         if (t->is_actor || !t->socket || !list_is_empty(&t->families))
-                return error_fail(ERROR_CONNECTION_LOST, NULL, NULL, "the supervisor has gone");
+                return error_fail(ERROR_CONNECTION_LOST, NULL, NULL, "%s", tree_loss(t));
         fd = connect_to(t->socket);
         if (fd < 0)
                 return error_fail(ERROR_CONNECTION_LOST, NULL, NULL,
@@ -391,7 +427,8 @@ static int connect_again(Tree *t)
         r = open_control(t, fd);
         if (r < 0)
                 return r;
-        t->lost = false;
+        t->lost = t->asked = false;
+        free(TAKE_PTR(t->silent));
         free(TAKE_PTR(t->path));
         return 0;
 }

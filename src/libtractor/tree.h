@@ -23,13 +23,15 @@ typedef struct Tree {
         int channel;  /* an actor's, weak: its number, for the report of a crash */
         bool is_actor;
         bool is_private;   /* of a root: output goes where ours goes */
-        bool lost;         /* the supervisor has gone */
+        bool lost;         /* the supervisor has gone, or was given up */
+        bool asked;        /* whether it is there */
+        char *silent;      /* why it was given up, for people */
         Server *server;    /* weak, while there is one: what $/accept is for */
         ListNode portals;  /* that are told of their peer's end */
         ListNode awaited;  /* ends that may be told before there is a portal */
         ListNode families; /* of nurseries (child.h) */
         WaitQueue ended;   /* who waits for the end of a private supervisor that is given up */
-        Timer reminder; /* while some are being closed, and the private supervisor may have been stopped */
+        Timer reminder;    /* while some are being closed, and the supervisor may have been stopped */
         unsigned n_nurseries, n_connections; /* for names */
 } Tree;
 
@@ -41,8 +43,12 @@ Tree *tree_free(Tree *t);
 int tree_end_daemon(Tree *t);
 /* Of a root in a hurry: all its actors are ended with every wait cut short, and the connection with them. */
 void tree_let_go(Tree *t);
-/* A nursery is being closed: what is to hear of it must not stand still, which nobody else would change. */
+/* A nursery is being closed: what is to hear of it must not stand still. A private supervisor that was stopped goes on. Of another's a
+ * root that was cancelled has to be told so that it ends all the same: one that does not answer is given up, and ends what was ours when
+ * it goes on. */
 void tree_remind(Tree *t);
+/* Why there is no connection, for people. */
+const char *tree_loss(const Tree *t);
 /* Takes the channel over, for an actor. */
 int tree_new_actor(Runtime *rt, int channel, Tree **ret);
 /* Portals whose peer's end the supervisor tells: it may tell it together with the connection, before there is a portal. So ends at

@@ -1,11 +1,14 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include <errno.h>
 #include <fcntl.h>
+#include <linux/sockios.h>
 #include <sys/epoll.h>
+#include <sys/ioctl.h>
 #include <unistd.h>
 
 #include "base/io.h"
 #include "base/list.h"
+#include "base/log.h"
 #include "base/usec.h"
 #include "supervisor/keeper-link.h"
 
@@ -24,7 +27,8 @@ struct KeeperLink {
         const KeeperLinkEvents *events;
         void *userdata;
         ListNode queue;
-        bool gone;
+        uint64_t unread_since; /* 0: the keeper reads, or speaks */
+        bool gone, unread_told;
 };
 
 typedef union KeeperAny {
@@ -202,6 +206,7 @@ static int link_receive(KeeperLink *l)
                 return -EPIPE;
         if ((size_t) n < sizeof(KeeperEntry))
                 memset(m.bytes + n, 0, sizeof(KeeperEntry) - (size_t) n);
+        l->unread_since = 0;
         r = link_dispatch(l, &m, (size_t) n, fds, n_fds);
         close_many(fds, n_fds);
         return r;
@@ -233,10 +238,31 @@ static int send_beat(KeeperLink *l)
         return k < 0 && means_lost(k) ? (int) k : 0;
 }
 
+/* Each beat finds the one before read, by a keeper that runs. */
+static void look_whether_read(KeeperLink *l)
+{
+        int unread = 0;
+
+        if (ioctl(l->fd, SIOCOUTQ, &unread) < 0 || unread == 0)
+                l->unread_since = 0;
+        else if (l->unread_since == 0)
+                l->unread_since = now_usec(CLOCK_MONOTONIC);
+        if (keeper_link_is_unread(l) && !l->unread_told)
+                log_warning("the keeper does not answer: nothing starts, and no end is told, until it does");
+        l->unread_told = keeper_link_is_unread(l);
+}
+
+bool keeper_link_is_unread(const KeeperLink *l)
+{
+        return l->unread_since > 0 &&
+               now_usec(CLOCK_MONOTONIC) >= usec_add(l->unread_since, KEEPER_BEAT_LIMIT_USEC);
+}
+
 static int on_beat(sd_event_source *s, uint64_t usec, void *userdata)
 {
         KeeperLink *l = userdata;
 
+        look_whether_read(l);
         if (send_beat(l) < 0 || link_flush(l) < 0) {
                 link_lost(l);
                 return 0;

@@ -32,6 +32,8 @@ int keeper_link_new(
 KeeperLink *keeper_link_free(KeeperLink *l);
 DEFINE_CLEANUP(KeeperLink *, keeper_link_free);
 
+/* The keeper does not read, as we would be killed for by now: it was stopped (SIGSTOP). */
+bool keeper_link_is_unread(const KeeperLink *l);
 /* Beats now: the first one tells the keeper that we serve. */
 void keeper_link_beat(KeeperLink *l);
 /* Consumes spec_fd; cgroup_fd (or -EBADF) and `fds`, those the spec refers to by index, are borrowed. -ENOMEM, -EPIPE. */

@@ -12,7 +12,13 @@
 
 static void method_ping(Request *q)
 {
-        request_done(q->call);
+        const Manager *m = q->manager;
+
+        if (keeper_link_is_unread(m->keeper))
+                call_fail(q->call, ERROR_INTERNAL, NULL, "the keeper (tractord, process %d) does not answer",
+                                m->keeper_pid);
+        else
+                request_done(q->call);
 }
 
 static int status_features(Json **ret)

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* Trees in which actors, their owners or the root are killed: what is told, by which way, and that nothing is left. $BACKEND chooses where
  * actors live. */
+#include <fcntl.h>
 #include <json-c/json.h>
 #include <sys/wait.h>
 #include <tractor/discovery.h>
@@ -8,6 +9,7 @@
 #include "actors-rig.h"
 
 #define GUEST "--guest"
+#define QUIET_GUEST "--quiet-guest"
 
 static tractor_options options;
 
@@ -355,10 +357,24 @@ static int where(tractor_context *ctx, struct json_object *args, struct json_obj
         return 0;
 }
 
+/* Of all but the host, who was there before. */
+static void await_departure(void)
+{
+        struct json_object *tree = NULL, *all = NULL;
+
+        do {
+                json_object_put(tree);
+                CHECK_EQ(tractor_query("/", &tree), 0);
+                CHECK(json_object_object_get_ex(tree, "children", &all));
+                CHECK_EQ(tractor_sleep(TRACTOR_MSEC), 0);
+        } while (json_object_array_length(all) > 1);
+        json_object_put(tree);
+}
+
 /* The same at a supervisor that is not the root's own, but ours: which goes on with others. */
 static int hosts(void *unused)
 {
-        struct json_object *socket = NULL, *tree = NULL, *all = NULL;
+        struct json_object *socket = NULL;
         tractor_portal *p = NULL;
         TRACTOR_NURSERY(n);
         siginfo_t end;
@@ -377,13 +393,7 @@ static int hosts(void *unused)
         CHECK_EQ(tractor_wait_child(pid, &end), 0);
         CHECK_EQ(end.si_code, CLD_EXITED);
         CHECK_EQ(end.si_status, 128 + SIGINT);
-        do {
-                json_object_put(tree);
-                CHECK_EQ(tractor_query("/", &tree), 0);
-                CHECK(json_object_object_get_ex(tree, "children", &all));
-                CHECK_EQ(tractor_sleep(TRACTOR_MSEC), 0);
-        } while (json_object_array_length(all) > 1);
-        json_object_put(tree);
+        await_departure();
         json_object_put(socket);
         CHECK_EQ(tractor_portal_call(p, "where", NULL, NULL), 0);
         tractor_portal_unref(p);
@@ -394,6 +404,92 @@ static int hosts(void *unused)
 static void a_guest_that_is_interrupted_twice_leaves_nothing(void)
 {
         rig_run(&options, hosts, NULL);
+}
+
+/* With a nursery that only its supervisor can end. */
+static int idles(void *unused)
+{
+        TRACTOR_NURSERY(n);
+        int r;
+
+        CHECK_EQ(tractor_nursery_open(NULL, &n), 0);
+        CHECK_EQ(tractor_start_actor(n, "idle", NULL, NULL), 0);
+        CHECK_EQ(write(STDOUT_FILENO, "\n", 1), 1);
+        r = tractor_sleep_forever();
+        return tractor_nursery_close(&n, r);
+}
+
+static pid_t start_guest(const char *socket, const char *what, int *ret_out, int *ret_err)
+{
+        int out[2], err[2];
+        pid_t pid;
+
+        CHECK_EQ(pipe2(out, O_CLOEXEC), 0);
+        CHECK_EQ(pipe2(err, O_CLOEXEC), 0);
+        pid = fork();
+        CHECK(pid >= 0);
+        if (pid == 0) {
+                CHECK_EQ(setenv("TRACTOR_SOCKET", socket, 1), 0);
+                CHECK(dup2(out[1], STDOUT_FILENO) >= 0 && dup2(err[1], STDERR_FILENO) >= 0);
+                (void) execl("/proc/self/exe", "guest", what, NULL);
+                _exit(1);
+        }
+        (void) close(out[1]);
+        (void) close(err[1]);
+        *ret_out = out[0];
+        *ret_err = err[0];
+        return pid;
+}
+
+/* One interrupt, and nobody else's help: it ends, and says why before its time. */
+static void part(const char *socket, pid_t supervisor, const char *word)
+{
+        pid_t keeper = rig_keeper(), guest;
+        char text[512] = "", due[256];
+        int out, err;
+        siginfo_t end;
+
+        guest = start_guest(socket, QUIET_GUEST, &out, &err);
+        CHECK(tractor_wait_fd(out, POLLIN) > 0);
+        CHECK_EQ(kill(keeper, SIGSTOP), 0);
+        if (supervisor > 0)
+                CHECK_EQ(kill(supervisor, SIGSTOP), 0);
+        CHECK_EQ(kill(guest, SIGINT), 0);
+        CHECK_EQ(tractor_wait_child(guest, &end), 0);
+        if (supervisor > 0)
+                CHECK_EQ(kill(supervisor, SIGCONT), 0);
+        CHECK_EQ(kill(keeper, SIGCONT), 0);
+        CHECK_EQ(end.si_status, 128 + SIGINT);
+        CHECK(read(err, text, sizeof(text) - 1) > 0);
+        (void) snprintf(due, sizeof(due), "interrupted by SIGINT; the supervisor at %s%s", socket, word);
+        if (!strstr(text, due))
+                fprintf(stderr, "said: %s", text);
+        CHECK(strstr(text, due));
+        (void) close(out);
+        (void) close(err);
+        await_departure();
+}
+
+static int hosts_quietly(void *unused)
+{
+        struct json_object *socket = NULL;
+        tractor_portal *p = NULL;
+        TRACTOR_NURSERY(n);
+
+        CHECK_EQ(tractor_nursery_open(NULL, &n), 0);
+        CHECK_EQ(tractor_start_actor(n, "host", NULL, &p), 0);
+        CHECK_EQ(tractor_portal_call(p, "where", NULL, &socket), 0);
+        part(json_object_get_string(socket), rig_supervisor(), " does not answer");
+        part(json_object_get_string(socket), 0, ": the keeper (tractord, process ");
+        json_object_put(socket);
+        tractor_portal_unref(p);
+        tractor_nursery_cancel(n, NULL);
+        return tractor_nursery_close(&n, 0);
+}
+
+static void a_stopped_supervisor_holds_no_guest(void)
+{
+        rig_run(&options, hosts_quietly, NULL);
 }
 
 static const tractor_method methods[] = { { "ponders", ponders }, { "silent", silent }, { "dies", dies },
@@ -413,12 +509,15 @@ int main(int argc, char **argv)
                 { "a_guest_that_is_interrupted_twice_leaves_nothing",
                                 a_guest_that_is_interrupted_twice_leaves_nothing },
                 { "a_stopped_supervisor_holds_no_end", a_stopped_supervisor_holds_no_end },
+                { "a_stopped_supervisor_holds_no_guest", a_stopped_supervisor_holds_no_guest },
                 { "a_killed_root_leaves_nothing", a_killed_root_leaves_nothing } };
 
         if (getenv("TRACTOR_ENTRY"))
                 return rig_main(&options);
         if (argc == 2 && streq(argv[1], GUEST))
                 return tractor_main(NULL, lingers, NULL);
+        if (argc == 2 && streq(argv[1], QUIET_GUEST))
+                return tractor_main(NULL, idles, NULL);
         options.backend = getenv("BACKEND");
         return test_main(argc, argv, cases, ELEMENTSOF(cases));
 }
