@@ -3,16 +3,9 @@
  *
  * usage: caller connect PATH | caller start */
 #include <errno.h>
-#include <json-c/json.h>
-#include <tractor/tractor.h>
 
+#include "handlers.h"
 #include "test.h"
-
-static int echo(tractor_context *c, struct json_object *args, struct json_object **ret)
-{
-        *ret = json_object_get(args);
-        return 0;
-}
 
 static const tractor_method methods[] = { { "echo", echo }, { NULL } };
 static const tractor_options options = { .size = sizeof(options), .methods = methods, .name = "caller" };

@@ -5,38 +5,15 @@
  * usage: ssh-portal serve | ssh-portal actor | ssh-portal talk|attach|attach-lose-peer|lose-carrier|lose-peer COMMAND… */
 #include <errno.h>
 #include <fcntl.h>
-#include <json-c/json.h>
 #include <sys/wait.h>
-#include <tractor/tractor.h>
 #include <unistd.h>
 
+#include "handlers.h"
 #include "test.h"
 
 #define LIMIT (20 * TRACTOR_SEC)
 
 /* --- the far end --- */
-static int get_pid(tractor_context *c, struct json_object *args, struct json_object **ret)
-{
-        *ret = json_object_new_int(getpid());
-        return 0;
-}
-
-static int echo(tractor_context *c, struct json_object *args, struct json_object **ret)
-{
-        *ret = json_object_get(args);
-        return 0;
-}
-
-static int mirror(tractor_context *c, struct json_object *args, struct json_object **ret)
-{
-        struct json_object *item;
-        int r = tractor_context_started(c, NULL, NULL);
-
-        while (r >= 0 && (r = tractor_receive(c, &item)) > 0)
-                r = tractor_send(c, item);
-        return r;
-}
-
 static const tractor_method methods[] = { { "get_pid", get_pid }, { "echo", echo }, { "mirror", mirror },
         { NULL } };
 

@@ -1,26 +1,14 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* All that a task can wait for of another actor, at once, while something happens to that actor, to what runs the tree, or to who
  * waits. Everybody is told soon, by the right name; nothing is left. $BACKEND chooses where actors live. */
-#include <json-c/json.h>
 #include <sys/wait.h>
 
 #include "actors-rig.h"
+#include "handlers.h"
 
 static tractor_options options;
 
 /* --- what the victim does --- */
-static int echo(tractor_context *ctx, struct json_object *args, struct json_object **ret_result)
-{
-        *ret_result = json_object_get(args);
-        return 0;
-}
-
-static int get_pid(tractor_context *ctx, struct json_object *args, struct json_object **ret_result)
-{
-        *ret_result = json_object_new_int(getpid());
-        return 0;
-}
-
 static int ponders(tractor_context *ctx, struct json_object *args, struct json_object **ret_result)
 {
         return tractor_sleep_forever();

@@ -2,29 +2,16 @@
 /* Programs on libtractor, root and actors alike, on a private supervisor: what is promised of nurseries of processes. $BACKEND chooses where
  * actors live. */
 #include <errno.h>
-#include <json-c/json.h>
 #include <poll.h>
 #include <sys/pidfd.h>
 #include <sys/wait.h>
 #include <tractor/discovery.h>
-#include <tractor/tractor.h>
 #include <unistd.h>
 
+#include "handlers.h"
 #include "test.h"
 
 /* --- what actors do --- */
-static int get_pid(tractor_context *ctx, struct json_object *args, struct json_object **ret_result)
-{
-        *ret_result = json_object_new_int(getpid());
-        return 0;
-}
-
-static int echo(tractor_context *ctx, struct json_object *args, struct json_object **ret_result)
-{
-        *ret_result = json_object_get(args);
-        return 0;
-}
-
 static int breaks(tractor_context *ctx, struct json_object *args, struct json_object **ret_result)
 {
         return tractor_fail("Broken", "%s broke", tractor_name());

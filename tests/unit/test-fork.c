@@ -2,29 +2,12 @@
 /* A program that forks in the middle of a run: the child gets -ECHILD from all it calls, wherever it goes from there, and the parent notices
  * nothing. */
 #include <errno.h>
-#include <json-c/json.h>
 #include <sys/socket.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include "handlers.h"
 #include "test.h"
-#include "tractor/tractor.h"
-
-static int echo(tractor_context *c, struct json_object *args, struct json_object **ret)
-{
-        *ret = json_object_get(args);
-        return 0;
-}
-
-static int mirror(tractor_context *c, struct json_object *args, struct json_object **ret)
-{
-        struct json_object *item;
-        int r = tractor_context_started(c, NULL, NULL);
-
-        while (r >= 0 && (r = tractor_receive(c, &item)) > 0)
-                r = tractor_send(c, item);
-        return r;
-}
 
 static const tractor_method methods[] = { { "echo", echo }, { "mirror", mirror }, { NULL } };
 
