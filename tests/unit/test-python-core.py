@@ -4,6 +4,7 @@
 
 usage: test-python-core.py SOURCE-ROOT"""
 import ast
+import asyncio
 import os
 import sys
 
@@ -14,6 +15,7 @@ sys.path.insert(0, PACKAGE)
 
 from python_pair import Pair, fails  # noqa: E402
 from tractor import errors, wire  # noqa: E402
+from tractor.actor import Actor  # noqa: E402
 from tractor.core import CANCEL_GRACE, EXIT_GRACE, HELLO_GRACE, OPEN_CALLS, TELLS, Machine  # noqa: E402
 from tractor.dialog import NOTHING, WINDOW, WINDOW_BYTES, Served  # noqa: E402
 from tractor.events import CancelActor, Closed, Complaint, PeerExited, Tell  # noqa: E402
@@ -456,6 +458,11 @@ def test_the_source_is_of_the_oldest_python():
                 lines = text.splitlines()
                 assert "SPDX-License-Identifier: Apache-2.0" in "\n".join(lines[:2]), path
                 assert len(lines) <= 600 and all(len(line) <= 130 for line in lines), path
+
+
+def test_what_a_program_is_for_may_be_any_awaitable():
+    os.environ.pop("TRACTOR_CHANNEL_FD", None)  # by hand
+    assert Actor().run(main=lambda: asyncio.gather(asyncio.sleep(0, 5))) == [5]
 
 
 for name, test in list(globals().items()):

@@ -140,7 +140,7 @@ class Actor(Handlers):
         nursery that the actor is in. Started by hand, without a supervisor's channel, the program is `main` alone, and its result
         is returned. Started as an entry (Nursery.run(), tractor_run_actor(3)) it does what that says, in the place of `main`."""
         if main and "TRACTOR_CHANNEL_FD" not in os.environ:
-            return asyncio.run(main())
+            return asyncio.run(_outcome(main))
         asyncio.run(self.serve(start, main))
         return None
 
@@ -195,7 +195,11 @@ class Actor(Handlers):
             main = self._entry(entry, args or "null")
         if main and not entry or main and args is not None and not self._once:
             self._main = asyncio.get_running_loop().create_task(self._run_main(main), name=entry or "main")
-            self._main.add_done_callback(lambda _: self._ending and self._ending.set())
+            self._main.add_done_callback(self._main_ended)
+
+    def _main_ended(self, _: Any) -> None:
+        if self._ending:
+            self._ending.set()
 
     def _entry(self, entry: str, args: str) -> Main:
         async def run() -> Any:
@@ -374,6 +378,10 @@ class Actor(Handlers):
             self.supervisor.listeners.clear()
             self.supervisor.close()
             self.supervisor = None
+
+
+async def _outcome(main: Main) -> Any:
+    return await main()
 
 
 def adopt() -> socket.socket:

@@ -38,6 +38,11 @@ def find() -> str:
                       "directory it is in")
 
 
+def _settle(done: "asyncio.Future[None]") -> None:
+    if not done.done():
+        done.set_result(None)
+
+
 class Daemon:
     """A running one; its control socket is at `path`."""
 
@@ -80,7 +85,7 @@ class Daemon:
         loop = asyncio.get_running_loop()
         done: "asyncio.Future[None]" = loop.create_future()
         pidfd = os.pidfd_open(self._process.pid)
-        loop.add_reader(pidfd, lambda: done.done() or done.set_result(None))
+        loop.add_reader(pidfd, _settle, done)
         try:
             await done
             self._process.wait()

@@ -188,7 +188,7 @@ async def open_root(name: Optional[str] = None, *, private: bool = False, backen
 
 async def finish(awaitable: "asyncio.Future[T] | Any") -> T:
     """Waits for the end of what must come to its end, even while this task is being cancelled."""
-    task = asyncio.ensure_future(awaitable)
+    task: "asyncio.Future[T]" = asyncio.ensure_future(awaitable)
     cancelled: Optional[asyncio.CancelledError] = None
     while not task.done():
         try:
@@ -199,7 +199,7 @@ async def finish(awaitable: "asyncio.Future[T] | Any") -> T:
         if not task.cancelled():
             task.exception()  # seen
         raise cancelled
-    return task.result()  # type: ignore[no-any-return]
+    return task.result()
 
 
 async def _root(name: Optional[str], private: bool, backend: Optional[str]) -> Home:

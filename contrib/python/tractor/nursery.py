@@ -19,7 +19,7 @@ import contextvars
 import os
 import sys
 from types import TracebackType
-from typing import Any, Coroutine, Dict, List, Optional, Sequence, Tuple, Type
+from typing import Any, Coroutine, Dict, Generator, List, Optional, Sequence, Tuple, Type, Union
 
 from . import errors, home, tasks
 from .aio_connection import Portal, reason_of
@@ -30,6 +30,9 @@ from .trees import given, milliseconds
 
 STRATEGIES = ("one_cancels_all", "one_cancels_one", "one_for_one", "one_for_all", "rest_for_one")
 SERVES = "tractor.serve"
+Kind = Optional[Type[BaseException]]
+Trace = Optional[TracebackType]
+Work = Union[Coroutine[Any, Any, Any], Generator[Any, None, Any]]  # a TaskGroup of 3.11 says so
 _inner: "contextvars.ContextVar[Optional[Nursery]]" = contextvars.ContextVar("tractor_nursery", default=None)
 
 
@@ -76,8 +79,7 @@ class Nursery(asyncio.TaskGroup):
         self._token = _inner.set(self)
         return self
 
-    async def __aexit__(self, kind: Optional[Type[BaseException]], error: Optional[BaseException],
-                        trace: Optional[TracebackType]) -> bool:  # type: ignore[override]
+    async def __aexit__(self, kind: Kind, error: Optional[BaseException], trace: Trace) -> bool:  # type: ignore[override]
         assert self._home and self._token and self._owner
         _inner.reset(self._token)
         failed: List[BaseException] = []
@@ -98,8 +100,7 @@ class Nursery(asyncio.TaskGroup):
             raise other
         return kind is not None
 
-    async def _leave(self, kind: Optional[Type[BaseException]], error: Optional[BaseException],
-                     trace: Optional[TracebackType]) -> None:
+    async def _leave(self, kind: Kind, error: Optional[BaseException], trace: Trace) -> None:
         assert self._owner
         requested, count = self._parent_cancel_requested, self._owner.cancelling()  # type: ignore[attr-defined]
         try:
@@ -141,15 +142,16 @@ class Nursery(asyncio.TaskGroup):
             raise ValueError(f"{name}: neither a method nor a program")
         return self.create_task(self._run(name, method, params, exec, keys), name=name)
 
-    def create_task(self, coro: Coroutine[Any, Any, Any], *, name: Optional[str] = None,  # type: ignore[override]
+    def create_task(self, coro: Work, *, name: Optional[str] = None,
                     context: Optional[contextvars.Context] = None) -> "asyncio.Task[Any]":
         """As of a TaskGroup; where one cancels only one, a failure is told at the end."""
+        work: Any = coro
         if self._strategy != "one_cancels_one":
-            return self._own(super().create_task(coro, name=name, context=context))
+            return self._own(super().create_task(work, name=name, context=context))
         if self._cancelled:
             coro.close()
             raise RuntimeError(f"{self.path} is being cancelled")
-        task = self._own(asyncio.get_running_loop().create_task(coro, name=name, context=context))
+        task = self._own(asyncio.get_running_loop().create_task(work, name=name, context=context))
         super().create_task(self._collect(task), name=f"end of {task.get_name()}")
         return task
 

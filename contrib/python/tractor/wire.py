@@ -71,8 +71,8 @@ _decoder = json.JSONDecoder(
 _encoder = json.JSONEncoder(ensure_ascii=False, allow_nan=False, separators=(",", ":"))
 # Of one value after the other: encode() makes the machine behind it anew each time. Nobody else holds what check() has walked.
 _make_encoder = getattr(json.encoder, "c_make_encoder", None)
-_chunks = _make_encoder and _make_encoder(None, _encoder.default, json.encoder.encode_basestring, None, ":", ",", False, False,
-                                          False)
+_quote = getattr(json.encoder, "encode_basestring", None)
+_chunks = _make_encoder and _make_encoder(None, _encoder.default, _quote, None, ":", ",", False, False, False)
 
 
 def _encode(value: Any) -> str:
