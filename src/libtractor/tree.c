@@ -110,19 +110,17 @@ const char *tree_loss(const Tree *t)
         return t->silent ?: "the supervisor has gone";
 }
 
-/* Its own error is about its keeper. */
 static void on_alive(Json *result, Json *error, int *fds, size_t n_fds, void *userdata)
 {
         Tree *t = userdata;
         Session *s = portal_session(t->control);
-        int64_t code = json_get_integer(error, "code", 0);
+        const char *warning = json_get_string(result, "warning", NULL);
 
         t->asked = false;
-        if (!s || (code != ERROR_DEADLINE_EXCEEDED && code != ERROR_INTERNAL))
+        if (!s || (!warning && json_get_integer(error, "code", 0) != ERROR_DEADLINE_EXCEEDED))
                 return;
-        t->silent = code == ERROR_INTERNAL ? xasprintf("the supervisor at %s: %s", t->socket,
-                                                             json_get_string(error, "message", "it fails"))
-                                           : xasprintf("the supervisor at %s does not answer", t->socket);
+        t->silent = warning ? xasprintf("the supervisor at %s: %s", t->socket, warning)
+                            : xasprintf("the supervisor at %s does not answer", t->socket);
         stream_fail(session_stream(s), -ETIMEDOUT);
 }
 

@@ -13,12 +13,18 @@
 static void method_ping(Request *q)
 {
         const Manager *m = q->manager;
+        _cleanup_free_ char *warning = NULL;
+        Json *result = NULL;
 
-        if (keeper_link_is_unread(m->keeper))
-                call_fail(q->call, ERROR_INTERNAL, NULL, "the keeper (tractord, process %d) does not answer",
-                                m->keeper_pid);
-        else
+        if (!keeper_link_is_unread(m->keeper)) {
                 request_done(q->call);
+                return;
+        }
+        warning = xasprintf("the keeper (tractord, process %d) does not answer", m->keeper_pid);
+        if (!warning || json_pack(&result, "{warning:s}", warning) < 0)
+                request_fail_memory(q);
+        else
+                call_reply(q->call, result, NULL, 0);
 }
 
 static int status_features(Json **ret)

@@ -34,6 +34,7 @@ int verb_help(Context *c)
 int verb_ping(Context *c)
 {
         _cleanup_json_ Json *result = NULL;
+        const char *warning;
         uint64_t start;
         int r = context_connect(c);
 
@@ -43,9 +44,10 @@ int verb_ping(Context *c)
         r = context_call(c, "supervisor.ping", NULL, &result);
         if (r != 0)
                 return r;
+        warning = json_get_string(result, "warning", NULL);
         if (!print_json(c, result) && is_chatty(c))
                 printf("ok\t%.3f ms\n", (double) (now_usec(CLOCK_MONOTONIC) - start) / 1000);
-        return CTL_DONE;
+        return warning ? fail(c, CTL_FAILED, "%s", warning) : CTL_DONE;
 }
 
 /* Without a supervisor this is no error: the question was about this program first. */

@@ -289,6 +289,26 @@ def supervisor_stopped(backend):
         t.load(children=[sleeper("a")])
 
 
+def keeper_stopped(backend):
+    """The supervisor notices, says so, and serves what needs no keeper; nothing is lost by it."""
+    if backend != "process":
+        return  # where actors live has no part in it
+    with tractor(backend) as t:
+        t.load(children=[sleeper("a")])
+        a, keeper = t.pid("/t/a"), t.status["keeper_pid"]
+        kill(keeper, signal.SIGSTOP)
+        t.await_log("the keeper does not answer")
+        assert f"process {keeper}" in t.call("supervisor.ping")["warning"]
+        told = subprocess.run([harness.program("tractorctl"), "--socket", t.path, "ping"], capture_output=True, text=True)
+        assert told.returncode == 1 and f"process {keeper}" in told.stderr, told
+        waiting = t.connect()
+        ident = waiting.request("actor.spawn", {"parent": "/t", "name": "b", "exec": ["sleep", "1000"]})
+        assert t.get("/t/a")["state"] == "ready"
+        kill(keeper, signal.SIGCONT)
+        assert waiting.answer(ident)["pid"]
+        assert t.call("supervisor.ping") == {} and t.pid("/t/a") == a
+
+
 def actor_stopped(backend):
     """One that is stopped does not take its SIGTERM, and does not escape the ladder by it."""
     with tractor(backend) as t:
@@ -373,5 +393,5 @@ def all_three_killed(backend):
 
 if __name__ == "__main__":
     main([nobody_drains, user_database_hangs, journal_missing, journal_deaf,
-          no_processes, cannot_exec_never_spins, supervisor_stopped, actor_stopped, keeper_killed, both_killed,
+          no_processes, cannot_exec_never_spins, supervisor_stopped, keeper_stopped, actor_stopped, keeper_killed, both_killed,
           all_three_killed])
