@@ -80,6 +80,13 @@ static int sent(ssize_t k)
         return k >= 0 || (means_lost(k) && k != -EBADF) ? 0 : (int) k;
 }
 
+/* ETOOMANYREFS: all processes of the user together have more descriptors under way than this one may have at all. That
+ * passes, and nobody tells when. */
+static bool takes_no_more(ssize_t k)
+{
+        return k == -EAGAIN || k == -ENOBUFS || k == -ETOOMANYREFS;
+}
+
 static int link_send(KeeperLink *l, const void *p, size_t n, const int *fds, size_t n_fds)
 {
         ssize_t k;
@@ -89,7 +96,7 @@ static int link_send(KeeperLink *l, const void *p, size_t n, const int *fds, siz
         if (!list_is_empty(&l->queue))
                 return link_enqueue(l, p, n, fds, n_fds);
         k = send_fds(l->fd, p, n, fds, n_fds, MSG_DONTWAIT);
-        if (k == -EAGAIN || k == -ENOBUFS)
+        if (takes_no_more(k))
                 return link_enqueue(l, p, n, fds, n_fds);
         return sent(k);
 }

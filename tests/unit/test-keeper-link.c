@@ -5,7 +5,10 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <linux/capability.h>
+#include <sys/resource.h>
 #include <sys/socket.h>
+#include <sys/syscall.h>
 #include <unistd.h>
 
 #include "base/io.h"
@@ -113,6 +116,63 @@ static void bad_descriptor(void)
         teardown(&rig);
 }
 
+/* Those who may exceed every limit would not meet this one. */
+static void drop_capabilities(void)
+{
+        struct __user_cap_header_struct header = { .version = _LINUX_CAPABILITY_VERSION_3 };
+        struct __user_cap_data_struct none[2] = { 0 };
+
+        CHECK_EQ(syscall(SYS_capset, &header, none), 0);
+}
+
+/* Descriptors that are sent and not received, as many as there may be. */
+static void put_under_way(int socket)
+{
+        ssize_t k;
+
+        do {
+                int fd = null_fd();
+
+                k = send_fds(socket, "", 1, &fd, 1, 0);
+                (void) close(fd);
+        } while (k == 1);
+        CHECK_EQ(k, -ETOOMANYREFS);
+}
+
+static bool is_read(const Rig *rig)
+{
+        char buffer[4096];
+
+        return recv(rig->keeper, buffer, sizeof(buffer), MSG_DONTWAIT) >= (ssize_t) sizeof(KeeperSpawn);
+}
+
+static void others_have_all_descriptors(void)
+{
+        struct rlimit limit;
+        int pair[2];
+        Rig rig;
+
+        drop_capabilities();
+        CHECK_EQ(getrlimit(RLIMIT_NOFILE, &limit), 0);
+        limit.rlim_cur = 64;
+        CHECK_EQ(setrlimit(RLIMIT_NOFILE, &limit), 0);
+        setup(&rig);
+        while (recv(rig.keeper, (char[64]){ 0 }, 64, MSG_DONTWAIT) > 0)
+                ;
+        CHECK(socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, pair) >= 0);
+        put_under_way(pair[0]);
+        CHECK_EQ(spawn(&rig), 0);
+        CHECK(!is_read(&rig));
+        CHECK(sd_event_run(rig.event, 0) >= 0);
+        (void) close(pair[0]);
+        (void) close(pair[1]);
+        while (!is_read(&rig))
+                CHECK(sd_event_run(rig.event, UINT64_MAX) >= 0);
+        CHECK_EQ(rig.n_gone, 0);
+        teardown(&rig);
+}
+
 TEST_MAIN({ "ended_with_all_read", ended_with_all_read },
                 { "ended_with_something_unread", ended_with_something_unread },
-                { "bad_descriptor", bad_descriptor });
+                { "bad_descriptor", bad_descriptor },
+                { "others_have_all_descriptors", others_have_all_descriptors });
