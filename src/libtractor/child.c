@@ -72,25 +72,17 @@ static void unload(Child *c)
                 (void) tree_ask(t, "tree.unload", params);
 }
 
-/* `params` as of $/child_exited; NULL: it was closed with its nursery. `e` (consumed) is how it failed. */
-static void child_ended(Child *c, Json *params, tractor_error *e)
+/* What the end of one means for which nobody waits. */
+static void child_judge(Child *c)
 {
+        tractor_error *e = TAKE_PTR(c->error);
         Nursery *n = c->family->nursery;
 
-        c->ended = true;
-        c->end = params ? json_ref(params) : NULL;
-        unload(c);
-        /* Somebody waits for it, and says what it means. */
-        if (c->judged || !c->runs) {
-                c->error = e;
-                wait_queue_wake_all(&c->waiting, 0);
-                return;
-        }
         /* Cut short from outside: that must not look like a task done. */
         if (scope_cancelling(n->scope))
                 n->given_up = true;
         /* Where the supervisor restarts, what it failed over comes right behind. */
-        if (c->restarted && e && !c->family->closing) {
+        if (c->restarted && e && !c->family->closing && !c->family->gone) {
                 tractor_error_unref(c->family->last);
                 c->family->last = TAKE_PTR(e);
         }
@@ -98,12 +90,29 @@ static void child_ended(Child *c, Json *params, tractor_error *e)
         nursery_child_ended(n, e);
 }
 
+/* `params` as of $/child_exited; NULL: it was closed with its nursery. `e` (consumed) is how it failed. */
+static void child_ended(Child *c, Json *params, tractor_error *e)
+{
+        c->ended = true;
+        c->end = params ? json_ref(params) : NULL;
+        c->error = e;
+        unload(c);
+        /* Somebody waits for it, and says what it means. */
+        if (c->judged || !c->runs)
+                wait_queue_wake_all(&c->waiting, 0);
+        else
+                child_judge(c);
+}
+
 static Child *child_at(Tree *t, const char *path)
 {
         LIST_FOREACH(i, &t->families)
-                LIST_FOREACH(k, &LIST_ENTRY(i, Family, node)->children)
-                        if (streq(LIST_ENTRY(k, Child, node)->path, path))
-                                return LIST_ENTRY(k, Child, node);
+                LIST_FOREACH(k, &LIST_ENTRY(i, Family, node)->children) {
+                        Child *c = LIST_ENTRY(k, Child, node);
+
+                        if (!c->ended && streq(c->path, path))
+                                return c;
+                }
         return NULL;
 }
 
@@ -115,10 +124,22 @@ static Family *family_at(Tree *t, const char *path)
         return NULL;
 }
 
+/* The last death: it may be that of one whose owner has not had the answer yet. */
+static tractor_error *take_last(Family *f)
+{
+        LIST_FOREACH(i, &f->children) {
+                Child *c = LIST_ENTRY(i, Child, node);
+
+                if (!f->last && c->restarted && !c->runs)
+                        f->last = TAKE_PTR(c->error);
+        }
+        return TAKE_PTR(f->last);
+}
+
 /* It has been restarted as often as its intensity allows; the last death is the cause. */
 static void family_gave_up(Family *f, Json *params)
 {
-        _cleanup_(tractor_error_unrefp) tractor_error *last = TAKE_PTR(f->last);
+        _cleanup_(tractor_error_unrefp) tractor_error *last = take_last(f);
         Json *data = NULL, *cause = NULL;
         tractor_error *e;
 
@@ -144,7 +165,7 @@ void children_exited(Tree *t, Json *params)
         Child *c = path ? child_at(t, path) : NULL;
         Family *f = path && !c ? family_at(t, path) : NULL;
 
-        if (c && !c->ended)
+        if (c)
                 child_ended(c, params, error_of_end(c, params));
         else if (f && !f->closing && !f->gone && !ended_well(json_get(params, "exit")))
                 family_gave_up(f, params);
@@ -474,7 +495,6 @@ int child_start(Nursery *n, const char *name, const char *entry, const tractor_a
 {
         _cleanup_close_ int exe = -EBADF;
         _cleanup_json_ Json *params = NULL;
-        tractor_error *e;
         Child *c;
         int r;
 
@@ -494,12 +514,17 @@ int child_start(Nursery *n, const char *name, const char *entry, const tractor_a
         c->judged = judged && r >= 0;
         if (c->judged)
                 *ret_child = c;
-        else if (!c->runs || c->ended) {
-                /* It ended before its owner had the answer: that is an end like any other. */
-                e = c->runs ? TAKE_PTR(c->error) : NULL;
+        else if (!c->runs) {
+                _cleanup_json_ Json *end = TAKE_PTR(c->end);
+                Tree *t = c->family->tree;
+
                 child_free(c);
-                nursery_child_ended(n, e);
-        }
+                /* Of one by the same name, whose start came right behind this failure. */
+                if (end)
+                        children_exited(t, end);
+                nursery_child_ended(n, NULL);
+        } else if (c->ended)
+                child_judge(c); /* before its owner had the answer: that is an end like any other */
         return r;
 }
 

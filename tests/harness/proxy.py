@@ -72,10 +72,10 @@ class Proxy:
 
 class Holder(Proxy):
     """The first that the supervisor says with the word in it is held back until it is let go: alone, or in one piece
-    with what it says next."""
+    with what it says next, up to another word."""
 
-    def __init__(self, target, word, joined):
-        self.word, self.joined, self.seen = word, joined, False
+    def __init__(self, target, word, until):
+        self.word, self.until, self.seen = word, until, False
         self.held, self.go = threading.Semaphore(0), threading.Semaphore(0)
         super().__init__(target, lambda direction, data: None)
 
@@ -85,8 +85,10 @@ class Holder(Proxy):
             self.seen = True
             self.held.release()
             assert self.go.acquire(timeout=LIMIT), "nobody let it go"
-            if self.joined:
-                data += a.recv(65536)
+            while self.until and self.until not in data:
+                more = a.recv(65536)
+                assert more, f"{self.until} was not said"
+                data += more
         return data, fds
 
     def await_held(self):
@@ -100,8 +102,8 @@ def cutting(path, cut):
     return through(Proxy(path, cut))
 
 
-def holding(path, word, joined):
-    return through(Holder(path, word, joined))
+def holding(path, word, until=None):
+    return through(Holder(path, word, until))
 
 
 @contextlib.contextmanager

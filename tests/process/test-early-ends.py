@@ -56,7 +56,7 @@ asyncio.run(main())
 
 def dies_early(backend, command, joined, victim):
     """`command` is given its connection when the actor at the other end of it has been killed."""
-    with tractor(backend) as t, holding(t.path, b'"fds":1', joined) as proxy:
+    with tractor(backend) as t, holding(t.path, b'"fds":1', joined and b"$/peer_exited") as proxy:
         t.load(children=[echo("a"), sleeper("keep")])
         events = t.events()
         env = dict(os.environ, TRACTOR_SOCKET=proxy.path, PYTHONPATH=PACKAGE, PYTHONDONTWRITEBYTECODE="1")
