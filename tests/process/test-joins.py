@@ -1,15 +1,18 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: Apache-2.0
-"""What comes in one piece: an answer and what happened since it was given. Where lines end, and not where reads do, is what decides."""
+"""What comes in one piece: an answer and what happened since it was given, a request and its cancel, a request and the end of the
+one who asked. Where lines end, and not where reads do, is what decides."""
 
+import json
 import os
 import subprocess
 import sys
 
 HERE = os.path.dirname(os.path.abspath(__file__))
 sys.path.insert(0, os.path.join(HERE, "..", "harness"))
+from peers import HELLO, Client, echo  # noqa: E402
 from proxy import holding  # noqa: E402
-from tractor import LIMIT, main, program, tractor  # noqa: E402
+from tractor import LIMIT, main, program, sleeper, tractor  # noqa: E402
 
 PACKAGE = os.path.join(HERE, "..", "..", "contrib", "python")
 ENV = {"PYTHONPATH": PACKAGE, "PYTHONDONTWRITEBYTECODE": "1"}
@@ -61,5 +64,181 @@ def same_name(backend):
             assert "SpawnFailed" in said and "ActorDied" in said, said
 
 
+# --- Python ---
+
+ATTACH = """
+import tractor
+with tractor.Client() as client:
+    with client.attach("/t/a") as portal:
+        try:
+            portal.call("echo")
+        except tractor.TractorError as error:
+            print(type(error).__name__, error)
+"""
+ATTACH_ASYNCIO = """
+import asyncio, tractor
+from tractor import aio
+async def main():
+    async with aio.Client() as client:
+        async with await client.attach("/t/a") as portal:
+            try:
+                await portal.call("echo")
+            except tractor.TractorError as error:
+                print(type(error).__name__, error)
+asyncio.run(main())
+"""
+
+
+def dead_when_attached(backend):
+    """The actor that has been given a connection has died: that is said on it, behind the answer."""
+    for code in (ATTACH, ATTACH_ASYNCIO):
+        for until in (None, b"$/peer_exited"):
+            with tractor(backend) as t, holding(t.path, b'"result":{}', until) as proxy:
+                t.load(children=[echo("a"), sleeper("keep")])
+                events = t.events()
+                asker = Asker(proxy, sys.executable, "-c", code)
+                proxy.await_held()
+                t.call("actor.kill", path="/t/a", signal="SIGKILL")
+                events.wait(lambda e: e["event"] == "exited")
+                proxy.let_go()
+                said = asker.said()
+                assert "ActorDied" in said and "SIGKILL" in said, f"{until}: {said}"
+
+
+CANCELLED = """
+import asyncio, os, sys, tractor
+from tractor import aio
+async def line():
+    await asyncio.get_running_loop().run_in_executor(None, sys.stdin.readline)
+async def main():
+    async with aio.Client() as client:
+        await client.ping()
+        await line()
+        before = len(os.listdir("/proc/self/fd"))
+        task = asyncio.ensure_future(client.connect("/t/a"))
+        await line()
+        task.cancel()
+        await asyncio.wait([task])
+        print("cancelled", flush=True)
+        await line()
+        await client.ping()
+        print(task.cancelled(), len(os.listdir("/proc/self/fd")) - before)
+asyncio.run(main())
+"""
+
+
+def descriptors_behind_a_cancel(backend):
+    """They came with an answer that nobody waits for any more."""
+    with tractor(backend) as t, holding(t.path, b'"fds":1') as proxy:
+        t.load(children=[echo("a")])
+        asker = Asker(proxy, sys.executable, "-c", CANCELLED)
+        asker.go_on()
+        proxy.await_held()
+        asker.go_on()
+        assert asker.stdout.readline() == "cancelled\n"
+        proxy.let_go()
+        asker.go_on()
+        assert asker.said() == "True 0\n"
+
+
+ABANDONED = """
+import asyncio, sys, tractor
+async def main():
+    async with tractor.open_nursery() as n:
+        task = asyncio.ensure_future(n.start_program("a", ["sleep", "1000"]))
+        await asyncio.get_running_loop().run_in_executor(None, sys.stdin.readline)
+        task.cancel()
+        print("cancelled", flush=True)
+        await asyncio.wait([task])
+        print(task.cancelled(), await n.start_program("a", ["true"]))
+asyncio.run(main())
+"""
+
+
+def start_behind_a_cancel(backend):
+    """It runs, and nobody has it: it is ended, and its name is free."""
+    with tractor(backend) as t, holding(t.path, b'"unit"') as proxy:
+        asker = Asker(proxy, sys.executable, "-c", ABANDONED)
+        proxy.await_held()
+        asker.go_on()
+        assert asker.stdout.readline() == "cancelled\n"
+        proxy.let_go()
+        said = asker.said()
+        assert said.startswith("True /") and said.endswith("/n1/a\n"), said
+
+
+ACTOR = """
+import asyncio
+from tractor.actor import Actor
+actor = Actor()
+@actor.method
+def add(a, b):
+    return a + b
+@actor.method
+async def ponder():
+    await asyncio.sleep(1000)
+@actor.method
+async def later():
+    await asyncio.sleep(0.1)
+    return "well"
+actor.run()
+"""
+
+
+def lines(*messages):
+    return b"".join(json.dumps({"jsonrpc": "2.0", **m}).encode() + b"\n" for m in messages)
+
+
+def python_actor(backend):
+    return tractor(backend, env=ENV), {"name": "a", "exec": [sys.executable, "-c", ACTOR], "channel": "fd", "ready": "channel"}
+
+
+def request_and_cancel(backend):
+    """Whoever cancels waits for the end of what it asked; a Python actor gives one."""
+    server, actor = python_actor(backend)
+    with server as t:
+        t.load(children=[actor])
+        client = Client(t.path, hello=True)
+        portal = client.portal("/t/a")
+        portal.send(HELLO)
+        assert portal.receive()["method"] == "$/hello"
+        portal.sock.sendall(lines({"id": 1, "method": "ponder"}, {"method": "$/cancel", "params": {"id": 1}},
+                                  {"id": 3, "method": "add", "params": [1, 2]}))
+        answers = {m["id"]: m for m in (portal.receive(), portal.receive())}
+        assert answers[1]["error"]["code"] == -32800 and answers[3]["result"] == 3, answers
+        portal.close()
+        client.close()
+
+
+def request_and_end(backend):
+    """Who has closed the sending half is told the answers; who is gone is not waited for."""
+    server, actor = python_actor(backend)
+    with server as t:
+        t.load(children=[actor])
+        client = Client(t.path)
+        for method, params, answer in (("add", [1, 2], 3), ("later", [], "well")):
+            portal = client.portal("/t/a")
+            portal.sock.sendall(lines({"id": 1, "method": method, "params": params}))
+            portal.sock.shutdown(1)
+            assert portal.receive()["result"] == answer and portal.eof()
+            portal.close()
+        portal = client.portal("/t/a")
+        portal.sock.sendall(lines({"id": 1, "method": "ponder"}))
+        portal.sock.shutdown(1)
+        tasks = client.portal("/t/a")
+        while "ponder" not in [task["name"] for task in ask(tasks, "$/tasks")]:
+            pass
+        portal.close()
+        while "ponder" in [task["name"] for task in ask(tasks, "$/tasks")]:
+            pass
+        tasks.close()
+        client.close()
+
+
+def ask(client, method):
+    return client.answer(client.request(method))
+
+
 if __name__ == "__main__":
-    main([gives_up, same_name])
+    main([gives_up, same_name, dead_when_attached, descriptors_behind_a_cancel, start_behind_a_cancel, request_and_cancel,
+          request_and_end])

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import array
 import os
+import select
 import socket
 from typing import Iterable, List, Optional, Sequence, Tuple
 
@@ -53,6 +54,8 @@ class MachineSocket:
 
     def __init__(self, sock: socket.socket, machine: Machine, shut: bool = False):
         sock.setblocking(False)
+        self.half_closed = False
+        """The one who asked has said all, and still listens: it is to have its answers before machine.eof()."""
         self.sock = sock
         self.machine = machine
         self._shut = shut
@@ -69,17 +72,25 @@ class MachineSocket:
             error = errors.from_errno(problem, "the connection")
         if data:
             events = self.machine.receive(data, fds, truncated)
+        elif not (error or self.machine.connector or self.machine.idle or self.hung_up()):
+            self.half_closed, events = True, []
         else:
             close_fds(fds)
             events = self.machine.eof(error)
         self.discard()
         return events
 
+    def hung_up(self) -> bool:
+        """Whether the peer is gone altogether."""
+        poll = select.poll()
+        poll.register(self.sock, 0)
+        return bool(poll.poll(0))
+
     def last_words(self) -> List[Event]:
         """All that the peer said before its end was told elsewhere: an answer on the way is worth more than the news."""
         events: List[Event] = []
         try:
-            while not self.machine.closed and not self.machine.at_eof:
+            while not (self.machine.closed or self.machine.at_eof or self.half_closed):
                 events += self.readable()
         except BlockingIOError:
             pass

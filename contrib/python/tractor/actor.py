@@ -288,11 +288,13 @@ class Actor(Handlers):
         if task is not None:
             if served.cancelled:
                 task.cancel(served.cancelled)
-        elif not served.done and not served.started and not served.cancelled:
+        elif not served.done and not served.started:
             task = asyncio.get_running_loop().create_task(self._serve(connection, served), name=served.method)
             self._tasks[served] = task
             # By callback: a task that is cancelled before its first step never enters its function.
             task.add_done_callback(lambda done: self._served(connection, served, done))
+            if served.cancelled:  # in one piece with its request
+                task.cancel(served.cancelled)
 
     def _on_tell(self, connection: Connection, tell: Tell) -> None:
         close_fds(tell.fds)

@@ -7,10 +7,10 @@ takes. Cancelling a task that waits for a call cancels the call."""
 from __future__ import annotations
 
 import asyncio
-import os
+import select
 import socket
 from types import TracebackType
-from typing import Any, Callable, Dict, List, Optional, Sequence, Tuple, Type, TypeVar, Union
+from typing import Any, Callable, List, Optional, Sequence, Tuple, Type, TypeVar, Union
 
 from . import errors, locate
 from ._socket import MachineSocket, close_fds, dup_fds, own_hello
@@ -39,6 +39,7 @@ class Connection:
         self._flushing = False
         self._sends = 0
         self._reading = True
+        self._hangup: Optional["select.epoll"] = None
         self._writing = False
         self._open = True
         self._loop.add_reader(sock, self._readable)
@@ -124,8 +125,7 @@ class Connection:
             while not done():
                 await self.changed(call)
         except asyncio.CancelledError as cancelled:
-            call.cancel(reason_of(cancelled))
-            close_fds(call.fds)
+            call.drop(reason_of(cancelled))
             self.flush()
             raise
 
@@ -164,6 +164,8 @@ class Connection:
             return
         self._dispatch(self._io.writable())
         machine = self.machine
+        if self._io.half_closed and machine.idle:
+            self._dispatch(machine.eof())
         if machine.closed and not machine.output:
             self._finish()
             return
@@ -213,9 +215,21 @@ class Connection:
         except BlockingIOError:
             return
         self._first = True
-        if self.machine.at_eof and self._reading and self._open:
+        if (self.machine.at_eof or self._io.half_closed) and self._reading and self._open:
             self._reading = False
             self._loop.remove_reader(self._io.sock)
+            self._await_hangup()
+        self.flush()
+
+    def _await_hangup(self) -> None:
+        """Of one who asked and still listens: it is readable for ever, so its end is seen by a poll for nothing but that."""
+        if self._io.half_closed:
+            self._hangup = select.epoll()
+            self._hangup.register(self._io.sock, 0)
+            self._loop.add_reader(self._hangup, self._hung_up)
+
+    def _hung_up(self) -> None:
+        self._dispatch(self.machine.eof())
         self.flush()
 
     def _dispatch(self, events: Sequence[Event]) -> None:
@@ -250,6 +264,9 @@ class Connection:
             self._timer.cancel()
         self._loop.remove_reader(self._io.sock)
         self._loop.remove_writer(self._io.sock)
+        if self._hangup:
+            self._loop.remove_reader(self._hangup)
+            self._hangup.close()
         self._io.discard()
         self._io.close()
 
@@ -366,11 +383,9 @@ async def put(connection: Connection, conversation: Union[Call, Served], value: 
 class Portal(Connection):
     """A connection to an actor: its methods are called, its dialogs opened."""
 
-    def __init__(self, sock: socket.socket, path: str, beside: Optional[Connection] = None, *, last_id: int = 0,
-                 peer_hello: Optional[Dict[str, Any]] = None, id: Optional[str] = None, pid: Optional[int] = None,
-                 ends: Sequence[PeerExited] = ()):
-        machine = Machine(connector=True, hello=own_hello(), peer=path, last_id=last_id, peer_hello=peer_hello,
-                          waits_for_exit=bool(beside))
+    def __init__(self, sock: socket.socket, path: str, beside: Optional[Connection] = None, *, id: Optional[str] = None,
+                 pid: Optional[int] = None, ends: Sequence[PeerExited] = ()):
+        machine = Machine(connector=True, hello=own_hello(), peer=path, waits_for_exit=bool(beside))
         self.path = path
         self.id = id
         """Of the generation at the other end, where it is known."""
@@ -417,12 +432,14 @@ async def control(path: str) -> Connection:
 
 
 async def attach(path: str, actor: str, deadline: Optional[float] = None) -> Portal:
-    """A Portal over a connection of its own to the supervisor at `path`, which hands it over to the actor."""
-    connection = await control(path)
+    """A Portal over a connection of its own to the supervisor at `path`, which hands it over to the actor.
+
+    It is one from the start: what the actor says may come in one piece with the supervisor's answer."""
+    portal = Portal(locate.connect(path), actor)
     try:
-        await connection.call("actor.attach", {"path": actor}, deadline=deadline)
-        sock = socket.socket(fileno=os.dup(connection._io.sock.fileno()))
-    finally:
-        connection.close()
-    machine = connection.machine
-    return Portal(sock, actor, last_id=machine.last_id, peer_hello=machine.peer_hello)
+        await portal.hello()
+        await portal.call("actor.attach", {"path": actor}, deadline=deadline)
+    except BaseException:
+        portal.close()
+        raise
+    return portal

@@ -6,7 +6,6 @@ own."""
 
 from __future__ import annotations
 
-import os
 import select
 import socket
 import time
@@ -155,8 +154,8 @@ class _Cancelling:
         pass
 
     def __exit__(self, kind: Any, error: Any, trace: Any) -> None:
-        if kind is not None and not self.call.done:
-            self.call.cancel("interrupted")
+        if kind is not None:
+            self.call.drop("interrupted")
             self.connection._flush()
 
 
@@ -255,10 +254,9 @@ class Stream:
 class Portal(Connection):
     """A connection to an actor: its methods are called, its dialogs opened."""
 
-    def __init__(self, sock: socket.socket, path: str, beside: Optional[Connection] = None, *, last_id: int = 0,
-                 peer_hello: Optional[Dict[str, Any]] = None, ends: Sequence[PeerExited] = ()):
-        machine = Machine(connector=True, hello=own_hello(), peer=path, last_id=last_id, peer_hello=peer_hello,
-                          waits_for_exit=bool(beside))
+    def __init__(self, sock: socket.socket, path: str, beside: Optional[Connection] = None, *,
+                 ends: Sequence[PeerExited] = ()):
+        machine = Machine(connector=True, hello=own_hello(), peer=path, waits_for_exit=bool(beside))
         super().__init__(sock, machine, beside)
         self.path = path
         if beside:
@@ -283,11 +281,13 @@ class Portal(Connection):
 
 def control(path: str, deadline: float = HELLO_TIME) -> Connection:
     """A connection to the supervisor at `path`, hello said on both sides."""
-    machine = Machine(connector=True, hello=own_hello(), trusted=True)
-    connection = Connection(locate.connect(path), machine)
+    return _greeted(Connection(locate.connect(path), Machine(connector=True, hello=own_hello(), trusted=True)), path, deadline)
+
+
+def _greeted(connection: Self, path: str, deadline: float = HELLO_TIME) -> Self:
     until = time.monotonic() + deadline
     try:
-        while machine.peer_hello is None:
+        while connection._machine.peer_hello is None:
             if time.monotonic() >= until:
                 raise errors.ConnectionLost(f"{path}: no hello within {deadline:.0f} s")
             connection._pump(until)
@@ -298,15 +298,13 @@ def control(path: str, deadline: float = HELLO_TIME) -> Connection:
 
 
 def attach(path: str, actor: str, deadline: Optional[float] = None) -> Portal:
-    """A Portal over a connection of its own to the supervisor at `path`, which hands it over to the actor."""
-    connection = control(path)
-    try:
-        connection.call("actor.attach", {"path": actor}, deadline=deadline)
-        sock = socket.socket(fileno=os.dup(connection._io.sock.fileno()))
-    except BaseException:
-        connection.close()
-        raise
-    connection.close()
-    machine = connection._machine
-    return Portal(sock, actor, last_id=machine.last_id, peer_hello=machine.peer_hello)
+    """A Portal over a connection of its own to the supervisor at `path`, which hands it over to the actor.
 
+    It is one from the start: what the actor says may come in one piece with the supervisor's answer."""
+    portal = _greeted(Portal(locate.connect(path), actor), path)
+    try:
+        portal.call("actor.attach", {"path": actor}, deadline=deadline)
+    except BaseException:
+        portal.close()
+        raise
+    return portal

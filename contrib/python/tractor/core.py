@@ -314,8 +314,7 @@ class Machine:
              fds: Iterable[int] = ()) -> None:
         if call.done:
             return
-        call.close_streams()
-        call.error, call.result, call.fds = error, result, list(fds)
+        self.refuse_fds += call.end(error, result, list(fds))
         self._calls.pop(int(call.id), None)
         self._handed.note(call)
         self._events.append(call)

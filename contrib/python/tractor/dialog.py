@@ -234,7 +234,24 @@ class Call(Conversation):
         self.error: Optional[errors.TractorError] = None
         self.deadline: Optional[float] = None
         self.cancelling = False
+        self.dropped = False  # nobody takes what it is answered with
         self.ends: List["PeerExited"] = []  # told after the descriptors that it was answered with
+
+    def end(self, error: Optional[errors.TractorError], result: Any, fds: List[int]) -> List[int]:
+        """The descriptors that nobody takes."""
+        self.close_streams()
+        self.error, self.result = error, result
+        if self.dropped:
+            return fds
+        self.fds = fds
+        return []
+
+    def drop(self, reason: Optional[str] = None) -> None:
+        """cancel(), by somebody who does not wait for the answer."""
+        self.dropped = True
+        self.machine.refuse_fds += self.fds
+        self.fds = []
+        self.cancel(reason)
 
     def cancel(self, reason: Optional[str] = None, grace: Optional[float] = None) -> None:
         """Asks the peer to end it; after `grace` seconds it ends here without an answer. Harmless twice."""

@@ -22,7 +22,7 @@ from types import TracebackType
 from typing import Any, Coroutine, Dict, Generator, List, Optional, Sequence, Tuple, Type, Union
 
 from . import errors, home, tasks
-from .aio_connection import Portal, reason_of
+from .aio_connection import Connection, Portal, reason_of
 from .client import Params
 from .dialog import Call
 from .home import Child, Home
@@ -282,14 +282,33 @@ class Nursery(asyncio.TaskGroup):
 
     @staticmethod
     async def _ask(place: Home, params: Dict[str, Any], entry: Optional[str], deadline: Optional[float]) -> Call:
-        if not entry:
-            return await place.control._call("actor.spawn", params, deadline=deadline, keep_fds=True)
+        control, path = place.control, f"{params['parent']}/{params['name']}"
+        if control.machine.closed:
+            raise control.machine.closed
         # By descriptor: the interpreter that runs here, whatever lies at its path by now.
-        program = os.open("/proc/self/exe", os.O_PATH | os.O_CLOEXEC)
+        program = [os.open("/proc/self/exe", os.O_PATH | os.O_CLOEXEC)] if entry else []
+        call = control.machine.call("actor.spawn", params, deadline=deadline, fds=program)
         try:
-            return await place.control._call("actor.spawn", params, deadline=deadline, keep_fds=True, fds=[program])
-        finally:
-            os.close(program)
+            await control._until(call, lambda: call.done)
+        except asyncio.CancelledError:
+            await home.finish(Nursery._undo(control, call, path))
+            raise
+        if isinstance(call.error, errors.DeadlineExceeded):
+            await home.finish(Nursery._undo(control, call, path))
+        if call.error:
+            raise call.error
+        return call
+
+    @staticmethod
+    async def _undo(control: Connection, call: Call, path: str) -> None:
+        """Of a start that is not waited for any more: that it runs may have been answered already, and nobody would have it."""
+        while not call.done:
+            await control.changed(call)
+        if call.error is None or isinstance(call.error, errors.DeadlineExceeded):
+            try:
+                await control.call("tree.unload", {"path": path})
+            except errors.TractorError:
+                pass
 
     def _forget(self, child: Child) -> None:
         if child.ended.done() and child in self._children:
