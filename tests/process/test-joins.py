@@ -58,7 +58,7 @@ def same_name(backend):
             asker = Asker(proxy, program("caller"), "twice")
             proxy.await_held()
             asker.go_on()
-            events.wait(lambda e: e["event"] == "state" and e["to"] == "failed" and e["path"].endswith("/a") and e["exit"]["cause"] == "exit")
+            events.wait(lambda e: e["event"] == "exited" and e["exit"].get("code") == 3)
             proxy.let_go()
             said = asker.said()
             assert "SpawnFailed" in said and "ActorDied" in said, said

@@ -1,0 +1,48 @@
+#!/usr/bin/env python3
+# SPDX-License-Identifier: Apache-2.0
+"""Other tests, once more, where sockets give and take what there is by pieces of any size, late and joined (helpers/torn.c): all
+of them, the supervisor's, the actors', their clients'. By night many more, and at several seeds.
+
+usage: test-torn.py [every] [ROUNDS=N]; TRACTOR_SEED=N repeats a round's choices, how processes fall together does not."""
+
+import os
+import random
+import subprocess
+import sys
+
+HERE = os.path.dirname(os.path.abspath(__file__))
+sys.path.insert(0, os.path.join(HERE, "..", "harness"))
+from tractor import BUILD, program  # noqa: E402
+
+# script or program: those of its tests that are run in the ladder; none: all.
+SOME = {
+    "test-portals.py": [], "test-nursery.py": ["of_a_client", "of_an_actor", "closed_by_its_actor", "deep"],
+    "test-control.py": [], "test-stdio.py": ["calls", "two_ways", "long_lines"], "test-entry.py": [],
+    "test-clients.py": ["python", "python_asyncio", "actor"], "test-examples.py": ["beside_a_supervisor"]}
+EVERY = [
+    *SOME, "test-early-ends.py", "test-joins.py", "test-outcome.py", "test-keys.py", "test-access.py", "test-apply.py",
+    "test-expose.py", "test-acceptance.py", "test-supervision.py", "test-lifetimes.py", "test-stdio-ends.py",
+    "test-stdio-programs.py", "test-retry.py", "test-retry-ctl.py", "test-cli.py", "test-cli-errors.py", "test-cli-remote.py",
+    "test-cli-tasks.py", "test-run.py", "test-python-actors.py", "test-python.py", "test-actors", "test-actor-ends",
+    "test-actor-failures", "test-dialogs", "test-races", "test-actors-deaths"]
+
+
+def torn(name, tests, seed):
+    env = os.environ | {"LD_PRELOAD": program("torn.so"), "TORN_OTHERS": "1", "TORN_SEED": str(seed), "BACKEND": "process"}
+    # An instrumented program wants to be the first that a call passes, which matters to none that is made here.
+    env["ASAN_OPTIONS"] = ":".join(filter(None, [env.get("ASAN_OPTIONS"), "verify_asan_link_order=0"]))
+    if name.endswith(".py"):
+        command = [sys.executable, os.path.join(HERE, name)]
+    else:
+        command = [os.path.join(BUILD, "tests", "process", name)]
+    print(f"== {name}, TRACTOR_SEED={seed}", file=sys.stderr, flush=True)
+    subprocess.run([*command, *tests], env=env, check=True)
+
+
+if __name__ == "__main__":
+    every = "every" in sys.argv
+    rounds = next((int(a.split("=")[1]) for a in sys.argv if a.startswith("ROUNDS=")), 1)
+    for _ in range(rounds):
+        seed = int(os.environ.get("TRACTOR_SEED") or random.randrange(1, 1 << 31))
+        for name in EVERY if every else SOME:
+            torn(name, [] if every else SOME[name], seed)
