@@ -107,6 +107,7 @@ static int start_look(Run *run)
         if (r < 0)
                 return r;
         run->news = false;
+        run->look_counts = run->loaded;
         run->next_look = now_usec(CLOCK_MONOTONIC) +
                          (run->on_terminal ? LOOK_INTERVAL_LIVE_USEC : LOOK_INTERVAL_USEC);
         return client_start(run->c->client, "tree.get", params, &run->look);
@@ -192,10 +193,10 @@ static void finish_look(Run *run)
                 json_unref(run->view);
                 run->view = json_ref(p->result);
         }
-        if (p->error && run->loaded && json_get_integer(p->error, "code", 0) == ERROR_NO_SUCH_ACTOR)
+        if (p->error && run->look_counts && json_get_integer(p->error, "code", 0) == ERROR_NO_SUCH_ACTOR)
                 /* Unloaded from elsewhere, or it gave up and was taken out. */
                 run_over(run, run->gave_up ? CTL_FAILED : CTL_DONE);
-        else if (p->result && run->loaded && run->stops == 0 && !tree_is_active(run->view))
+        else if (p->result && run->look_counts && run->stops == 0 && !tree_is_active(run->view))
                 judge_end(run);
         else if (p->result)
                 run_show_tree(run);

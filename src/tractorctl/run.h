@@ -30,6 +30,7 @@ typedef struct Run {
         unsigned stops; /* times a stop was asked for */
         bool told;      /* that it stops */
         bool news, loaded, gave_up, over;
+        bool look_counts; /* it was asked for when the tree had been loaded */
         int code;
 } Run;
 

@@ -9,6 +9,8 @@ import subprocess
 import tempfile
 import time
 
+from tractor import program
+
 NOFILE, NPROC = resource.RLIMIT_NOFILE, resource.RLIMIT_NPROC
 JOURNAL = "/run/systemd/journal"
 
@@ -65,6 +67,13 @@ def fill(path):
                 pass
             os.close(fd)
     return files
+
+
+def preloaded(module):
+    """The environment of a program that is to have one of helpers/ in it. An instrumented one wants to be the first that a call
+    passes, which matters to none that is made here."""
+    options = ":".join(filter(None, [os.environ.get("ASAN_OPTIONS"), "verify_asan_link_order=0"]))
+    return {"LD_PRELOAD": program(module), "ASAN_OPTIONS": options}
 
 
 def cpu_ms(pid):

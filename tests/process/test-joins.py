@@ -5,14 +5,19 @@ one who asked. Where lines end, and not where reads do, is what decides."""
 
 import json
 import os
+import pwd
+import signal
 import subprocess
 import sys
+import tempfile
 
 HERE = os.path.dirname(os.path.abspath(__file__))
 sys.path.insert(0, os.path.join(HERE, "..", "harness"))
+from ctl import Run  # noqa: E402
 from peers import HELLO, Client, echo  # noqa: E402
+from faults import preloaded  # noqa: E402
 from proxy import holding  # noqa: E402
-from tractor import LIMIT, main, program, sleeper, tractor  # noqa: E402
+from tractor import LIMIT, Events, connect_when_up, main, program, sleeper, tractor  # noqa: E402
 
 PACKAGE = os.path.join(HERE, "..", "..", "contrib", "python")
 ENV = {"PYTHONPATH": PACKAGE, "PYTHONDONTWRITEBYTECODE": "1"}
@@ -62,6 +67,29 @@ def same_name(backend):
             proxy.let_go()
             said = asker.said()
             assert "SpawnFailed" in said and "ActorDied" in said, said
+
+
+# --- tractorctl ---
+
+def looked_before_it_was_there(backend):
+    """The look at a tree whose names are looked up first says that there is none; the answer that it runs comes with it."""
+    with tempfile.TemporaryDirectory() as d:
+        fifo = os.path.join(d, "late")
+        os.mkfifo(fifo)
+        user = pwd.getpwuid(os.geteuid()).pw_name
+        run = Run({"children": [sleeper("a", user=user)]}, backend, ready=False,
+                  env=preloaded("late.so") | {"LATE_FIFO": fifo})
+        connect_when_up(run.socket, run.process).close()
+        events = Events(run.socket)
+        if not any(node["path"] == "/t" for node in events.call("tree.get")["children"]):
+            events.state("/t", "ready")
+        events.close()
+        with open(fifo, "w", encoding="ascii"):
+            pass
+        run.until(r"/t state starting -> ready")
+        run.ctl("kill", "/t/a", "-s", "KILL")
+        run.until(r"/t/a state starting -> ready generation=2")
+        run.end(0, signal.SIGINT)
 
 
 # --- Python ---
@@ -240,5 +268,5 @@ def ask(client, method):
 
 
 if __name__ == "__main__":
-    main([gives_up, same_name, dead_when_attached, descriptors_behind_a_cancel, start_behind_a_cancel, request_and_cancel,
+    main([gives_up, same_name, looked_before_it_was_there, dead_when_attached, descriptors_behind_a_cancel, start_behind_a_cancel, request_and_cancel,
           request_and_end])

@@ -12,7 +12,8 @@ import sys
 
 HERE = os.path.dirname(os.path.abspath(__file__))
 sys.path.insert(0, os.path.join(HERE, "..", "harness"))
-from tractor import BUILD, program  # noqa: E402
+from faults import preloaded  # noqa: E402
+from tractor import BUILD  # noqa: E402
 
 # script or program: those of its tests that are run in the ladder; none: all.
 SOME = {
@@ -27,10 +28,33 @@ EVERY = [
     "test-actor-failures", "test-dialogs", "test-races", "test-actors-deaths"]
 
 
+# How many receives 100 messages take.
+PIECES = """
+import socket
+a, b = socket.socketpair()
+receives = 0
+for _ in range(100):
+    a.sendall(b"x" * 1000)
+    left = 1000
+    while left:
+        left -= len(b.recv(1000))
+        receives += 1
+print(receives)
+"""
+
+
+def environment(seed):
+    return os.environ | preloaded("torn.so") | {"TORN_SEED": str(seed), "BACKEND": "process"}
+
+
+def works(seed):
+    """It would be missed by nobody."""
+    done = subprocess.run([sys.executable, "-c", PIECES], env=environment(seed), check=True, capture_output=True, text=True)
+    assert int(done.stdout) > 150, done
+
+
 def torn(name, tests, seed):
-    env = os.environ | {"LD_PRELOAD": program("torn.so"), "TORN_OTHERS": "1", "TORN_SEED": str(seed), "BACKEND": "process"}
-    # An instrumented program wants to be the first that a call passes, which matters to none that is made here.
-    env["ASAN_OPTIONS"] = ":".join(filter(None, [env.get("ASAN_OPTIONS"), "verify_asan_link_order=0"]))
+    env = environment(seed) | {"TORN_OTHERS": "1"}
     if name.endswith(".py"):
         command = [sys.executable, os.path.join(HERE, name)]
     else:
@@ -44,5 +68,6 @@ if __name__ == "__main__":
     rounds = next((int(a.split("=")[1]) for a in sys.argv if a.startswith("ROUNDS=")), 1)
     for _ in range(rounds):
         seed = int(os.environ.get("TRACTOR_SEED") or random.randrange(1, 1 << 31))
+        works(seed)
         for name in EVERY if every else SOME:
             torn(name, [] if every else SOME[name], seed)
