@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include <errno.h>
 #include <fcntl.h>
+#include <poll.h>
 #include <sys/epoll.h>
 #include <sys/socket.h>
 #include <sys/un.h>
@@ -134,6 +135,39 @@ static void connection_free(Connection *c)
                 listener_pause(l, false);
 }
 
+/* All that its client had to say has been heard, but for its end. */
+static bool has_ended(const Connection *c)
+{
+        const Stream *s = session_stream(c->session);
+        struct pollfd p = { .fd = s ? stream_fd(s) : -EBADF };
+
+        return s && poll(&p, 1, 0) > 0 && (p.revents & POLLHUP) && !stream_has_input(s);
+}
+
+static Connection *find_ended(Listener *l, uid_t uid)
+{
+        LIST_FOREACH(i, &l->connections) {
+                Connection *c = LIST_ENTRY(i, Connection, queue);
+
+                if (c->peer.uid == uid && has_ended(c))
+                        return c;
+        }
+        return NULL;
+}
+
+/* Who closes one connection and opens another may be heard of the other way round. */
+static int user_join_late(Listener *l, uid_t uid, User **ret)
+{
+        Connection *c;
+        int r = user_join(l, uid, ret);
+
+        while (r == -EDQUOT && (c = find_ended(l, uid))) {
+                connection_free(c);
+                r = user_join(l, uid, ret);
+        }
+        return r;
+}
+
 static void on_request(Session *s, Call *call, const Message *m, void *userdata)
 {
         Connection *c = userdata;
@@ -207,7 +241,7 @@ static int connection_new(Listener *l, int fd)
         list_init(&c->queue);
         list_init(&c->portals);
         list_init(&c->nurseries);
-        r = user_join(l, peer.uid, &c->user);
+        r = user_join_late(l, peer.uid, &c->user);
         if (r < 0)
                 turn_away(fd, r == -EDQUOT ? "too many connections of this user; close some"
                                            : "out of memory");

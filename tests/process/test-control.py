@@ -5,6 +5,7 @@
 import contextlib
 import json
 import os
+import signal
 import socket
 import stat
 import subprocess
@@ -306,6 +307,16 @@ def too_many_connections(backend):
         crowd.pop().close()
         c = Connection(t.path)
         assert c.call("supervisor.ping") == {}
+        # Whichever it hears of first.
+        for last in (False, True):
+            os.kill(t.status["pid"], signal.SIGSTOP)
+            if last:
+                crowd.append(Connection(t.path))
+            crowd.pop(0).close()
+            if not last:
+                crowd.append(Connection(t.path))
+            os.kill(t.status["pid"], signal.SIGCONT)
+            assert crowd[-1].call("supervisor.ping") == {}
 
 
 def other_user(backend):
