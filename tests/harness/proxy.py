@@ -72,7 +72,7 @@ class Proxy:
 
 class Holder(Proxy):
     """The first that the supervisor says with the word in it is held back until it is let go: alone, or in one piece
-    with what it says next, up to another word."""
+    with what it says next, up to the line that another word is in."""
 
     def __init__(self, target, word, until):
         self.word, self.until, self.seen = word, until, False
@@ -85,7 +85,7 @@ class Holder(Proxy):
             self.seen = True
             self.held.release()
             assert self.go.acquire(timeout=LIMIT), "nobody let it go"
-            while self.until and self.until not in data:
+            while self.until and b"\n" not in data.partition(self.until)[2]:
                 more = a.recv(65536)
                 assert more, f"{self.until} was not said"
                 data += more
