@@ -205,6 +205,15 @@ def add(a, b):
 @actor.method
 async def ponder():
     await asyncio.sleep(1000)
+notes = asyncio.Semaphore(0)
+@actor.method
+def note(text):
+    notes.release()
+@actor.method
+async def notes_of(n):
+    for _ in range(n):
+        await asyncio.wait_for(notes.acquire(), 10)
+    return n
 @actor.method
 async def later():
     await asyncio.sleep(0.1)
@@ -263,10 +272,48 @@ def request_and_end(backend):
         client.close()
 
 
+TELLS = """
+import sys, tractor
+with tractor.Client() as client:
+    for size in (1, 1000000):
+        with client.connect("/t/a") as portal:
+            portal.tell("note", ["x" * size])
+"""
+TELLS_ASYNCIO = """
+import asyncio
+from tractor import aio
+async def main():
+    async with aio.Client() as client:
+        for size in (1, 1000000):
+            async with await client.connect("/t/a") as portal:
+                await portal.methods()
+                await portal.tell("note", ["x"])
+                await portal.tell("note", ["x" * size])
+        portal = await client.connect("/t/a")
+        await portal.tell("note", ["x"])
+        portal.close()
+asyncio.run(main())
+"""
+
+
+def told_and_left(backend):
+    """What is told last is told."""
+    server, actor = python_actor(backend)
+    with server as t:
+        t.load(children=[actor])
+        client = Client(t.path)
+        portal = client.portal("/t/a")
+        for code, n in ((TELLS, 2), (TELLS_ASYNCIO, 5)):
+            subprocess.run([sys.executable, "-c", code], env=os.environ | ENV | {"TRACTOR_SOCKET": t.path}, check=True)
+            assert portal.answer(portal.request("notes_of", [n])) == n
+        portal.close()
+        client.close()
+
+
 def ask(client, method):
     return client.answer(client.request(method))
 
 
 if __name__ == "__main__":
-    main([gives_up, same_name, looked_before_it_was_there, dead_when_attached, descriptors_behind_a_cancel, start_behind_a_cancel, request_and_cancel,
-          request_and_end])
+    main([gives_up, same_name, looked_before_it_was_there, dead_when_attached, descriptors_behind_a_cancel, start_behind_a_cancel,
+          request_and_cancel, request_and_end, told_and_left])

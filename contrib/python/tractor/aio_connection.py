@@ -50,10 +50,15 @@ class Connection:
 
     async def __aexit__(self, kind: Optional[Type[BaseException]], error: Optional[BaseException],
                         trace: Optional[TracebackType]) -> None:
-        self.close()
+        try:
+            await self.drain()
+        finally:
+            self.close()
 
     def close(self) -> None:
-        """Ends the connection; what is open on it ends with ConnectionLost."""
+        """Ends the connection, with what was told just before; what is open on it ends with ConnectionLost."""
+        if self._open:
+            self._dispatch(self._io.writable())
         self.machine.waits_for_exit = False
         self._dispatch(self.machine.eof(errors.ConnectionLost("closed")))
         self._finish()

@@ -45,7 +45,8 @@ class Connection:
         return self._io.sock.fileno()
 
     def close(self) -> None:
-        """Ends the connection; what is open on it ends with ConnectionLost."""
+        """Ends the connection, when what was told has left (at most a second); what is open on it ends with ConnectionLost."""
+        self._drain(time.monotonic() + 1)
         self._machine.waits_for_exit = False
         self._machine.eof(errors.ConnectionLost("closed"))
         self._io.discard()
@@ -106,6 +107,14 @@ class Connection:
     def _flush(self) -> None:
         """Sends what goes without waiting for the other side to read; the rest goes with the next wait."""
         self._dispatch(self._io.writable())
+
+    def _drain(self, until: float) -> None:
+        self._flush()
+        poll = select.poll()
+        if self._machine.output:
+            poll.register(self._io.sock, select.POLLOUT)
+        while self._machine.output and poll.poll(max(0.0, until - time.monotonic()) * 1000):
+            self._flush()
 
     def _pump(self, until: Optional[float] = None) -> None:
         """Waits for something to happen and does what is due."""
