@@ -9,9 +9,6 @@
 #include "libtractor/serve.h"
 #include "libtractor/tree.h"
 
-/* The end must not wait for who does not read. */
-#define FLUSH_USEC (1 * USEC_PER_SEC)
-
 int actor_detect(Runtime *rt)
 {
         const char *text = secure_getenv("TRACTOR_CHANNEL_FD");
@@ -193,9 +190,7 @@ int actor_main(void *userdata)
         r = serve(rt, &services);
         if (rt->options.on_stop)
                 rt->options.on_stop(rt->options.userdata);
-        tractor_scope *s = tractor_shield(FLUSH_USEC);
-        (void) portal_flush(rt->tree->control);
-        return tractor_scope_close(s, r);
+        return r;
 }
 
 _public_ int tractor_become(const tractor_method *methods)

@@ -7,6 +7,8 @@
 
 /* As the protocol has it, of one that is there and serves. */
 #define HELLO_USEC (3 * USEC_PER_SEC)
+/* The end must not wait for who does not read. */
+#define FLUSH_USEC (1 * USEC_PER_SEC)
 
 static void portal_free(tractor_portal *p)
 {
@@ -255,6 +257,28 @@ int portal_flush(tractor_portal *p)
                 r = task_park(&p->waiters, "what was written to leave", USEC_INFINITY);
         tractor_portal_unref(p);
         return r;
+}
+
+static tractor_portal *find_unflushed(Runtime *rt)
+{
+        LIST_FOREACH(i, &rt->portals) {
+                tractor_portal *p = LIST_ENTRY(i, tractor_portal, node);
+
+                if (p->session && !session_is_flushed(p->session))
+                        return p;
+        }
+        return NULL;
+}
+
+void portals_flush(Runtime *rt)
+{
+        tractor_scope *s = tractor_shield(FLUSH_USEC);
+        tractor_portal *p;
+        int r = 0;
+
+        while (r >= 0 && (p = find_unflushed(rt)))
+                r = portal_flush(p);
+        (void) tractor_scope_close(s, 0);
 }
 
 Session *portal_session(tractor_portal *p)

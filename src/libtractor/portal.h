@@ -76,6 +76,8 @@ static inline Session *portal_peer(const tractor_portal *p)
 {
         return p->exited && !p->drain.timers ? NULL : p->session;
 }
+/* What was told still leaves, also by those that nobody holds any more; it is not waited for long. In a task. */
+void portals_flush(Runtime *rt);
 /* The run is over: ends them all, whatever they still had to write. One that is still held can be let go of, and no more. */
 void portals_close(Runtime *rt);
 

@@ -270,8 +270,10 @@ static int main_task(void *userdata)
         Runtime *rt = userdata;
         int r = tractor_is_actor() ? actor_main(rt) : rt->main(rt->main_userdata);
 
-        if (!runtime_is_foreign())
+        if (!runtime_is_foreign()) {
                 run_at_exit(rt);
+                portals_flush(rt);
+        }
         return r;
 }
 

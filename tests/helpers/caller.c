@@ -7,13 +7,19 @@
  * ends at once is restarted until the supervisor gives up. twice: one whose program is missing, and another by its name, begun when a
  * line comes on stdin.
  *
- * usage: caller gives-up | caller twice */
+ * usage: caller gives-up | caller twice
+ *
+ * Or tells an actor a long "note" as the last it does.
+ *
+ * usage: caller tell PATH */
 #include <errno.h>
 #include <sys/epoll.h>
 #include <unistd.h>
 
 #include "handlers.h"
 #include "test.h"
+
+#define TOLD 1000000
 
 static const tractor_method methods[] = { { "echo", echo }, { NULL } };
 static const tractor_options options = { .size = sizeof(options), .methods = methods, .name = "caller" };
@@ -122,10 +128,31 @@ static int twice(void *unused)
         return say_types(tractor_nursery_close(&n, r));
 }
 
+/* More than a socket takes at once, and the end. */
+static int tells(void *path)
+{
+        _cleanup_free_ char *text = calloc(1, TOLD + 1);
+        struct json_object *args = json_object_new_array();
+        tractor_portal *p = NULL;
+        int r = text ? tractor_connect(path, &p) : -ENOMEM;
+
+        if (r < 0) {
+                json_object_put(args);
+                return r;
+        }
+        memset(text, 'x', TOLD);
+        (void) json_object_array_add(args, json_object_new_string(text));
+        r = tractor_portal_tell(p, "note", args);
+        tractor_portal_unref(p);
+        return r;
+}
+
 int main(int argc, char **argv)
 {
         if (argc == 3 && streq(argv[1], "connect"))
                 return tractor_main(&options, connects, argv[2]);
+        if (argc == 3 && streq(argv[1], "tell"))
+                return tractor_main(&options, tells, argv[2]);
         if (argc == 2 && streq(argv[1], "gives-up"))
                 return tractor_main(&options, gives_up, NULL);
         if (argc == 2 && streq(argv[1], "twice"))

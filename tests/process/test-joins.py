@@ -303,8 +303,9 @@ def told_and_left(backend):
         t.load(children=[actor])
         client = Client(t.path)
         portal = client.portal("/t/a")
-        for code, n in ((TELLS, 2), (TELLS_ASYNCIO, 5)):
-            subprocess.run([sys.executable, "-c", code], env=os.environ | ENV | {"TRACTOR_SOCKET": t.path}, check=True)
+        python = [sys.executable, "-c"]
+        for command, n in (([program("caller"), "tell", "/t/a"], 1), ([*python, TELLS], 2), ([*python, TELLS_ASYNCIO], 5)):
+            subprocess.run(command, env=os.environ | ENV | {"TRACTOR_SOCKET": t.path}, check=True)
             assert portal.answer(portal.request("notes_of", [n])) == n
         portal.close()
         client.close()
