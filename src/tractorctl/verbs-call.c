@@ -90,6 +90,15 @@ int fail_actor(Context *c, const char *method, const Json *error)
         }
 }
 
+/* It may have come with the signal; then the actor can be told of that. */
+static bool has_said_hello(Context *c, Link *l, const bool *done)
+{
+        while (!*done && !session_said_hello(link_session(l)))
+                if (sd_event_run(c->event, 0) <= 0)
+                        return false;
+        return true;
+}
+
 /* Told to stop by a signal, an actor has SESSION_GRACE_MS for it; one that knows no cancel is not waited for. */
 int await_end(Context *c, Link *l, int64_t id, const bool *done)
 {
@@ -99,7 +108,7 @@ int await_end(Context *c, Link *l, int64_t id, const bool *done)
                 int r;
 
                 if (c->interrupts > told) {
-                        if (told > 0 || !session_said_hello(link_session(l)) ||
+                        if (told > 0 || !has_said_hello(c, l, done) ||
                                         session_cancel(link_session(l), id, "interrupted") < 0)
                                 return -ECANCELED;
                         told = c->interrupts;

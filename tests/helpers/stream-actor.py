@@ -1,7 +1,8 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: Apache-2.0
 """An actor that serves dialogs, by hand: on its channel, and on every connection it accepts. It keeps to the credit it
-was given, and notes what it hears in the file that its argument names, one JSON value a line.
+was given, and notes what it hears in the file that its argument names, one JSON value a line. With a second one, `late`, it
+answers hellos at SIGUSR1.
 
   count {n}    → items 0 … n-1, then the result n          mirror  → each item comes back; its result is their number
   sum          → no items; their sum, after $/stop         hold    → one item, then nothing until it is cancelled
@@ -17,7 +18,7 @@ import sys
 
 from lines import Line
 
-sent = [0]
+sent, greeted = [0], []
 notes = open(sys.argv[1], "a", buffering=1) if len(sys.argv) > 1 else None
 
 
@@ -77,7 +78,9 @@ class Dialog:
 def serve(line, message):
     method, ident, params = message.get("method"), message.get("id"), message.get("params")
     dialog = line.dialogs.get((params or {}).get("id")) if isinstance(params, dict) else None
-    if method == "$/hello":
+    if method == "$/hello" and "late" in sys.argv:
+        greeted.append(line)
+    elif method == "$/hello":
         line.say(method="$/hello", params={"protocol": "tractor/1"})
     elif method == "$/credit" and dialog:
         dialog.credit += params["n"]
@@ -108,6 +111,13 @@ def serve(line, message):
         note(told=method, params=params)
 
 
+def greet(*_):
+    while greeted:
+        greeted.pop().say(method="$/hello", params={"protocol": "tractor/1"})
+        note(greeted=True)
+
+
+signal.signal(signal.SIGUSR1, greet)
 channel = Line(socket.socket(fileno=int(os.environ["TRACTOR_CHANNEL_FD"])))
 selector = selectors.DefaultSelector()
 

@@ -52,8 +52,8 @@ class Notes:
             self.data += os.read(self.fd, 65536)
 
 
-def with_streamer(r, notes):
-    r.ctl("spawn", "/t", "s", "--channel=fd", "--ready=channel", "--", sys.executable, STREAM, notes.path)
+def with_streamer(r, notes, *args):
+    r.ctl("spawn", "/t", "s", "--channel=fd", "--ready=channel", "--", sys.executable, STREAM, notes.path, *args)
 
 
 def call(backend):
@@ -109,6 +109,22 @@ def call_interrupted(backend):
         p = start(r, "call", "/t/s", "slow")
         notes.until(asked="slow")
         p.send_signal(signal.SIGINT)
+        assert p.communicate(timeout=LIMIT) == ("", "") and p.returncode == -signal.SIGINT
+        notes.until(cancelled=1)
+
+
+def call_interrupted_as_the_hello_comes(backend):
+    """It can be told of the interrupt then, and is."""
+    with running({"children": [sleeper("keep")]}, backend) as r:
+        notes = Notes(r)
+        with_streamer(r, notes, "late")
+        p = start(r, "call", "/t/s", "slow")
+        notes.until(asked="slow")
+        p.send_signal(signal.SIGSTOP)
+        os.kill(r.node("/t/s")["pid"], signal.SIGUSR1)
+        notes.until(greeted=True)
+        p.send_signal(signal.SIGINT)
+        p.send_signal(signal.SIGCONT)
         assert p.communicate(timeout=LIMIT) == ("", "") and p.returncode == -signal.SIGINT
         notes.until(cancelled=1)
 
@@ -293,6 +309,6 @@ def progress(backend):
 
 
 if __name__ == "__main__":
-    main([call, call_hears_of_the_end, call_waits_for_ready, call_interrupted, tell, stream_down, stream_up, stream_is_live,
-          stream_interrupted, stream_slow_reader, stream_hears_of_the_end, stream_needs_hello, find, wait,
+    main([call, call_hears_of_the_end, call_waits_for_ready, call_interrupted, call_interrupted_as_the_hello_comes, tell, stream_down,
+          stream_up, stream_is_live, stream_interrupted, stream_slow_reader, stream_hears_of_the_end, stream_needs_hello, find, wait,
           wait_sees_a_failure, globs, progress])

@@ -19,7 +19,8 @@ from tractor import BUILD  # noqa: E402
 SOME = {
     "test-portals.py": [], "test-nursery.py": ["of_a_client", "of_an_actor", "closed_by_its_actor", "deep"],
     "test-control.py": [], "test-stdio.py": ["calls", "two_ways", "long_lines"], "test-entry.py": [],
-    "test-clients.py": ["python", "python_asyncio", "actor"], "test-examples.py": ["beside_a_supervisor"]}
+    "test-clients.py": ["python", "python_asyncio", "actor"], "test-examples.py": ["beside_a_supervisor"],
+    "test-cli-call.py": ["call_interrupted_as_the_hello_comes"]}
 EVERY = [
     *SOME, "test-early-ends.py", "test-joins.py", "test-outcome.py", "test-keys.py", "test-access.py", "test-apply.py",
     "test-expose.py", "test-acceptance.py", "test-supervision.py", "test-lifetimes.py", "test-stdio-ends.py",
