@@ -10,7 +10,7 @@
  * "process" for where the children are as the third. It is the third process of an instance, and knows no other end of
  * the keeper: so it takes more than keeper and supervisor killed at once to leave something that runs.
  *
- * Descriptors: the child's end of the set-up socket, spec memfd, [cgroup directory], those the spec refers to. */
+ * Descriptors: the child's end of the set-up socket, the spec, [cgroup directory], those the spec refers to. */
 
 #include <sys/resource.h>
 #include <sys/types.h>

@@ -5,6 +5,7 @@
 #include <syslog.h>
 #include <sys/mman.h>
 #include <sys/stat.h>
+#include <unistd.h>
 
 #include "base/io.h"
 #include "child/spec.h"
@@ -78,11 +79,26 @@ static void put_string(Writer *w, const char *s)
         put(w, s, strlen(s) + 1);
 }
 
+/* A pipe costs a third of what a memfd does to make, to read and to let go; the last of these its program waits for, which
+ * may run once the descriptors of exec are closed. A user who has many pipes gets small ones: -ENOSPC. */
+static int pipe_new_filled(const void *p, size_t n)
+{
+        _cleanup_close_ int in = -EBADF, out = -EBADF;
+        int fds[2];
+
+        if (pipe2(fds, O_CLOEXEC | O_NONBLOCK) < 0)
+                return -errno;
+        out = fds[0];
+        in = fds[1];
+        return write(in, p, n) == (ssize_t) n ? TAKE_FD(out) : -ENOSPC;
+}
+
 int spawn_spec_encode(const SpawnSpec *spec)
 {
         _cleanup_free_ uint8_t *bytes = NULL;
         SpecHeader header = { .magic = MAGIC, .version = VERSION, .fixed = sizeof(SpawnSpec) };
         Writer w = { 0 };
+        int fd = -ENOSPC;
 
         static_assert(sizeof(SpawnSpec) % 8 == 0, "the filter needs its alignment");
         if (!spec->argv || !spec->argv[0] || spec->n_groups > SPAWN_GROUPS_MAX ||
@@ -108,7 +124,9 @@ int spawn_spec_encode(const SpawnSpec *spec)
                 return w.error;
         header.size = w.n;
         memcpy(bytes, &header, sizeof(header));
-        return memfd_new_sealed("tractor-spec", bytes, w.n);
+        if (w.n <= SPAWN_SPEC_PIPE_MAX)
+                fd = pipe_new_filled(bytes, w.n);
+        return fd >= 0 ? fd : memfd_new_sealed("tractor-spec", bytes, w.n);
 }
 
 /* The next string, or NULL where none ends before `end`. */
@@ -192,6 +210,8 @@ static int decode(uint8_t *p, size_t n, SpawnSpec *ret)
         SpecHeader h;
         char *text, **vector;
 
+        if (n < sizeof(h))
+                return -EBADMSG;
         memcpy(&h, p, sizeof(h));
         if (h.magic != MAGIC || h.version != VERSION || h.size != n || h.n_args > n || h.n_envs > n)
                 return -EBADMSG;
@@ -210,23 +230,42 @@ static int decode(uint8_t *p, size_t n, SpawnSpec *ret)
         return 0;
 }
 
-int spawn_spec_decode(int fd, SpawnSpec *ret)
+static ssize_t map(int fd, off_t size, void **ret)
 {
         const int seals = F_SEAL_SHRINK | F_SEAL_GROW | F_SEAL_WRITE;
-        struct stat st;
-        void *p;
-        int r;
 
         /* Without the seals the file could shrink under the mapping. */
-        if ((fcntl(fd, F_GET_SEALS) & seals) != seals || fstat(fd, &st) < 0)
+        if ((fcntl(fd, F_GET_SEALS) & seals) != seals || size <= 0 || size > SPAWN_SPEC_MAX)
                 return -EBADMSG;
-        if (st.st_size < (off_t) sizeof(SpecHeader) || st.st_size > SPAWN_SPEC_MAX)
-                return -EBADMSG;
-        p = mmap(NULL, (size_t) st.st_size, PROT_READ | PROT_WRITE, MAP_PRIVATE, fd, 0);
-        if (p == MAP_FAILED)
+        *ret = mmap(NULL, (size_t) size, PROT_READ | PROT_WRITE, MAP_PRIVATE, fd, 0);
+        return *ret == MAP_FAILED ? -errno : size;
+}
+
+static ssize_t read_pipe(int fd, void **ret)
+{
+        ssize_t n;
+
+        *ret = mmap(NULL, SPAWN_SPEC_PIPE_MAX, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+        if (*ret == MAP_FAILED)
                 return -errno;
-        r = decode(p, (size_t) st.st_size, ret);
+        n = read(fd, *ret, SPAWN_SPEC_PIPE_MAX);
+        return MAX(n, 0);
+}
+
+int spawn_spec_decode(int fd, SpawnSpec *ret)
+{
+        void *p = NULL;
+        struct stat st;
+        ssize_t n;
+        int r;
+
+        if (fstat(fd, &st) < 0)
+                return -EBADMSG;
+        n = S_ISFIFO(st.st_mode) ? read_pipe(fd, &p) : map(fd, st.st_size, &p);
+        if (n < 0)
+                return (int) n;
+        r = decode(p, (size_t) n, ret);
         if (r < 0)
-                (void) munmap(p, (size_t) st.st_size);
+                (void) munmap(p, S_ISFIFO(st.st_mode) ? SPAWN_SPEC_PIPE_MAX : (size_t) n);
         return r;
 }

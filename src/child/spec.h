@@ -2,8 +2,9 @@
 #pragma once
 
 /* What a child is to become, from the supervisor that decides it to the child that does it. The supervisor fills
- * a SpawnSpec and encodes it into a sealed memfd; the keeper passes the descriptor on unread; the child maps it
- * and decodes in place after clone. So a wrong spec can hurt its own child only, and the keeper knows no policy.
+ * a SpawnSpec and encodes it into a pipe, or a sealed memfd where it is large; the keeper passes the descriptor on
+ * unread; the child decodes its own copy after clone. So a wrong spec can hurt its own child only, and the keeper
+ * knows no policy.
  *
  * The encoding is a header, the struct as it is in memory, the seccomp filter and all strings, in that order. The
  * struct may grow at its end, by members whose zero asks for nothing: a child older than its supervisor takes a
@@ -16,6 +17,7 @@
 #include "base/macro.h"
 
 #define SPAWN_SPEC_MAX (4U * 1024 * 1024)
+#define SPAWN_SPEC_PIPE_MAX (32U * 1024)
 #define SPAWN_GROUPS_MAX 256
 
 /* The child's steps in the order they are taken. Each is written as one byte on the set-up socket before it is
@@ -92,10 +94,10 @@ typedef struct SpawnSpec {
         size_t seccomp_size; /* bytes */
 } SpawnSpec;
 
-/* Encodes into a sealed memfd, which is returned. -E2BIG past SPAWN_SPEC_MAX, -EINVAL without argv. */
+/* Encodes into a descriptor, which is returned and can be decoded once. -E2BIG past SPAWN_SPEC_MAX, -EINVAL without argv. */
 int spawn_spec_encode(const SpawnSpec *spec);
 
-/* Maps and decodes a memfd made by spawn_spec_encode(); pointers in *ret point into the mapping and into one
- * anonymous mapping for the vectors, both never freed (execve or _exit follows). Async-signal-safe: neither
+/* Decodes what spawn_spec_encode() has made; pointers in *ret point into one mapping for the bytes and into one
+ * for the vectors, both never freed (execve or _exit follows). Async-signal-safe: neither
  * malloc nor stdio. -EBADMSG for anything malformed. Does not consume fd. */
 int spawn_spec_decode(int fd, SpawnSpec *ret);

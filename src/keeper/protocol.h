@@ -73,7 +73,7 @@ typedef enum KeeperSpawnFlags {
         KEEPER_SPAWN_CGROUP = 1 << 1, /* the second descriptor is a cgroup v2 directory to be born in */
 } KeeperSpawnFlags;
 
-/* Descriptors: spec memfd, [cgroup directory], then those the spec refers to by index. */
+/* Descriptors: the spec, [cgroup directory], then those the spec refers to by index. */
 typedef struct KeeperSpawn {
         KeeperHeader header;
         uint32_t flags, reserved;

@@ -103,15 +103,16 @@ static const SessionVtable vtable = {
         .on_hello = on_hello,
 };
 
-int channel_new(sd_event *event, Turns *turns, Peer *peer, const ChannelEvents *events, void *userdata,
-                Channel **ret, int *ret_actor_fd)
+int channel_new(sd_event *event, Turns *turns, Cork *cork, Peer *peer, const ChannelEvents *events,
+                void *userdata, Channel **ret, int *ret_actor_fd)
 {
         SessionOptions options = { .max_line = CHANNEL_MAX_LINE,
                 .limits = { .max_values = CHANNEL_MAX_VALUES },
                 .name = "tractor-supervisor",
                 .path = "/",
                 .peer_path = peer->path,
-                .turns = turns };
+                .turns = turns,
+                .cork = cork };
         _cleanup_(channel_freep) Channel *c = calloc(1, sizeof(Channel));
         int pair[2], r;
 

@@ -30,8 +30,8 @@ typedef struct ChannelEvents {
 } ChannelEvents;
 
 /* *ret_actor_fd is the actor's end, the caller's to pass on and close. Takes what `peer` owns, on failure too. */
-int channel_new(sd_event *event, Turns *turns, Peer *peer, const ChannelEvents *events, void *userdata,
-                Channel **ret, int *ret_actor_fd);
+int channel_new(sd_event *event, Turns *turns, Cork *cork, Peer *peer, const ChannelEvents *events,
+                void *userdata, Channel **ret, int *ret_actor_fd);
 Channel *channel_free(Channel *c);
 DEFINE_CLEANUP(Channel *, channel_free);
 bool channel_said_hello(const Channel *c); /* NULL: no */

@@ -18,20 +18,38 @@ typedef struct Subscription {
 
 struct Events {
         ListNode subscriptions;
+        Cork *cork; /* weak; on while an event is published: those of one turn go to a subscriber together */
+        sd_event_source *release;
         char epoch[17];
         uint64_t seq;
 };
 
-int events_new(Events **ret)
+static int on_release(sd_event_source *source, void *userdata)
+{
+        Events *e = userdata;
+
+        cork_release(e->cork);
+        return 0;
+}
+
+int events_new(sd_event *event, Cork *cork, Events **ret)
 {
         Events *e = calloc(1, sizeof(Events));
         uint64_t epoch;
+        int r;
 
         if (!e)
                 return -ENOMEM;
-        if (getrandom(&epoch, sizeof(epoch), 0) < 0) {
+        e->cork = cork;
+        r = getrandom(&epoch, sizeof(epoch), 0) < 0 ? -errno : 0;
+        if (r >= 0)
+                r = sd_event_add_defer(event, &e->release, on_release, e);
+        if (r >= 0)
+                r = sd_event_source_set_enabled(e->release, SD_EVENT_OFF);
+        if (r < 0) {
+                sd_event_source_disable_unref(e->release);
                 free(e);
-                return -errno;
+                return r;
         }
         for (int i = 0; i < 16; i++)
                 e->epoch[i] = "0123456789abcdef"[(epoch >> (4 * i)) & 15];
@@ -57,6 +75,7 @@ Events *events_free(Events *e)
                 call_fail(s->call, ERROR_ACTOR_STOPPED, NULL, "the supervisor stops");
                 subscription_free(s);
         }
+        sd_event_source_disable_unref(e->release);
         free(e);
         return NULL;
 }
@@ -110,6 +129,7 @@ void events_publish(Events *e, const char *path, const char *event, Json *extra)
         while (rest && json_next(rest, &i))
                 if (json_set(item, i.key, json_ref(i.value)) < 0)
                         return;
+        e->cork->on = true;
         LIST_FOREACH_SAFE(n, &e->subscriptions) {
                 Subscription *s = LIST_ENTRY(n, Subscription, queue);
 
@@ -118,6 +138,9 @@ void events_publish(Events *e, const char *path, const char *event, Json *extra)
                         subscription_free(s);
                 }
         }
+        e->cork->on = false;
+        if (!list_is_empty(&e->cork->streams))
+                (void) sd_event_source_set_enabled(e->release, SD_EVENT_ONESHOT);
 }
 
 void events_state(Events *e, const Node *node, NodeState from, NodeState to)

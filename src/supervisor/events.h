@@ -10,7 +10,7 @@
 
 typedef struct Events Events;
 
-int events_new(Events **ret);
+int events_new(sd_event *event, Cork *cork, Events **ret); /* the cork of all who may subscribe */
 Events *events_free(Events *e);
 
 /* Turns a call into a subscription to `path` and all below. Takes the call. */

@@ -210,7 +210,8 @@ static int connection_start(Connection *c, int fd)
                 .peer_path = peer_name(&c->peer, name),
                 .limits = { .max_values = c->user->guest ? QUOTA_VALUES_GUEST : 0 },
                 .quota = &c->user->quota,
-                .turns = &c->listener->manager->turns };
+                .turns = &c->listener->manager->turns,
+                .cork = &c->listener->manager->cork };
 
         return session_new(c->listener->manager->event, fd, &options, &session_vtable, c, &c->session);
 }

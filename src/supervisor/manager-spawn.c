@@ -216,8 +216,8 @@ int member_open_channel(Member *member, int *ret_fd)
         if (r < 0)
                 return r;
         peer.held = &member->held;
-        return channel_new(member->manager->event, &member->manager->turns, &peer, &channel_events, member,
-                        &member->channel, ret_fd);
+        return channel_new(member->manager->event, &member->manager->turns, &member->manager->cork, &peer,
+                        &channel_events, member, &member->channel, ret_fd);
 }
 
 /* Pipes to the logger, where there is no journal. */

@@ -205,7 +205,7 @@ static int manager_open(Manager *m)
                 if (r < 0)
                         log_errno(r, "No folder for the actors' output, which goes to /dev/null");
         }
-        r = events_new(&m->events);
+        r = events_new(m->event, &m->cork, &m->events);
         if (r >= 0)
                 r = registry_new(&m->registry);
         if (r >= 0)
@@ -265,6 +265,8 @@ int manager_new(const ManagerOptions *options, Manager **ret)
         r = keeper_link_new(m->event, options->keeper_fd, &manager_keeper_events, m, &m->keeper);
         if (r < 0)
                 return r;
+        list_init(&m->cork.streams);
+        m->cork.in_order = true;
         r = turns_init(&m->turns, m->event);
         if (r < 0)
                 return r;

@@ -129,6 +129,7 @@ struct Waiter {
 struct Manager {
         sd_event *event;
         Turns turns; /* of all who may ask */
+        Cork cork;   /* likewise */
         Core *core;
         KeeperLink *keeper;
         Backend *backend;

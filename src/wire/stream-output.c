@@ -260,8 +260,20 @@ static int send_or_close(Stream *s, const char *text, size_t n, int *fds, size_t
         return r;
 }
 
+static void write_kept(Cork *c)
+{
+        LIST_FOREACH(i, &c->streams) {
+                Stream *s = LIST_ENTRY(i, Stream, corked);
+
+                while (s->kept && !s->write_broken && stream_write_chunk(s) > 0)
+                        ;
+        }
+}
+
 int stream_send_line(Stream *s, const char *text, size_t n, int *fds, size_t n_fds)
 {
+        if (s->cork && s->cork->in_order)
+                write_kept(s->cork);
         return send_or_close(s, text, n, fds, n_fds, true);
 }
 

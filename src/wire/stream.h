@@ -32,6 +32,7 @@
 typedef struct Cork {
         ListNode streams;
         bool on;
+        bool in_order; /* before any of them answers, all is said that was kept, by whichever */
 } Cork;
 /* Turns it off, and writes what was kept; callbacks may come from it. */
 void cork_release(Cork *c);

@@ -149,16 +149,27 @@ class Floor:
             os.rmdir(self.cgroup)
 
 
+def timed(t, method, **params):
+    """The times of a request, ready to be sent, and of its reply: what Python takes to make it is none of ours."""
+    ident = next(t.main.ids)
+    line = json.dumps({"jsonrpc": "2.0", "id": ident, "method": method, "params": params}).encode() + b"\n"
+    begin = time.monotonic_ns()
+    t.main.sock.sendall(line)
+    t.main.answer(ident)
+    return begin, time.monotonic_ns()
+
+
+def timed_call(t, method, **params):
+    begin, end = timed(t, method, **params)
+    return ms(end - begin)
+
+
 def spawn_one(t, inbox, name, parent="/t", **keys):
     """(→ main(), → reply, → gone after cancel) in ms."""
-    begin = time.monotonic_ns()
-    t.call("actor.spawn", parent=parent, **child(name, restart="temporary", **keys))
-    replied = time.monotonic_ns()
+    begin, replied = timed(t, "actor.spawn", parent=parent, **child(name, restart="temporary", **keys))
     reported = inbox.receive()
     assert list(reported) == [name], reported
-    middle = time.monotonic_ns()
-    t.call("actor.cancel", path=f"{parent}/{name}")
-    return ms(reported[name][1] - begin), ms(replied - begin), ms(time.monotonic_ns() - middle)
+    return ms(reported[name][1] - begin), ms(replied - begin), timed_call(t, "actor.cancel", path=f"{parent}/{name}")
 
 
 def measure_spawn_one(table, backend, bare, inbox):
@@ -347,16 +358,6 @@ def group_d(table, backends):
 
 
 # --- e: a change among many -------------------------------------------------------------------------------------
-
-
-def timed_call(t, method, **params):
-    """From the request, ready to be sent, to its reply."""
-    ident = next(t.main.ids)
-    line = json.dumps({"jsonrpc": "2.0", "id": ident, "method": method, "params": params}).encode() + b"\n"
-    begin = time.monotonic_ns()
-    t.main.sock.sendall(line)
-    t.main.answer(ident)
-    return ms(time.monotonic_ns() - begin)
 
 
 def group_e(table, backends):

@@ -193,7 +193,6 @@ static void test_hangs(void)
         Rig r = { 0 };
         pid_t spawner, supervisor;
         uint64_t begin;
-        _cleanup_close_ int spec = spawn_spec_encode(rig_sh("exit 0"));
 
         rig_up(&r, service);
         spawner = find_spawner(&r);
@@ -201,7 +200,7 @@ static void test_hangs(void)
         stop(spawner);
         begin = test_now_usec();
         for (uint64_t key = 1; key <= N; key++)
-                rig_spawn_fd(&r, key, 0, spec, NULL, 0);
+                rig_spawn(&r, key, 0, rig_sh("exit 0"), NULL, 0);
         for (uint64_t key = 1; key <= ON_THEIR_WAY; key++)
                 expect_lost(&r, key);
         CHECK(test_now_usec() - begin > 2 * USEC_PER_SEC && test_now_usec() - begin < 10 * USEC_PER_SEC);
@@ -356,13 +355,15 @@ static void test_ending_at_once(void)
         enum { N = 500 };
         Rig r = { 0 };
         int wrong = memfd_new_sealed("x", "nonsense", 8);
-        _cleanup_close_ int spec = spawn_spec_encode(rig_sh("true & true & exit 0"));
         uint8_t told[N + 1] = { 0 };
 
         CHECK(wrong >= 0);
         rig_up(&r, service);
         for (uint64_t key = 1; key <= N; key++)
-                rig_spawn_fd(&r, key, 0, key % 10 ? wrong : spec, NULL, 0);
+                if (key % 10)
+                        rig_spawn_fd(&r, key, 0, wrong, NULL, 0);
+                else
+                        rig_spawn(&r, key, 0, rig_sh("true & true & exit 0"), NULL, 0);
         for (size_t left = N; left > 0;) {
                 Reply m;
                 uint64_t key;

@@ -244,13 +244,12 @@ static void test_many(void)
         static Seen seen[N + 1];
         Rig r = { 0 };
         SpawnSpec *spec = rig_sh("exit 5");
-        _cleanup_close_ int fd = spawn_spec_encode(spec);
 
         memset(seen, 0, sizeof(seen));
         rig_up(&r, service);
         /* None of the answers is read before all are asked for. */
         for (uint64_t key = 1; key <= N; key++)
-                rig_spawn_fd(&r, key, 0, fd, NULL, 0);
+                rig_spawn(&r, key, 0, spec, NULL, 0);
         for (size_t left = N; left > 0;) {
                 Reply m;
                 Seen *s;
