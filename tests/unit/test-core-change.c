@@ -276,6 +276,42 @@ static void refused(void)
         finish();
 }
 
+/* Neither stays a dependency on what left and came back that only the refused change would have found again: here it contradicts the order, and
+ * each would wait for the other to stop. */
+static void refused_with_one_that_came_back(void)
+{
+        const char *on_a[] = { "a", NULL };
+
+        begin();
+        add("/", "t", supervisor(STRATEGY_REST_FOR_ONE));
+        add("/t", "a", actor(RESTART_PERMANENT));
+        add("/t", "b", actor_after(on_a));
+        add("/t", "c", actor(RESTART_PERMANENT));
+        start("/t");
+        ready("/t/a");
+        ready("/t/b");
+        ready("/t/c");
+        ask(EVENT_CANCEL, "/t/b");
+        exited("/t/b", 0);
+        CHECK_EQ(core_change(core, N("/t/a"), CHANGE_REMOVE, NULL), 0);
+        carry_out("/t");
+        exited("/t/a", 0);
+        CHECK(!core_find(core, "/t/a"));
+        add("/t", "a", actor(RESTART_PERMANENT));
+        start("/t/a");
+        ready("/t/a");
+        CHECK_EQ(check("/t"), -ELOOP); /* b is before a now */
+        core_discard_changes(N("/t"));
+        forget();
+        ask(EVENT_RESTART, "/t/b");
+        CHECK_NOTES("");
+        ask(EVENT_CANCEL, "/t");
+        CHECK_NOTES("ask a");
+        exited("/t/a", 0);
+        CHECK_NOTES("ask c");
+        finish();
+}
+
 /* One that is on its way out for another reason becomes what it is to be all the same. */
 static void overtaken(void)
 {
@@ -319,5 +355,6 @@ TEST_MAIN({ "dependencies", dependencies }, { "what_does_not_run", what_does_not
                 { "watchdog", watchdog }, { "order_and_strategy", order_and_strategy },
                 { "not-taken", not_taken }, { "intensity", intensity },
                 { "added_and_removed", added_and_removed }, { "refused", refused },
+                { "refused_with_one_that_came_back", refused_with_one_that_came_back },
                 { "overtaken", overtaken },
                 { "removed_below_one_that_starts", removed_below_one_that_starts });

@@ -121,6 +121,7 @@ void core_discard_changes(Node *top)
                         change_free(n);
                 priv(n)->change = CHANGE_NONE;
                 priv(n)->youngest = NULL;
+                depend_settle(n, false);
         }
 }
 
@@ -285,8 +286,10 @@ static bool is_other_strategy(const Node *n)
 
 void request_change(Node *top, const Event *e)
 {
-        for (Node *n = subtree_last(top); n; n = subtree_prev(top, n))
+        for (Node *n = subtree_last(top); n; n = subtree_prev(top, n)) {
+                depend_settle(n, true);
                 carry_out_stop(n);
+        }
         for (Node *n = top; n; n = subtree_next(top, n)) {
                 if (priv(n)->youngest || is_other_strategy(n))
                         set_changing(n, true);

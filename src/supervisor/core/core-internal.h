@@ -33,6 +33,7 @@ typedef struct Dependency {
         Node *node;    /* weak: the dependent */
         Node *target;  /* weak; NULL: not linked, or removed, thus never satisfied */
         bool blocking; /* counted in the target's stop_blockers */
+        bool found;    /* again, by a check of changes that have not come true yet */
 } Dependency;
 
 /* The last restarts, as many as the window ever had to hold: how many are allowed may change. */
@@ -209,6 +210,8 @@ void depend_wake_below(Node *n);
 void depend_block(Node *n);   /* n is to stop: what it depends on is not to stop before */
 void depend_unblock(Node *n); /* it is gone */
 void depend_detach(Node *n);
+/* What was found again stays so, as the changes come true; or not. */
+void depend_settle(Node *n, bool keep);
 
 /* restart.c */
 uint64_t random_next(uint64_t *state);

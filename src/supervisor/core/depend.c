@@ -151,7 +151,23 @@ static Dependency *future_deps(const Node *n, size_t *ret_n)
         return other ? p->becoming->deps : p->deps;
 }
 
-static int resolve(Core *core, Node *n, Dependency *d, const char *name)
+/* With an order that did not come true it might make a cycle, in which each waits for the other to stop. */
+void depend_settle(Node *n, bool keep)
+{
+        NodePriv *p = priv(n);
+
+        for (size_t i = 0; i < p->n_deps && p->deps; i++) {
+                Dependency *d = &p->deps[i];
+
+                if (d->found && !keep) {
+                        list_unlink(&d->link);
+                        d->target = NULL;
+                }
+                d->found = false;
+        }
+}
+
+static int resolve(Core *core, Node *n, Dependency *d, const char *name, bool again)
 {
         _cleanup_free_ char *path = NULL;
 
@@ -169,6 +185,7 @@ static int resolve(Core *core, Node *n, Dependency *d, const char *name)
         if (!d->target)
                 return -ENOENT;
         list_append(&priv(d->target)->dependents, &d->link);
+        d->found = again;
         return 0;
 }
 
@@ -338,7 +355,7 @@ static int link_node(Core *core, Node *n, bool changes, Node **ret, const char *
         for (size_t i = 0; i < n_deps && r >= 0; i++) {
                 *ret = n;
                 *ret_depends = future_spec(n)->depends[i];
-                r = resolve(core, n, &deps[i], *ret_depends);
+                r = resolve(core, n, &deps[i], *ret_depends, changes && deps == priv(n)->deps);
                 if (r >= 0 && is_to_go(deps[i].target))
                         r = -ENOENT;
                 if (r == -ENOENT && may_dangle(n, changes))
