@@ -214,10 +214,6 @@ async def notes_of(n):
     for _ in range(n):
         await asyncio.wait_for(notes.acquire(), 10)
     return n
-@actor.method
-async def later():
-    await asyncio.sleep(0.1)
-    return "well"
 actor.run()
 """
 
@@ -253,16 +249,20 @@ def request_and_end(backend):
     with server as t:
         t.load(children=[actor])
         client = Client(t.path)
-        for method, params, answer in (("add", [1, 2], 3), ("later", [], "well")):
+        tasks = client.portal("/t/a")
+        for method, params, answer in (("add", [1, 2], 3), ("notes_of", [1], 1)):
             portal = client.portal("/t/a")
             portal.sock.sendall(lines({"id": 1, "method": method, "params": params}))
             portal.sock.shutdown(1)
+            if method == "notes_of":  # answers when it is told to, long after it was asked
+                while method not in [task["name"] for task in ask(tasks, "$/tasks")]:
+                    pass
+                tasks.answer(tasks.request("note", ["now"]))
             assert portal.receive()["result"] == answer and portal.eof()
             portal.close()
         portal = client.portal("/t/a")
         portal.sock.sendall(lines({"id": 1, "method": "ponder"}))
         portal.sock.shutdown(1)
-        tasks = client.portal("/t/a")
         while "ponder" not in [task["name"] for task in ask(tasks, "$/tasks")]:
             pass
         portal.close()
